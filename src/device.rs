@@ -1,0 +1,108 @@
+//! Plain types that at least two siblings share: what a device is, how it is reached, what was seen of it, and what
+//! the modules say to each other about an update of it.
+//!
+//! No I/O, no clock, and no method that decides anything: a module that wants to decide takes these values and does so
+//! in its own folder. Nothing here speaks LwM2M; `proxy` translates.
+
+mod board;
+mod evidence;
+mod file_error;
+mod image;
+mod lease;
+mod link;
+pub mod units;
+mod update;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use board::{BoardId, FlashProfile, ImageRules, RebootMethod, VersionQuestion};
+pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, UsbIds};
+pub use file_error::FileError;
+pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
+pub use lease::{GiveBack, Lease};
+pub use link::{Access, Link, LinkParseError, LinkReport};
+pub use update::{
+    FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, FlashJob, ImageWriter, JobEvent,
+    JobFailure, JobOutcome, JobStart, JournalEntry, JournalStep, Phase, Requester, UpdateEvent, UpdateId, UpdateResult,
+    WriteError,
+};
+
+/// The name of a device inside this gateway: what logs, the CLI and the store call it. Unique, never reused.
+///
+/// A `[[device]]` entry's `name`, else the endpoint name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct DeviceId(Arc<str>);
+
+impl DeviceId {
+    /// Wraps a name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What makes a device the same one tomorrow, and how sure that is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "key")]
+pub enum Identity {
+    /// A MAC address or chip id, 12 hex digits: strong.
+    Mac(String),
+    /// `vid-pid-serial` of a USB chip with a serial number of its own.
+    UsbSerial(String),
+    /// A `[[device]]` entry: the user says so.
+    Configured(String),
+    /// The USB socket it hangs on: weak, the board behind it may be exchanged.
+    UsbPath(String),
+    /// Nothing but the path of its port: weakest.
+    PortPath(String),
+}
+
+/// A version that was read from the device itself, and where it came from. Never invented, never the image's claim.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReportedVersion {
+    /// The version as the device tells it, e.g. `1.4.2`.
+    pub text: String,
+    /// Which question was answered: `banner`, `firmata`, `esp-app-desc`.
+    pub source: String,
+}
+
+/// A device as the rest of the gateway knows it: made by `boards`, given to `proxy`, `update` and `control`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DeviceInfo {
+    /// Its name here.
+    pub id: DeviceId,
+    /// Its LwM2M endpoint name; given once, kept in the store, never reused.
+    pub endpoint: String,
+    /// What it is recognised by.
+    pub identity: Identity,
+    /// How it is reached now.
+    pub link: Link,
+    /// Its type in the catalogue.
+    pub board: BoardId,
+    /// 3/0/0.
+    pub manufacturer: Option<String>,
+    /// 3/0/1.
+    pub model: Option<String>,
+    /// 3/0/17.
+    pub device_type: Option<String>,
+    /// 3/0/2, only where the device tells one.
+    pub serial_number: Option<String>,
+    /// 3/0/3, only after it was read from the device.
+    pub version: Option<ReportedVersion>,
+    /// How 3/0/4 restarts it.
+    pub reboot: RebootMethod,
+    /// Why no server can update it, with the remedy; `None` when it can.
+    pub not_updatable: Option<String>,
+}

@@ -1,0 +1,99 @@
+//! What the rest of the gateway must know of a board, taken from its file by `boards`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ImageFormat, ListenQuestion};
+
+/// The id of a board type in the catalogue, e.g. `arduino-uno`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct BoardId(Arc<str>);
+
+impl BoardId {
+    /// Wraps an id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BoardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a board is restarted (3/0/4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RebootMethod {
+    /// Pulse DTR: Arduinos with a reset capacitor.
+    Dtr,
+    /// Pulse RTS: Espressif's two-transistor circuit (EN on RTS).
+    Rts,
+    /// Opening the port is enough.
+    Open,
+    /// There is no way; Reboot answers 5.00.
+    #[default]
+    None,
+}
+
+/// One step of the ladder that reads the running version, least disturbing first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VersionQuestion {
+    /// Listen for a banner or Firmata.
+    Listen(ListenQuestion),
+    /// Read the application descriptor through the ROM loader.
+    EspAppDesc {
+        /// Line speed.
+        baud: u32,
+        /// Where the application lies in flash.
+        offset: u32,
+    },
+}
+
+/// Which images fit a board.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImageRules {
+    /// Accepted formats, in the order of preference.
+    pub formats: Vec<ImageFormat>,
+    /// First address behind the program area (the bootloader's start or the end of flash, in bytes). For formats that
+    /// carry no addresses: the largest file.
+    pub max_size: u64,
+    /// Lowest address of the program area; 0 for AVR.
+    pub min_address: u64,
+    /// ELF machine number (`e_machine`): 83 for AVR.
+    pub elf_machine: Option<u16>,
+    /// Chip id of an ESP image (offset 0x0C of its header); `None` with `esp8266_header` for the old header.
+    pub esp_chip_id: Option<u16>,
+    /// The image has the ESP8266's 8-byte header, without chip id and digest.
+    pub esp8266_header: bool,
+}
+
+/// Everything an update must know of a board's type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlashProfile {
+    /// The board.
+    pub board: BoardId,
+    /// Which images fit.
+    pub image: ImageRules,
+    /// Variables for the tool's argument templates, e.g. `mcu`, `baud`, `offset`.
+    pub vars: BTreeMap<String, String>,
+    /// How long the link may be away after the tool ended.
+    pub expect_return: Duration,
+    /// How long the new program must run before its version counts.
+    pub soak: Duration,
+    /// The ladder that reads the running version; empty when the board can tell none.
+    pub version: Vec<VersionQuestion>,
+    /// How it is restarted.
+    pub reboot: RebootMethod,
+    /// Limit for the whole job; a tool's own limit may be lower.
+    pub timeout: Duration,
+}

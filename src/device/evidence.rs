@@ -1,0 +1,139 @@
+//! What was seen of a device, and what it can be asked.
+
+use std::time::Duration;
+
+use super::ReportedVersion;
+
+/// The USB descriptors of a serial adapter or board, as sysfs shows them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct UsbIds {
+    /// Vendor id.
+    pub vid: u16,
+    /// Product id.
+    pub pid: u16,
+    /// Serial number as the chip tells it; clones often share one, bridges often have none.
+    pub serial: Option<String>,
+    /// Manufacturer string.
+    pub manufacturer: Option<String>,
+    /// Product string.
+    pub product: Option<String>,
+    /// The socket it hangs on, `BUS-PORT[.PORT...]` as sysfs names it, e.g. `1-1.4`.
+    pub path: String,
+    /// Interface number of this tty on a composite device.
+    pub interface: u8,
+}
+
+/// One thing that was seen of a device.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Evidence {
+    /// USB descriptors; read without touching the device.
+    Usb(UsbIds),
+    /// It answered a TCP connect.
+    Connected,
+    /// Firmata's report (`F0 79`) and, where asked for, how many pins its analog mapping lists.
+    Firmata {
+        /// Name of the sketch, e.g. `StandardFirmata.ino`.
+        name: String,
+        /// Firmware version, major.
+        major: u8,
+        /// Firmware version, minor.
+        minor: u8,
+        /// Number of pins of the analog mapping response (`F0 6A`).
+        pins: Option<u16>,
+    },
+    /// A line the running program printed, and the named groups a board's pattern found in it.
+    Banner {
+        /// The line, without its end, at most 256 bytes, control characters replaced.
+        line: String,
+        /// The `version` group.
+        version: Option<String>,
+    },
+    /// The three signature bytes of an AVR, told by its bootloader.
+    Signature {
+        /// `stk500` (version 1, optiboot and ATmegaBOOT) or `stk500v2` (wiring).
+        protocol: String,
+        /// As the chip tells them, e.g. `1e 95 0f`.
+        bytes: [u8; 3],
+        /// Baud rate at which the bootloader answered.
+        baud: u32,
+    },
+    /// What an Espressif ROM loader tells.
+    EspChip {
+        /// `ESP32`, `ESP32-C3`, `ESP32-S3`, `ESP8266`, or `unknown (magic 0x...)`.
+        chip: String,
+        /// Factory MAC address.
+        mac: Option<[u8; 6]>,
+        /// Version in the application descriptor found in flash at the asked offset.
+        app_version: Option<String>,
+    },
+}
+
+/// A question that a transport can ask over a link it holds a lease for. Every one opens the port, and so may reset
+/// the board.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Open, listen for a banner or Firmata's announcement, ask Firmata once, close.
+    Listen(ListenQuestion),
+    /// Reset into an STK500 version 1 bootloader and read the signature.
+    Stk500 {
+        /// 115200 (optiboot) or 57600 (ATmegaBOOT).
+        baud: u32,
+    },
+    /// Reset into an STK500 version 2 bootloader and read the signature.
+    Stk500v2 {
+        /// Usually 115200.
+        baud: u32,
+    },
+    /// Reset into an Espressif ROM loader, read chip and MAC, and reset back into the program.
+    EspRom {
+        /// Usually 115200.
+        baud: u32,
+        /// Where to look for an application descriptor in flash, if at all.
+        app_offset: Option<u32>,
+    },
+}
+
+/// Details of [`Question::Listen`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenQuestion {
+    /// Line speed.
+    pub baud: u32,
+    /// Patterns tried on each received line, with a group named `version`. Compiled once when the board file is read.
+    pub banners: Vec<String>,
+    /// Also take Firmata's report, and query it when nothing came of itself.
+    pub firmata: bool,
+    /// Restart the program first (by modem lines), for boards that do not restart when their port is opened.
+    pub reset: bool,
+    /// How long to listen at most; ends early when a pattern matched or Firmata reported.
+    pub within: Duration,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answer {
+    /// What was learnt; empty when the device said nothing of use.
+    pub evidence: Vec<Evidence>,
+    /// The version the device told, with its source.
+    pub version: Option<ReportedVersion>,
+}
+
+/// Why a question could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QuestionFailed {
+    /// The link is not there any more.
+    #[error("the port is gone")]
+    Gone,
+    /// Somebody else has it.
+    #[error("the port is held by {0}")]
+    Busy(String),
+    /// Permissions.
+    #[error("not permitted to open the port")]
+    NotPermitted,
+    /// The transport cannot ask this on this kind of link.
+    #[error("this link cannot be asked that")]
+    Unsupported,
+    /// Anything else the system said.
+    #[error("{0}")]
+    Failed(String),
+}

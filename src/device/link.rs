@@ -1,0 +1,144 @@
+//! How a device is reached.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::Evidence;
+
+/// One way to reach a device. Written as `serial:PATH` or `tcp:HOST:PORT`.
+///
+/// A serial link carries the name under which it was configured or seen, which need not be the device node itself:
+/// two names of one node are one link, made so by the transport that reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Link {
+    /// A tty by path: `/dev/ttyUSB0`, `/dev/serial/by-path/...`, a symlink to a pty.
+    Serial(PathBuf),
+    /// Something that answers a TCP connect: a serial server, or the device itself.
+    Tcp {
+        /// Host name or address; an IPv6 address in brackets when written.
+        host: String,
+        /// Port, 1 to 65535.
+        port: u16,
+    },
+}
+
+impl Link {
+    /// The tty's path, for a serial link.
+    pub fn serial_path(&self) -> Option<&Path> {
+        match self {
+            Self::Serial(path) => Some(path),
+            Self::Tcp { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(path) => write!(f, "serial:{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
+        }
+    }
+}
+
+/// Why a text is no link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no link: expected serial:/dev/NAME or tcp:HOST:PORT")]
+pub struct LinkParseError(pub String);
+
+impl FromStr for Link {
+    type Err = LinkParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || LinkParseError(text.to_owned());
+        if let Some(path) = text.strip_prefix("serial:") {
+            return if path.starts_with('/') { Ok(Self::Serial(PathBuf::from(path))) } else { Err(wrong()) };
+        }
+        let address = text.strip_prefix("tcp:").ok_or_else(wrong)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = match bare {
+            Some(inner) => inner,
+            None if host.contains(':') => return Err(wrong()),
+            None => host,
+        };
+        let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(wrong)?;
+        if host.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self::Tcp { host: host.to_owned(), port })
+    }
+}
+
+impl serde::Serialize for Link {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Link {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Whether the gateway may use a link just now.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum Access {
+    /// It can be opened as far as one can tell without opening it.
+    Usable,
+    /// Somebody else has it open or locked.
+    Busy {
+        /// Who, as `/proc` tells: `picocom (pid 4711)`, or `a process of another user`.
+        holder: String,
+        /// What the operator can do about it.
+        remedy: String,
+    },
+    /// Its permissions keep the gateway out.
+    NotPermitted {
+        /// Owner, group and mode as found, e.g. `root:dialout 0660`.
+        permissions: String,
+        /// What the operator can do about it.
+        remedy: String,
+    },
+    /// The configuration's `deny` forbids opening it.
+    Denied,
+}
+
+/// One link as a transport sees it at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkReport {
+    /// Its name.
+    pub link: Link,
+    /// Other names of the same node, canonical path first; empty for what has only one.
+    pub aliases: Vec<PathBuf>,
+    /// Whether it can be used.
+    pub access: Access,
+    /// What the transport saw without disturbing the device.
+    pub evidence: Vec<Evidence>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_reads_back_as_it_is_written() {
+        for text in ["serial:/dev/ttyUSB0", "tcp:10.0.0.7:4000", "tcp:[fe80::1]:23", "tcp:pump.local:1"] {
+            let link: Link = text.parse().expect("a link");
+            assert_eq!(link.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_link_is_refused() {
+        for text in
+            ["", "serial:", "serial:ttyUSB0", "tcp:host", "tcp::1", "tcp:h:0", "tcp:h:65536", "tcp:a:b:1", "udp:h:1"]
+        {
+            assert!(text.parse::<Link>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! What the modules say to each other about one update.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{BoardId, DeviceId, Link, ReportedVersion, Sha256Digest, StagedImage};
+
+/// The id of one update: a UUID version 7, so ids sort by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct UpdateId(pub uuid::Uuid);
+
+impl fmt::Display for UpdateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a server may do with a device's firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareRight {
+    /// Stage when the device is idle; execute, cancel and reset what it staged itself.
+    #[default]
+    Own,
+    /// Also what others staged.
+    Any,
+    /// Only read.
+    None,
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "by")]
+pub enum Requester {
+    /// A DM server.
+    Server {
+        /// Its short server id.
+        short_id: u16,
+        /// Its name in the configuration.
+        name: String,
+    },
+    /// `nuncio flash`: counts as `any`.
+    Local,
+}
+
+impl fmt::Display for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server { name, .. } => f.write_str(name),
+            Self::Local => f.write_str("nuncio flash"),
+        }
+    }
+}
+
+/// What is asked of a device's firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirmwareOrder {
+    /// Download from this URI (5/0/1).
+    Fetch(String),
+    /// Begin a push (first block of 5/0/0). Answered with [`FirmwareReply::Writer`].
+    Push,
+    /// Take a local file (`nuncio flash`).
+    Stage(PathBuf),
+    /// Drop what is staged or under way (`""` to 5/0/1, one NUL to 5/0/0).
+    Reset,
+    /// Flash what is staged (5/0/2).
+    Execute,
+    /// Give up and say so with result 10 (5/0/10).
+    Cancel,
+    /// 5/0/11: 0 critical, 1 mandatory, 2 optional.
+    SetSeverity(u8),
+    /// 5/0/13, seconds.
+    SetMaxDefer(u32),
+}
+
+/// The answer to an order.
+pub enum FirmwareReply {
+    /// Accepted; what comes of it shows in the view.
+    Done,
+    /// A push may begin: write its bytes here.
+    Writer(Box<dyn ImageWriter>),
+    /// This requester has not the right (4.01).
+    NotAllowed,
+    /// Not in this state (4.05).
+    WrongState,
+    /// The value is no good (4.00).
+    BadValue,
+}
+
+impl fmt::Debug for FirmwareReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "Done",
+            Self::Writer(_) => "Writer",
+            Self::NotAllowed => "NotAllowed",
+            Self::WrongState => "WrongState",
+            Self::BadValue => "BadValue",
+        })
+    }
+}
+
+/// Where a push's bytes go. Dropped without [`finish`](Self::finish): the push broke off.
+pub trait ImageWriter: Send {
+    /// Appends bytes; they are in the file when this returns. Called from an async task: never waits for the disk.
+    ///
+    /// # Errors
+    /// When the file cannot take them; the push is over then.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError>;
+
+    /// All bytes were written: checks begin, and the view tells what came of them.
+    fn finish(self: Box<Self>);
+}
+
+/// Why pushed bytes could not be stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// No space, or over the size cap: 4.13, and result 2 shows in the view.
+    #[error("no room for the image: {0}")]
+    TooLarge(String),
+    /// The push was ended meanwhile (reset, cancelled, timed out): 4.08.
+    #[error("the push was ended")]
+    Ended,
+    /// Anything else the disk said: 5.00.
+    #[error("cannot store the image: {0}")]
+    Failed(String),
+}
+
+/// 5/0/3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareState {
+    /// Nothing staged.
+    #[default]
+    Idle = 0,
+    /// Bytes are coming in.
+    Downloading = 1,
+    /// Staged and checked.
+    Downloaded = 2,
+    /// Being flashed and proven.
+    Updating = 3,
+}
+
+/// 5/0/5, by the names of the object's version 1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateResult {
+    /// Nothing to say yet.
+    #[default]
+    Initial = 0,
+    /// Proven.
+    Success = 1,
+    /// Too large for the board or the gateway's disk.
+    NotEnoughFlash = 2,
+    /// Out of memory during the download.
+    OutOfRam = 3,
+    /// The download or push broke off for good.
+    ConnectionLost = 4,
+    /// Digest wrong or image damaged.
+    IntegrityFailure = 5,
+    /// Not an image for this board.
+    UnsupportedPackage = 6,
+    /// URI unparsable, refused or not found.
+    InvalidUri = 7,
+    /// Flash or proof failed.
+    Failed = 8,
+    /// Scheme unknown.
+    UnsupportedProtocol = 9,
+    /// Cancelled by a server.
+    Cancelled = 10,
+    /// Accepted, but cannot start yet.
+    Deferred = 11,
+}
+
+/// What every server reads of a device's update.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct FirmwareView {
+    /// 5/0/3.
+    pub state: FirmwareState,
+    /// 5/0/5.
+    pub result: UpdateResult,
+    /// 5/0/1 as it was written, credentials included (servers wrote it); masked everywhere else.
+    pub uri: String,
+    /// 5/0/6, `""` when unknown.
+    pub package_name: String,
+    /// 5/0/7, `""` when unknown.
+    pub package_version: String,
+    /// 5/0/11.
+    pub severity: u8,
+    /// 5/0/12, seconds since 1970; 0 before the first change.
+    pub last_change: i64,
+    /// 5/0/13, seconds.
+    pub max_defer: u32,
+}
+
+/// One run of a flash tool, as `update` orders it from `executors`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlashJob {
+    /// The update it belongs to.
+    pub update: UpdateId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its board: decides the tool, by `[executors]`.
+    pub board: BoardId,
+    /// Variables from the board file.
+    pub vars: std::collections::BTreeMap<String, String>,
+    /// The port.
+    pub link: Link,
+    /// The image.
+    pub image: StagedImage,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Limit for the whole run.
+    pub timeout: Duration,
+}
+
+/// A tool that is ready to run and waits for the word: the process exists, the program has not begun.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct JobStart {
+    /// The tool's name.
+    pub tool: String,
+    /// The program's path.
+    pub program: PathBuf,
+    /// Its version, as the tool tells it.
+    pub tool_version: Option<String>,
+    /// The whole argument vector, program first; secrets masked.
+    pub argv: Vec<String>,
+    /// Process id, also the id of its process group.
+    pub pid: u32,
+    /// Start time of the process in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub start_time: u64,
+    /// Value of the marker variable `NUNCIO_JOB` in its environment.
+    pub marker: String,
+}
+
+/// What a tool is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Started, not yet writing.
+    Prepare,
+    /// Writing flash.
+    Write,
+    /// Comparing flash with the image.
+    Verify,
+}
+
+/// How a run of a tool ended, by class. Retry, result code and text are functions of this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobFailure {
+    /// The port could not be opened or is held by somebody.
+    PortUnavailable,
+    /// The port went away while the tool ran.
+    PortLost,
+    /// The bootloader did not answer.
+    NoSync,
+    /// Bytes were garbled.
+    Noise,
+    /// Another chip than the image is for.
+    WrongDevice,
+    /// The tool compared and found a difference.
+    VerifyFailed,
+    /// The tool said success without a verify over exactly the image.
+    Unverified,
+    /// No progress for the stall limit.
+    Stalled,
+    /// The total limit was reached.
+    TimedOut,
+    /// Ended by a signal that the gateway did not send, or by the gateway's own death.
+    Interrupted,
+    /// The program could not be started.
+    NotStarted,
+    /// Any other failure the tool reports.
+    ToolFailed,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum JobOutcome {
+    /// The tool completed its own verify over exactly the image's bytes, in this job.
+    Verified {
+        /// How many bytes it says it verified.
+        bytes: u64,
+    },
+    /// It did not.
+    Failed {
+        /// Class.
+        class: JobFailure,
+        /// The line that decided, or what the gateway saw; one line.
+        detail: String,
+    },
+}
+
+/// What `executors` tells of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobEvent {
+    /// The process waits to be released.
+    Ready(JobStart),
+    /// How far it is.
+    Progress {
+        /// Doing what.
+        phase: Phase,
+        /// 0 to 100.
+        percent: u8,
+    },
+    /// A line of its output, cleaned, at most 512 bytes.
+    Line(String),
+    /// It is over, and nothing of it is left running.
+    Ended(JobOutcome),
+}
+
+/// What an update has written down before it acted.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct JournalEntry {
+    /// The update.
+    pub update: UpdateId,
+    /// The device.
+    pub device: DeviceId,
+    /// Who asked for what is staged.
+    pub requester: Requester,
+    /// Where it is.
+    pub step: JournalStep,
+    /// 5/0/1 as written, for resuming; empty for a push or a file.
+    pub uri: String,
+    /// The version read before.
+    pub version_before: Option<ReportedVersion>,
+    /// Seconds since 1970 when this was written.
+    pub at: i64,
+    /// View to restore after a restart.
+    pub view: FirmwareView,
+}
+
+/// Where a journalled update is.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum JournalStep {
+    /// A download is under way.
+    Downloading {
+        /// The partial file.
+        part: PathBuf,
+        /// Bytes that were synced.
+        synced: u64,
+        /// Strong ETag of the answer; without one there is no resuming.
+        etag: Option<String>,
+    },
+    /// Staged and checked.
+    Staged {
+        /// The image.
+        image: StagedImage,
+    },
+    /// The tool is about to run, or ran.
+    Flashing {
+        /// The image.
+        image: StagedImage,
+        /// The port.
+        link: Link,
+        /// The process.
+        start: JobStart,
+        /// 1 for the first try.
+        attempt: u32,
+    },
+    /// The tool verified; the version is being read.
+    Proving {
+        /// The image.
+        image: StagedImage,
+    },
+    /// Over. Kept as history.
+    Closed {
+        /// `Ok` with the proven version (if the board tells one), or one line that says why not.
+        outcome: Result<Option<ReportedVersion>, String>,
+        /// What was flashed, when it came that far.
+        image_sha256: Option<Sha256Digest>,
+    },
+}
+
+/// Facts about an update, for logs, `nuncio status` and progress bars.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum UpdateEvent {
+    /// Bytes are coming in.
+    DownloadProgressed {
+        /// So many.
+        bytes: u64,
+        /// Of so many, where known.
+        total: Option<u64>,
+    },
+    /// Staged and checked.
+    ImageStaged {
+        /// Length in bytes.
+        size: u64,
+        /// Digest.
+        sha256: Sha256Digest,
+        /// Expected version.
+        version: Option<String>,
+    },
+    /// What arrived was refused, or never arrived.
+    StagingFailed {
+        /// Step, why, what to do: one line.
+        reason: String,
+    },
+    /// Accepted, but something holds it up.
+    Deferred {
+        /// What.
+        reason: String,
+    },
+    /// The tool was let loose.
+    ToolStarted {
+        /// Its name.
+        tool: String,
+        /// Its version.
+        tool_version: Option<String>,
+        /// Its arguments.
+        argv: Vec<String>,
+    },
+    /// The tool moves on.
+    ToolProgressed {
+        /// Doing what.
+        phase: Phase,
+        /// 0 to 100.
+        percent: u8,
+    },
+    /// A line of its output.
+    ToolSaid {
+        /// The line.
+        line: String,
+    },
+    /// The tool is done.
+    ToolEnded {
+        /// How.
+        outcome: JobOutcome,
+    },
+    /// Waiting for the board, then asking its version.
+    Proving,
+    /// Done: the new version runs.
+    Proven {
+        /// What the board tells; `None` where it can tell nothing.
+        version: Option<ReportedVersion>,
+    },
+    /// Not done.
+    UpdateFailed {
+        /// Step, why, what to do: one line.
+        reason: String,
+    },
+    /// Dropped on request.
+    Dropped,
+}

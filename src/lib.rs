@@ -1,0 +1,5 @@
+//! Nuncio speaks LwM2M for devices that cannot.
+//!
+//! The daemon behind `nuncio run`, as a library, so that tests can drive it in-process. `docs/ARCHITECTURE.md` is the map.
+
+pub mod device;
