@@ -2,4 +2,9 @@
 //!
 //! The daemon behind `nuncio run`, as a library, so that tests can drive it in-process. `docs/ARCHITECTURE.md` is the map.
 
+pub mod boards;
 pub mod device;
+pub mod executors;
+pub mod proxy;
+pub mod transports;
+pub mod update;

@@ -1,0 +1,33 @@
+//! What the configuration says about single devices.
+
+use crate::device::Link;
+
+/// Whether a configured link is tried before its device is believed to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// As its transport does: a tty by its node, a `tcp:` link by a connect.
+    #[default]
+    Auto,
+    /// Take it as there: connecting to a serial server would reset the board behind it.
+    Never,
+}
+
+/// One `[[device]]`: what cannot be recognised by itself, or shall have a name.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceEntry {
+    /// Its name in this gateway.
+    pub name: String,
+    /// Its board; without one it is identified like any other.
+    #[serde(default)]
+    pub board: Option<String>,
+    /// How it is reached.
+    pub link: Link,
+    /// Its endpoint name; made from its identity when absent.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Whether its link is tried.
+    #[serde(default)]
+    pub probe: Probe,
+}

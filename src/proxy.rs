@@ -1,0 +1,5 @@
+//! The virtual LwM2M clients.
+
+mod settings;
+
+pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};

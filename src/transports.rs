@@ -1,0 +1,5 @@
+//! The ways to reach devices.
+
+mod settings;
+
+pub use settings::{Questions, SerialSettings, TcpSettings};
