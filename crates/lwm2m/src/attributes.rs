@@ -1,0 +1,108 @@
+//! Notification attributes: what a Write-Attributes sets, how levels inherit, what Discover shows.
+//!
+//! Not for when a notification is due: reporting asks here for the effective values and decides.
+
+use crate::link::LinkValue;
+use crate::path::Path;
+use crate::value::Kind;
+
+/// The attributes set at one level, or the effective ones after [`Attributes::or`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Attributes {
+    /// Least time between two notifications, in seconds.
+    pub pmin: Option<u32>,
+    /// Most time between two notifications, in seconds.
+    pub pmax: Option<u32>,
+    /// Notify when the value crosses this threshold (upper one).
+    pub gt: Option<f64>,
+    /// Notify when the value crosses this threshold (lower one).
+    pub lt: Option<f64>,
+    /// Notify when the value differs by at least this from the last one sent.
+    pub st: Option<f64>,
+}
+
+/// What one Write-Attributes changes: outer `None` leaves an attribute, `Some(None)` unsets it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AttributeChange {
+    /// Change of `pmin`.
+    pub pmin: Option<Option<u32>>,
+    /// Change of `pmax`.
+    pub pmax: Option<Option<u32>>,
+    /// Change of `gt`.
+    pub gt: Option<Option<f64>>,
+    /// Change of `lt`.
+    pub lt: Option<Option<f64>>,
+    /// Change of `st`.
+    pub st: Option<Option<f64>>,
+}
+
+/// Why a Write-Attributes is refused; all of them are 4.00 on the wire (decisions.md §3).
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AttributeError {
+    /// An attribute that is not supported.
+    #[error("attribute `{0}` is unknown")]
+    Unknown(String),
+    /// The same attribute twice.
+    #[error("attribute `{0}` is given twice")]
+    Twice(&'static str),
+    /// A value that is no number of the attribute's kind.
+    #[error("attribute `{0}` has a bad value")]
+    BadValue(&'static str),
+    /// `gt`, `lt` or `st` on anything but a numeric resource or its instance.
+    #[error("attribute `{0}` needs a numeric resource")]
+    NotNumeric(&'static str),
+    /// `lt` must lie below `gt`, and `lt + 2 * st` too.
+    #[error("attributes contradict each other: lt + 2 * st must be less than gt")]
+    Contradiction,
+}
+
+impl AttributeChange {
+    /// Reads the Uri-Query options of a Write-Attributes: `pmin=5` sets, `pmin` alone unsets.
+    ///
+    /// # Errors
+    /// Unknown or repeated attributes and values that are no numbers.
+    pub fn from_query<S: AsRef<str>>(_query: impl IntoIterator<Item = S>) -> Result<Self, AttributeError> {
+        Ok(AttributeChange::default())
+    }
+
+    /// The attributes of the level at `path` after this change; `kind` is the type of the resource there, if it is one.
+    ///
+    /// # Errors
+    /// An attribute that this level cannot have, or a result that contradicts itself; nothing is changed then.
+    pub fn apply(self, current: Attributes, _path: Path, _kind: Option<Kind>) -> Result<Attributes, AttributeError> {
+        Ok(current)
+    }
+}
+
+impl Attributes {
+    /// No attribute at all.
+    pub const NONE: Attributes = Attributes { pmin: None, pmax: None, gt: None, lt: None, st: None };
+
+    /// These attributes, and where one is missing the one of the next higher level (resource instance, resource,
+    /// instance, object, then 1/x/2 and 1/x/3).
+    #[must_use]
+    pub fn or(self, higher: Attributes) -> Attributes {
+        Attributes {
+            pmin: self.pmin.or(higher.pmin),
+            pmax: self.pmax.or(higher.pmax),
+            gt: self.gt.or(higher.gt),
+            lt: self.lt.or(higher.lt),
+            st: self.st.or(higher.st),
+        }
+    }
+
+    /// `pmax` where it counts: 0, or one below `pmin`, is as good as none.
+    pub fn effective_pmax(&self) -> Option<u32> {
+        self.pmax.filter(|pmax| *pmax > 0 && *pmax >= self.pmin.unwrap_or(0))
+    }
+
+    /// Name and value of what is set, in the order of Discover.
+    pub fn link_attributes(&self) -> Vec<(&'static str, LinkValue)> {
+        Vec::new()
+    }
+
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Attributes::NONE
+    }
+}

@@ -1,0 +1,21 @@
+//! application/cbor (60). Under construction.
+
+use super::{DecodeError, EncodeError, Kinds};
+use crate::path::Path;
+use crate::record::Record;
+
+/// Writes records.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn encode(_base: Path, _records: &[Record]) -> Result<Vec<u8>, EncodeError> {
+    Err(EncodeError::Unsupported)
+}
+
+/// Reads records.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(_base: Path, _bytes: &[u8], _kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    Err(DecodeError::Unsupported)
+}
