@@ -160,6 +160,7 @@ mod tests {
         assert_eq!(unwrap(PACKAGE, &[0x10, 0, 0, 7, 0xd0, 0, 0, 3, 1, 2, 3]).unwrap(), [1, 2, 3]);
         let malformed = |bytes: &[u8]| assert!(matches!(unwrap(PACKAGE, bytes), Err(DecodeError::Malformed(_))));
         malformed(&[0x08, 0, 8, 0xc3, 0, 1, 2, 3, 0xc1, 1, 1]);
+        malformed(&[0x08, 0, 8, 0xc3, 0, 1, 2, 3]);
         malformed(&[0x04, 0, 0xc3, 0, 1, 2, 3]);
         malformed(&[0x00, 0]);
         malformed(&[0x07, 0, 0x05, 0, 0xc3, 0, 1, 2, 3]);
