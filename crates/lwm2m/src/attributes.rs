@@ -2,6 +2,7 @@
 //!
 //! Not for when a notification is due: reporting asks here for the effective values and decides.
 
+use crate::format::parse_decimal;
 use crate::link::LinkValue;
 use crate::path::Path;
 use crate::value::Kind;
@@ -61,17 +62,79 @@ impl AttributeChange {
     ///
     /// # Errors
     /// Unknown or repeated attributes and values that are no numbers.
-    pub fn from_query<S: AsRef<str>>(_query: impl IntoIterator<Item = S>) -> Result<Self, AttributeError> {
-        Ok(AttributeChange::default())
+    pub fn from_query<S: AsRef<str>>(query: impl IntoIterator<Item = S>) -> Result<Self, AttributeError> {
+        let mut change = AttributeChange::default();
+        for option in query {
+            change.read(option.as_ref())?;
+        }
+        Ok(change)
+    }
+
+    fn read(&mut self, option: &str) -> Result<(), AttributeError> {
+        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        match name {
+            PMIN => read_into(&mut self.pmin, PMIN, value, parse_seconds),
+            PMAX => read_into(&mut self.pmax, PMAX, value, parse_seconds),
+            GT => read_into(&mut self.gt, GT, value, parse_decimal),
+            LT => read_into(&mut self.lt, LT, value, parse_decimal),
+            ST => read_into(&mut self.st, ST, value, |text| parse_decimal(text).filter(|step| *step >= 0.0)),
+            _ => Err(AttributeError::Unknown(name.chars().take(MAX_NAME_SHOWN).collect())),
+        }
     }
 
     /// The attributes of the level at `path` after this change; `kind` is the type of the resource there, if it is one.
     ///
     /// # Errors
     /// An attribute that this level cannot have, or a result that contradicts itself; nothing is changed then.
-    pub fn apply(self, current: Attributes, _path: Path, _kind: Option<Kind>) -> Result<Attributes, AttributeError> {
-        Ok(current)
+    pub fn apply(self, current: Attributes, path: Path, kind: Option<Kind>) -> Result<Attributes, AttributeError> {
+        self.check_level(path, kind)?;
+        let after = Attributes {
+            pmin: self.pmin.unwrap_or(current.pmin),
+            pmax: self.pmax.unwrap_or(current.pmax),
+            gt: self.gt.unwrap_or(current.gt),
+            lt: self.lt.unwrap_or(current.lt),
+            st: self.st.unwrap_or(current.st),
+        };
+        after.check()?;
+        Ok(after)
     }
+
+    /// Thresholds belong to numbers; unsetting one does no harm anywhere.
+    fn check_level(&self, path: Path, kind: Option<Kind>) -> Result<(), AttributeError> {
+        let numeric = path.resource().is_some() && kind.is_some_and(Kind::is_numeric);
+        let set =
+            [(GT, self.gt), (LT, self.lt), (ST, self.st)].into_iter().find(|(_, change)| change.flatten().is_some());
+        match set {
+            Some((name, _)) if !numeric => Err(AttributeError::NotNumeric(name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+const PMIN: &str = "pmin";
+const PMAX: &str = "pmax";
+const GT: &str = "gt";
+const LT: &str = "lt";
+const ST: &str = "st";
+
+/// How much of an unknown name an error repeats, in characters.
+const MAX_NAME_SHOWN: usize = 32;
+
+fn read_into<T>(
+    slot: &mut Option<Option<T>>,
+    name: &'static str,
+    value: Option<&str>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<(), AttributeError> {
+    let parsed = value.map(|text| parse(text).ok_or(AttributeError::BadValue(name))).transpose()?;
+    match slot.replace(parsed) {
+        None => Ok(()),
+        Some(_) => Err(AttributeError::Twice(name)),
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 impl Attributes {
@@ -98,7 +161,21 @@ impl Attributes {
 
     /// Name and value of what is set, in the order of Discover.
     pub fn link_attributes(&self) -> Vec<(&'static str, LinkValue)> {
-        Vec::new()
+        let texts = [
+            (PMIN, self.pmin.map(|seconds| seconds.to_string())),
+            (PMAX, self.pmax.map(|seconds| seconds.to_string())),
+            (GT, self.gt.map(|number| number.to_string())),
+            (LT, self.lt.map(|number| number.to_string())),
+            (ST, self.st.map(|number| number.to_string())),
+        ];
+        texts.into_iter().filter_map(|(name, text)| Some((name, LinkValue::Token(text?)))).collect()
+    }
+
+    /// `lt < gt`, and `lt + 2 * st < gt` (lwm2m.md 5.5), as far as they are set.
+    fn check(&self) -> Result<(), AttributeError> {
+        let (Some(gt), Some(lt)) = (self.gt, self.lt) else { return Ok(()) };
+        let lowest = lt + 2.0 * self.st.unwrap_or(0.0);
+        if lowest < gt { Ok(()) } else { Err(AttributeError::Contradiction) }
     }
 
     /// Whether nothing is set.

@@ -3,8 +3,12 @@
 //! Not for access rights, object logic or block-wise transfer. A format is asked with the path of the request (`base`);
 //! the caller tells the type of each resource.
 
+mod base64;
 pub mod cbor;
+mod cbor_item;
+mod number;
 pub mod opaque;
+mod senml;
 pub mod senml_cbor;
 pub mod senml_json;
 pub mod text;
@@ -12,7 +16,9 @@ pub mod tlv;
 
 use crate::path::Path;
 use crate::record::Record;
-use crate::value::Kind;
+use crate::value::{Kind, Value};
+
+pub(crate) use text::parse_decimal;
 
 /// Most records that are read from one payload.
 pub const MAX_RECORDS: usize = 1024;
@@ -61,6 +67,9 @@ pub enum EncodeError {
     /// A record does not lie at or below the base: a fault of the caller.
     #[error("{0} does not lie below the base path")]
     OutsideBase(Path),
+    /// The resource holds a value and instances at once: a fault of the caller.
+    #[error("{0} has a value and instances at once")]
+    Mixed(Path),
     /// A value is longer than the format can say.
     #[error("the value of {0} is too long for the format")]
     TooLong(Path),
@@ -184,4 +193,28 @@ impl ContentFormat {
             ContentFormat::Lwm2mCbor => 11544,
         }
     }
+}
+
+/// The value of the one record, which lies at `base`, a resource or a resource instance.
+fn single(base: Path, records: &[Record]) -> Result<&Value, EncodeError> {
+    match records {
+        [record] if record.path == base && base.resource().is_some() => Ok(&record.value),
+        _ => Err(EncodeError::NotSingle),
+    }
+}
+
+/// The type of the one value at `base`.
+fn single_kind(base: Path, kinds: Kinds<'_>) -> Result<Kind, DecodeError> {
+    if base.resource().is_none() { Err(DecodeError::Unsupported) } else { kind_of(base, kinds) }
+}
+
+/// The type of a resource or resource instance.
+fn kind_of(path: Path, kinds: Kinds<'_>) -> Result<Kind, DecodeError> {
+    kinds(path.truncated(3)).ok_or(DecodeError::UnknownResource(path))
+}
+
+/// Records must be values of resources at or below the base.
+fn check_records(base: Path, records: &[Record]) -> Result<(), EncodeError> {
+    let astray = |record: &&Record| record.path.resource().is_none() || !record.path.starts_with(base);
+    records.iter().find(astray).map_or(Ok(()), |record| Err(EncodeError::OutsideBase(record.path)))
 }

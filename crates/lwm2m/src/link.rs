@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use crate::model::{Version, default_version};
 use crate::path::Path;
 
 /// Most links that one payload may hold.
@@ -57,6 +58,13 @@ impl Link {
         self
     }
 
+    /// The same link with the version of its object: quoted under LwM2M 1.0, unquoted from 1.1 on (lwm2m.md 5.1).
+    #[must_use]
+    pub fn with_version(self, lwm2m: Version, object: Version) -> Self {
+        let text = object.to_string();
+        self.with("ver", if lwm2m == Version::V1_0 { LinkValue::Quoted(text) } else { LinkValue::Token(text) })
+    }
+
     /// The target as a path, where it is one.
     pub fn path(&self) -> Option<Path> {
         self.target.parse().ok()
@@ -68,15 +76,186 @@ impl Link {
     }
 }
 
-/// Writes links, separated by commas.
-pub fn write(_links: &[Link]) -> String {
-    String::new()
+/// One object as a registration lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedObject {
+    /// The object id.
+    pub id: u16,
+    /// The version that is implemented.
+    pub version: Version,
+    /// The ids of its instances.
+    pub instances: Vec<u16>,
+}
+
+/// The links of a Register or Update payload under a version of LwM2M: instances, and the object itself where its version
+/// is not the default one or it has no instance. Objects 0 and 21 hold keys and are never listed.
+pub fn registration(lwm2m: Version, objects: &[ListedObject]) -> Vec<Link> {
+    objects.iter().filter(|object| !matches!(object.id, 0 | 21)).flat_map(|object| listed(lwm2m, object)).collect()
+}
+
+fn listed(lwm2m: Version, object: &ListedObject) -> Vec<Link> {
+    let stated = object.version != default_version(object.id, lwm2m);
+    let mut links = Vec::new();
+    if stated || object.instances.is_empty() {
+        let link = Link::new(Path::new([object.id]));
+        links.push(if stated { link.with_version(lwm2m, object.version) } else { link });
+    }
+    links.extend(object.instances.iter().map(|instance| Link::new(Path::new([object.id, *instance]))));
+    links
+}
+
+/// Writes links, separated by commas. A target or an attribute's name must suit the grammar, as paths and the names of the
+/// standard do; a token that is none is written quoted.
+pub fn write(links: &[Link]) -> String {
+    let mut text = String::new();
+    for link in links {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.extend(["<", &link.target, ">"]);
+        link.attributes.iter().for_each(|(name, value)| write_attribute(&mut text, name, value));
+    }
+    text
+}
+
+fn write_attribute(text: &mut String, name: &str, value: &LinkValue) {
+    text.extend([";", name]);
+    match value {
+        LinkValue::Flag => {}
+        LinkValue::Token(token) if is_token(token) => text.extend(["=", token]),
+        LinkValue::Token(value) | LinkValue::Quoted(value) => {
+            text.push_str("=\"");
+            value.chars().for_each(|char| write_quoted(text, char));
+            text.push('"');
+        }
+    }
+}
+
+fn write_quoted(text: &mut String, char: char) {
+    if matches!(char, '"' | '\\') {
+        text.push('\\');
+    }
+    text.push(char);
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_token_char)
+}
+
+/// `ptokenchar` of RFC 6690.
+fn is_token_char(char: char) -> bool {
+    char.is_ascii_graphic() && !matches!(char, '"' | ',' | ';' | '\\')
+}
+
+/// `parmname` of RFC 5987, and the `*` of extended ones.
+fn is_name_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "!#$&+-.^_`|~*".contains(char)
+}
+
+fn is_target_char(char: char) -> bool {
+    char.is_ascii_graphic() && !matches!(char, '<' | '>' | '"')
 }
 
 /// Reads links; empty text is no link.
 ///
 /// # Errors
 /// Text that breaks the grammar of RFC 6690 or exceeds the bounds of this module.
-pub fn parse(_text: &str) -> Result<Vec<Link>, LinkError> {
-    Ok(Vec::new())
+pub fn parse(text: &str) -> Result<Vec<Link>, LinkError> {
+    let mut parser = Parser { text, rest: text };
+    let mut links = Vec::new();
+    if text.is_empty() {
+        return Ok(links);
+    }
+    loop {
+        links.push(parser.link()?);
+        if parser.rest.is_empty() {
+            return Ok(links);
+        }
+        parser.expect(',')?;
+        if links.len() == MAX_LINKS {
+            return Err(LinkError::TooLarge);
+        }
+    }
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    rest: &'t str,
+}
+
+impl<'t> Parser<'t> {
+    fn link(&mut self) -> Result<Link, LinkError> {
+        self.expect('<')?;
+        let target = self.take_while(is_target_char)?.to_owned();
+        self.expect('>')?;
+        let mut attributes = Vec::new();
+        while self.take(';') {
+            if attributes.len() == MAX_ATTRIBUTES {
+                return Err(LinkError::TooLarge);
+            }
+            attributes.push((self.some(is_name_char)?.to_owned().into(), self.value()?));
+        }
+        Ok(Link { target, attributes })
+    }
+
+    fn value(&mut self) -> Result<LinkValue, LinkError> {
+        if !self.take('=') {
+            return Ok(LinkValue::Flag);
+        }
+        if self.take('"') {
+            return self.quoted().map(LinkValue::Quoted);
+        }
+        self.some(is_token_char).map(|token| LinkValue::Token(token.to_owned()))
+    }
+
+    /// What stands before the closing quotation mark, without backslashes.
+    fn quoted(&mut self) -> Result<String, LinkError> {
+        let mut value = String::new();
+        loop {
+            match self.next()? {
+                '"' => return Ok(value),
+                '\\' => value.push(self.next()?),
+                char => value.push(char),
+            }
+            if value.len() > MAX_TEXT {
+                return Err(LinkError::TooLarge);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<char, LinkError> {
+        let char = self.rest.chars().next().filter(|char| !char.is_control()).ok_or_else(|| self.malformed())?;
+        self.rest = &self.rest[char.len_utf8()..];
+        Ok(char)
+    }
+
+    fn some(&mut self, allowed: fn(char) -> bool) -> Result<&'t str, LinkError> {
+        let taken = self.take_while(allowed)?;
+        if taken.is_empty() { Err(self.malformed()) } else { Ok(taken) }
+    }
+
+    fn take_while(&mut self, allowed: fn(char) -> bool) -> Result<&'t str, LinkError> {
+        let end = self.rest.find(|char| !allowed(char)).unwrap_or(self.rest.len());
+        if end > MAX_TEXT {
+            return Err(LinkError::TooLarge);
+        }
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn take(&mut self, char: char) -> bool {
+        self.rest.strip_prefix(char).is_some_and(|rest| {
+            self.rest = rest;
+            true
+        })
+    }
+
+    fn expect(&mut self, char: char) -> Result<(), LinkError> {
+        if self.take(char) { Ok(()) } else { Err(self.malformed()) }
+    }
+
+    fn malformed(&self) -> LinkError {
+        LinkError::Malformed(self.text.len() - self.rest.len())
+    }
 }

@@ -101,6 +101,21 @@ pub fn kind_at(path: Path) -> Option<Kind> {
     object(path.object()?)?.resource(path.resource()?)?.kind
 }
 
+/// The version of an object that a registration means when it states none (lwm2m.md 5.1).
+pub fn default_version(object: u16, lwm2m: Version) -> Version {
+    let minor = match (lwm2m, object) {
+        (Version::V1_0, _) => 0,
+        (Version::V1_1, 0 | 1 | 3) => 1,
+        (Version::V1_1, 4) => 2,
+        (Version::V1_1, _) => 0,
+        (_, 0 | 1 | 3) => 2,
+        (_, 2 | 5) => 1,
+        (_, 4) => 3,
+        _ => 0,
+    };
+    Version { major: 1, minor }
+}
+
 impl ObjectModel {
     /// The definition of a resource.
     pub fn resource(&self, id: u16) -> Option<&'static ResourceModel> {

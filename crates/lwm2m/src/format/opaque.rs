@@ -1,21 +1,29 @@
-//! application/octet-stream (42). Under construction.
+//! application/octet-stream (42): the bytes of one opaque resource or resource instance, as they are.
 
-use super::{DecodeError, EncodeError, Kinds};
+use super::{DecodeError, EncodeError, Kinds, single, single_kind};
 use crate::path::Path;
 use crate::record::Record;
+use crate::value::{Kind, Value};
 
-/// Writes records.
+/// Writes the bytes of the one record, which lies at `base` itself.
 ///
 /// # Errors
-/// See [`EncodeError`].
-pub fn encode(_base: Path, _records: &[Record]) -> Result<Vec<u8>, EncodeError> {
-    Err(EncodeError::Unsupported)
+/// [`EncodeError::NotSingle`] for anything but one record at `base`, [`EncodeError::Unsupported`] for other values than
+/// opaque ones.
+pub fn encode(base: Path, records: &[Record]) -> Result<Vec<u8>, EncodeError> {
+    match single(base, records)? {
+        Value::Opaque(bytes) => Ok(bytes.clone()),
+        _ => Err(EncodeError::Unsupported),
+    }
 }
 
-/// Reads records.
+/// Reads the bytes of the resource or resource instance at `base`.
 ///
 /// # Errors
-/// See [`DecodeError`].
-pub fn decode(_base: Path, _bytes: &[u8], _kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
-    Err(DecodeError::Unsupported)
+/// [`DecodeError::Unsupported`] for a base above resources or a resource that is not opaque.
+pub fn decode(base: Path, bytes: &[u8], kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    match single_kind(base, kinds)? {
+        Kind::Opaque => Ok(vec![Record::new(base, Value::Opaque(bytes.to_vec()))]),
+        _ => Err(DecodeError::Unsupported),
+    }
 }
