@@ -1,1 +1,7 @@
-//! Under construction.
+//! For tests and the demo only: virtual time, a lossy network, a scripted DM server.
+//!
+//! Nothing here is linked into the daemon.
+
+pub mod dm_server;
+pub mod lwm2m_world;
+pub mod network;
