@@ -183,3 +183,88 @@ impl Attributes {
         *self == Attributes::NONE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPERATURE: Path = Path::new([3303, 0, 5700]);
+
+    fn write(current: Attributes, query: &[&str]) -> Result<Attributes, AttributeError> {
+        AttributeChange::from_query(query)?.apply(current, TEMPERATURE, Some(Kind::Float))
+    }
+
+    #[test]
+    fn attributes_are_set_and_unset() {
+        let set = write(Attributes::NONE, &["pmin=5", "pmax=60", "gt=30", "lt=-1.5", "st=0.5"]).unwrap();
+        let all = Attributes { pmin: Some(5), pmax: Some(60), gt: Some(30.0), lt: Some(-1.5), st: Some(0.5) };
+        assert_eq!(set, all);
+        let less = write(set, &["pmax", "gt", "pmin=0"]).unwrap();
+        assert_eq!(less, Attributes { pmin: Some(0), pmax: None, gt: None, ..all });
+        assert_eq!(write(set, &[]), Ok(set));
+    }
+
+    #[test]
+    fn what_is_no_attribute_is_refused() {
+        assert_eq!(write(Attributes::NONE, &["foo=1"]), Err(AttributeError::Unknown("foo".into())));
+        assert_eq!(write(Attributes::NONE, &[""]), Err(AttributeError::Unknown(String::new())));
+        assert_eq!(write(Attributes::NONE, &["pmin=1", "pmin"]), Err(AttributeError::Twice("pmin")));
+        for value in ["-1", "+1", "1.5", "", "x", "4294967296"] {
+            assert_eq!(write(Attributes::NONE, &[&format!("pmin={value}")]), Err(AttributeError::BadValue("pmin")));
+        }
+        for value in ["", "nan", "inf", "1e999", "0x1"] {
+            assert_eq!(write(Attributes::NONE, &[&format!("gt={value}")]), Err(AttributeError::BadValue("gt")));
+        }
+        assert_eq!(write(Attributes::NONE, &["st=-1"]), Err(AttributeError::BadValue("st")));
+    }
+
+    #[test]
+    fn thresholds_must_leave_room() {
+        for query in [&["lt=5", "gt=5"][..], &["lt=6", "gt=5"], &["lt=1", "gt=5", "st=2"], &["lt=1", "gt=5", "st=3"]] {
+            assert_eq!(write(Attributes::NONE, query), Err(AttributeError::Contradiction), "{query:?}");
+        }
+        let room = write(Attributes::NONE, &["lt=1", "gt=5", "st=1.9"]).unwrap();
+        assert_eq!(write(room, &["st=2"]), Err(AttributeError::Contradiction), "with what is set already");
+        assert!(write(room, &["st=2", "gt"]).is_ok());
+    }
+
+    #[test]
+    fn thresholds_are_for_numeric_resources() {
+        let change = AttributeChange::from_query(["gt=1"]).unwrap();
+        let refused = Err(AttributeError::NotNumeric("gt"));
+        assert_eq!(change.apply(Attributes::NONE, Path::new([3303, 0]), None), refused);
+        assert_eq!(change.apply(Attributes::NONE, Path::new([5, 0, 1]), Some(Kind::String)), refused);
+        assert!(change.apply(Attributes::NONE, Path::new([3, 0, 7, 0]), Some(Kind::Integer)).is_ok());
+        let unset = AttributeChange::from_query(["gt", "pmin=1"]).unwrap();
+        assert!(unset.apply(Attributes::NONE, Path::new([3303, 0]), None).is_ok());
+    }
+
+    #[test]
+    fn lower_levels_win_one_by_one() {
+        let resource = Attributes { pmax: Some(60), ..Attributes::NONE };
+        let instance = Attributes { pmin: Some(5), pmax: Some(100), ..Attributes::NONE };
+        let server = Attributes { pmin: Some(1), ..Attributes::NONE };
+        let effective = resource.or(instance).or(server);
+        assert_eq!(effective, Attributes { pmin: Some(5), pmax: Some(60), ..Attributes::NONE });
+    }
+
+    #[test]
+    fn a_pmax_without_meaning_does_not_count() {
+        let pmax = |pmin, pmax| Attributes { pmin, pmax, ..Attributes::NONE }.effective_pmax();
+        assert_eq!(pmax(None, Some(0)), None);
+        assert_eq!(pmax(Some(10), Some(5)), None);
+        assert_eq!(pmax(Some(10), Some(10)), Some(10));
+        assert_eq!(pmax(None, Some(1)), Some(1));
+    }
+
+    #[test]
+    fn discover_shows_them_in_order() {
+        let all = Attributes { pmin: Some(5), pmax: Some(60), gt: Some(30.0), lt: Some(-1.5), st: Some(0.5) };
+        let link = all
+            .link_attributes()
+            .into_iter()
+            .fold(crate::link::Link::new(TEMPERATURE), |link, (name, value)| link.with(name, value));
+        assert_eq!(crate::link::write(&[link]), "</3303/0/5700>;pmin=5;pmax=60;gt=30;lt=-1.5;st=0.5");
+        assert!(Attributes::NONE.link_attributes().is_empty() && Attributes::NONE.is_empty());
+    }
+}

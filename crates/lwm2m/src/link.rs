@@ -259,3 +259,92 @@ impl<'t> Parser<'t> {
         LinkError::Malformed(self.text.len() - self.rest.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(id: u16, version: Version, instances: &[u16]) -> ListedObject {
+        ListedObject { id, version, instances: instances.to_vec() }
+    }
+
+    fn listed(lwm2m: Version, firmware: Version) -> String {
+        let core = if lwm2m == Version::V1_0 { Version::V1_0 } else { Version::V1_1 };
+        let objects = [
+            object(0, core, &[0]),
+            object(1, core, &[1]),
+            object(2, Version::V1_0, &[]),
+            object(3, core, &[0]),
+            object(5, firmware, &[0]),
+        ];
+        write(&registration(lwm2m, &objects))
+    }
+
+    #[test]
+    fn ets_101_registration_states_versions_that_are_not_the_default() {
+        assert_eq!(listed(Version::V1_0, Version::V1_0), "</1/1>,</2>,</3/0>,</5/0>");
+        assert_eq!(listed(Version::V1_0, Version::V1_1), "</1/1>,</2>,</3/0>,</5>;ver=\"1.1\",</5/0>");
+        assert_eq!(listed(Version::V1_1, Version::V1_1), "</1/1>,</2>,</3/0>,</5>;ver=1.1,</5/0>");
+        assert_eq!(listed(Version::V1_1, Version::V1_0), "</1/1>,</2>,</3/0>,</5/0>");
+        let newer = listed(Version::V1_2, Version::V1_1);
+        assert_eq!(newer, "</1>;ver=1.1,</1/1>,</2>;ver=1.0,</3>;ver=1.1,</3/0>,</5/0>");
+    }
+
+    #[test]
+    fn a_link_tells_its_path_and_attributes() {
+        let links = parse(r#"</5>;ver="1.1";obs,</lwm2m/3>,</3/0/6>;dim=6"#).unwrap();
+        assert_eq!(links[0].path(), Some(Path::new([5])));
+        assert_eq!(links[0].attribute("ver"), Some(&LinkValue::Quoted("1.1".into())));
+        assert_eq!(links[0].attribute("obs"), Some(&LinkValue::Flag));
+        assert_eq!(links[0].attribute("dim"), None);
+        assert_eq!(links[1].path(), None);
+        assert_eq!(links[2].attribute("dim"), Some(&LinkValue::Token("6".into())));
+        assert_eq!(parse(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn quotation_marks_do_not_end_a_value_early() {
+        let link = Link::new(Path::ROOT).with("x", LinkValue::Quoted(r#"a"b\c,d;e"#.into()));
+        let text = write(std::slice::from_ref(&link));
+        assert_eq!(text, r#"</>;x="a\"b\\c,d;e""#);
+        assert_eq!(parse(&text), Ok(vec![link]));
+        let token = Link::new(Path::ROOT).with("x", LinkValue::Token("a,b".into()));
+        assert_eq!(write(&[token]), r#"</>;x="a,b""#);
+    }
+
+    #[test]
+    fn text_that_breaks_the_grammar_is_refused() {
+        let texts = [
+            (",", 0),
+            ("</1>,", 5),
+            ("</1", 3),
+            ("/1", 0),
+            ("</1> ,</2>", 4),
+            ("</1>, </2>", 5),
+            ("</1>;", 5),
+            ("</1>;=1", 5),
+            ("</1>;a=", 7),
+            ("</1>;a=\"b", 9),
+            ("</1>;a=b\"", 8),
+            ("</1>;a=\"b\"c", 10),
+            ("</<>", 2),
+            ("</1>;a=\"\n\"", 8),
+        ];
+        for (text, at) in texts {
+            assert_eq!(parse(text), Err(LinkError::Malformed(at)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_and_lengths_are_bounded() {
+        assert_eq!(parse(&vec!["</1>"; MAX_LINKS].join(",")).map(|links| links.len()), Ok(MAX_LINKS));
+        assert_eq!(parse(&vec!["</1>"; MAX_LINKS + 1].join(",")), Err(LinkError::TooLarge));
+        assert_eq!(parse(&format!("</1>{}", ";a".repeat(MAX_ATTRIBUTES + 1))), Err(LinkError::TooLarge));
+        let long = "a".repeat(MAX_TEXT + 1);
+        for text in
+            [format!("<{long}>"), format!("</1>;{long}"), format!("</1>;a={long}"), format!("</1>;a=\"{long}\"")]
+        {
+            assert_eq!(parse(&text), Err(LinkError::TooLarge));
+        }
+    }
+}

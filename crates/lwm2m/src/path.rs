@@ -166,3 +166,66 @@ fn parse_level(text: &str) -> Result<u16, PathError> {
     }
     text.parse().map_err(|_| PathError::NotANumber)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_path_agree() {
+        for (text, levels) in [("/", &[][..]), ("/5", &[5]), ("/5/0", &[5, 0]), ("/3/0/6/65535", &[3, 0, 6, 65535])] {
+            let path: Path = text.parse().unwrap();
+            assert_eq!(path.levels(), levels);
+            assert_eq!(path.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in ["/05", "/5/", "//", "/+5", "/-1", "/65536", "/5/0/3/", "/a", "/5 ", "/99999999999999999999"] {
+            assert_eq!(text.parse::<Path>(), Err(PathError::NotANumber), "{text:?}");
+        }
+        for text in ["", "5", "5/0"] {
+            assert_eq!(text.parse::<Path>(), Err(PathError::NoSlash), "{text:?}");
+        }
+        assert_eq!("/1/2/3/4/5".parse::<Path>(), Err(PathError::TooDeep));
+    }
+
+    #[test]
+    fn uri_path_segments_make_a_path() {
+        assert_eq!(Path::from_segments(["5", "0", "0"]), Ok(Path::new([5, 0, 0])));
+        assert_eq!(Path::from_segments([""; 0]), Ok(Path::ROOT));
+        assert_eq!(Path::from_segments(["5", ""]), Err(PathError::NotANumber));
+        assert_eq!(Path::from_segments(["dev0", "3303"]), Err(PathError::NotANumber));
+    }
+
+    #[test]
+    fn levels_have_names() {
+        let path = Path::new([3, 0, 6, 1]);
+        assert_eq!((path.object(), path.instance()), (Some(3), Some(0)));
+        assert_eq!((path.resource(), path.resource_instance()), (Some(6), Some(1)));
+        assert_eq!(Path::new([3]).instance(), None);
+        assert_eq!(Path::ROOT.object(), None);
+    }
+
+    #[test]
+    fn paths_are_walked_up_and_down() {
+        let path = Path::new([3, 0]);
+        assert_eq!(path.child(6), Some(Path::new([3, 0, 6])));
+        assert_eq!(Path::new([1, 2, 3, 4]).child(5), None);
+        assert_eq!(path.parent(), Some(Path::new([3])));
+        assert_eq!(Path::ROOT.parent(), None);
+        assert_eq!(Path::new([1, 2, 3, 4]).truncated(2), Path::new([1, 2]));
+        assert_eq!(path.truncated(4), path);
+        assert!(path.starts_with(Path::ROOT) && path.starts_with(path) && path.starts_with(Path::new([3])));
+        assert!(!path.starts_with(Path::new([3, 0, 0])) && !path.starts_with(Path::new([30])));
+    }
+
+    #[test]
+    fn order_is_that_of_a_tree() {
+        let paths = ["/", "/0/1", "/1", "/1/0", "/1/0/0", "/1/0/0/0", "/1/0/1", "/1/1", "/2"];
+        let mut sorted: Vec<Path> = paths.iter().rev().map(|text| text.parse().unwrap()).collect();
+        sorted.sort();
+        assert_eq!(sorted.iter().map(Path::to_string).collect::<Vec<_>>(), paths);
+    }
+}

@@ -122,3 +122,72 @@ impl OpaqueStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKAGE: Path = Path::new([5, 0, 0]);
+
+    /// Pushes every byte alone.
+    fn unwrap(resource: Path, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        let mut stream = OpaqueStream::new(resource);
+        let mut payload = Vec::new();
+        for byte in bytes.chunks(1) {
+            payload.extend_from_slice(stream.push(byte)?);
+        }
+        stream.finish().map(|()| payload)
+    }
+
+    #[test]
+    fn every_form_of_header_is_unwrapped() {
+        for header in [&[0xc3, 0][..], &[0xc8, 0, 3], &[0xd0, 0, 0, 3], &[0xd8, 0, 0, 0, 3]] {
+            assert_eq!(unwrap(PACKAGE, &[header, b"abc"].concat()).unwrap(), b"abc", "{header:02x?}");
+        }
+        let wide = Path::new([5, 0, 0x1234]);
+        for header in
+            [&[0xe3, 0x12, 0x34][..], &[0xe8, 0x12, 0x34, 3], &[0xf0, 0x12, 0x34, 0, 3], &[0xf8, 0x12, 0x34, 0, 0, 3]]
+        {
+            assert_eq!(unwrap(wide, &[header, b"abc"].concat()).unwrap(), b"abc", "{header:02x?}");
+        }
+        assert_eq!(unwrap(PACKAGE, &[0xe3, 0, 0, 1, 2, 3]).unwrap(), [1, 2, 3], "a wide id that is small");
+        assert_eq!(unwrap(PACKAGE, &[0xc0, 0]).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_instance_round_the_resource_is_unwrapped() {
+        assert_eq!(unwrap(PACKAGE, &[0x05, 0, 0xc3, 0, 1, 2, 3]).unwrap(), [1, 2, 3]);
+        assert_eq!(unwrap(PACKAGE, &[0x10, 0, 0, 7, 0xd0, 0, 0, 3, 1, 2, 3]).unwrap(), [1, 2, 3]);
+        let malformed = |bytes: &[u8]| assert!(matches!(unwrap(PACKAGE, bytes), Err(DecodeError::Malformed(_))));
+        malformed(&[0x08, 0, 8, 0xc3, 0, 1, 2, 3, 0xc1, 1, 1]);
+        malformed(&[0x08, 0, 8, 0xc3, 0, 1, 2, 3]);
+        malformed(&[0x04, 0, 0xc3, 0, 1, 2, 3]);
+        malformed(&[0x00, 0]);
+        malformed(&[0x07, 0, 0x05, 0, 0xc3, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_length_is_known_from_the_header_on() {
+        let mut stream = OpaqueStream::new(PACKAGE);
+        assert_eq!(stream.push(&[0xd0, 0, 0x12]), Ok(&[][..]));
+        assert_eq!(stream.total(), None);
+        assert_eq!(stream.push(&[0x34, 9]), Ok(&[9][..]));
+        assert_eq!(stream.total(), Some(0x1234));
+        assert!(stream.finish().is_err());
+        assert_eq!(stream.push(&[7; 0x1233]).map(<[u8]>::len), Ok(0x1233));
+        assert_eq!(stream.finish(), Ok(()));
+        assert_eq!(stream.push(&[]), Ok(&[][..]));
+    }
+
+    #[test]
+    fn what_is_not_the_resource_is_refused_for_good() {
+        let mut stream = OpaqueStream::new(PACKAGE);
+        assert_eq!(stream.push(&[0xc3, 1, 1, 2, 3]), Err(DecodeError::OutsideBase(Path::new([5, 0, 1]))));
+        assert!(stream.push(&[0xc3, 0, 1, 2, 3]).is_err());
+        assert!(stream.finish().is_err());
+        assert_eq!(unwrap(PACKAGE, &[0x05, 1, 0xc3, 0, 1, 2, 3]), Err(DecodeError::OutsideBase(Path::new([5, 1]))));
+        for bytes in [&[0x83, 0, 0x41, 0, 1][..], &[0x41, 0, 1], &[0xc1, 0, 1, 2], &[0xc3, 0, 1, 2], &[]] {
+            assert!(matches!(unwrap(PACKAGE, bytes), Err(DecodeError::Malformed(_))), "{bytes:02x?}");
+        }
+    }
+}
