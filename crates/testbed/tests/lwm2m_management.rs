@@ -1,7 +1,9 @@
 //! Read, Write, Execute, Discover, Write-Attributes and access rights, in virtual time.
 
 use coap::{Code, Request, Response};
-use lwm2m::client::{Access, DeviceFacts, FirmwareOrder, FirmwareRight, FirmwareView, Refusal, ServerConfig, SessionId};
+use lwm2m::client::{
+    Access, DeviceFacts, FirmwareOrder, FirmwareRight, FirmwareView, Refusal, ServerConfig, SessionId,
+};
 use lwm2m::model::Version;
 use testbed::dm_server::{DmEvent, ask};
 use testbed::lwm2m_world::{World, account};
@@ -16,7 +18,11 @@ fn world() -> World {
     let mut world = World::single(account("factory", 123));
     world.register();
     world.client.set_device(
-        DeviceFacts { manufacturer: Some("Anjay".to_owned()), serial: Some("probe".to_owned()), ..DeviceFacts::default() },
+        DeviceFacts {
+            manufacturer: Some("Anjay".to_owned()),
+            serial: Some("probe".to_owned()),
+            ..DeviceFacts::default()
+        },
         world.now,
     );
     world
@@ -39,7 +45,10 @@ fn ets_201_query_plain_text() {
     let mut world = world();
     for request in [ask::read("/1/0/1"), ask::read_as("/1/0/1", TEXT)] {
         let response = world.ask(0, request);
-        assert_eq!((response.code, response.content_format, text(&response)), (Code::CONTENT, Some(TEXT), "30".to_owned()));
+        assert_eq!(
+            (response.code, response.content_format, text(&response)),
+            (Code::CONTENT, Some(TEXT), "30".to_owned())
+        );
     }
 }
 
@@ -90,7 +99,8 @@ fn ets_212_set_cbor() {
 #[test]
 fn ets_215_set_tlv() {
     let mut world = world();
-    let account = [0xc1, 0x01, 0x21, 0xc1, 0x02, 0x05, 0xc1, 0x03, 0x0a, 0xc1, 0x05, 0x14, 0xc1, 0x06, 0x01, 0xc1, 0x07, b'U'];
+    let account =
+        [0xc1, 0x01, 0x21, 0xc1, 0x02, 0x05, 0xc1, 0x03, 0x0a, 0xc1, 0x05, 0x14, 0xc1, 0x06, 0x01, 0xc1, 0x07, b'U'];
     assert_eq!(code(&mut world, ask::write("/1/0", TLV, account)), Code::CHANGED);
     let answer = world.ask(0, ask::read_as("/1/0", SENML_JSON));
     let expected = concat!(
@@ -295,8 +305,15 @@ fn ets_261_write_attributes_on_a_multiple_resource() {
 #[test]
 fn bad_attributes_are_refused_and_change_nothing() {
     let mut world = world();
-    let bad: [&[&str]; 7] =
-        [&["pmin=-1"], &["colour=red"], &["pmin=x"], &["lt=5", "gt=4"], &["lt=1", "gt=5", "st=2"], &["pmin=1", "pmin=2"], &["pmin=1", "x"]];
+    let bad: [&[&str]; 7] = [
+        &["pmin=-1"],
+        &["colour=red"],
+        &["pmin=x"],
+        &["lt=5", "gt=4"],
+        &["lt=1", "gt=5", "st=2"],
+        &["pmin=1", "pmin=2"],
+        &["pmin=1", "x"],
+    ];
     for query in bad {
         assert_eq!(code(&mut world, ask::write_attributes("/1/0/1", query)), Code::BAD_REQUEST, "{query:?}");
     }
@@ -453,7 +470,10 @@ fn the_firmware_object_in_version_1_0_has_no_cancel_and_no_late_results() {
 fn writes_and_executes_on_the_firmware_become_orders() {
     let mut world = world();
     let cases = [
-        (ask::write_text("/5/0/1", "http://example.org/a.hex"), FirmwareOrder::WriteUri("http://example.org/a.hex".to_owned())),
+        (
+            ask::write_text("/5/0/1", "http://example.org/a.hex"),
+            FirmwareOrder::WriteUri("http://example.org/a.hex".to_owned()),
+        ),
         (ask::write_text("/5/0/1", ""), FirmwareOrder::Reset),
         (ask::execute("/5/0/2", ""), FirmwareOrder::Execute),
         (Request::new(Code::POST).with_path("/5/0/2").with_payload(1541, "0"), FirmwareOrder::Execute),

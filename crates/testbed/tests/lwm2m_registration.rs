@@ -55,7 +55,8 @@ fn each_server_sees_its_own_account_only_and_its_own_version_of_object_5() {
     let plain = lwm2m::client::ServerConfig { firmware_object_1_0: true, ..account("cloud", 234) };
     let mut world = World::new(vec![account("factory", 123), plain], 1);
     world.register();
-    let objects = |world: &World, server: usize| world.servers[server].registration(ENDPOINT).map(|r| r.objects.clone());
+    let objects =
+        |world: &World, server: usize| world.servers[server].registration(ENDPOINT).map(|r| r.objects.clone());
     let entries = "</2/0>,</2/1>,</2/2>,</2/3>";
     assert_eq!(objects(&world, 0), Some(format!("</1/0>,{entries},</3/0>,</5>;ver=1.1,</5/0>")));
     assert_eq!(objects(&world, 1), Some(format!("</1/1>,{entries},</3/0>,</5/0>")));

@@ -230,14 +230,17 @@ fn a_path_that_goes_ends_its_observation_with_4_04() {
     world.observe(0, "/3/0/3");
     world.client.set_device(DeviceFacts::default(), world.now);
     world.run_for(SECOND);
-    let gone = |event: &DmEvent| matches!(event, DmEvent::Notified { response, .. } if response.code == Code::NOT_FOUND);
+    let gone =
+        |event: &DmEvent| matches!(event, DmEvent::Notified { response, .. } if response.code == Code::NOT_FOUND);
     assert_eq!((world.count(0, gone), world.status(0).observations), (1, 0));
 }
 
 #[test]
 fn what_cannot_be_read_cannot_be_observed() {
     let mut world = world();
-    for (path, code) in [("/5/0/2", Code::METHOD_NOT_ALLOWED), ("/3/0/3", Code::NOT_FOUND), ("/0/0/0", Code::UNAUTHORIZED)] {
+    for (path, code) in
+        [("/5/0/2", Code::METHOD_NOT_ALLOWED), ("/3/0/3", Code::NOT_FOUND), ("/0/0/0", Code::UNAUTHORIZED)]
+    {
         let answer = world.ask(0, ask::observe(path));
         assert_eq!((answer.code, answer.observe), (code, None));
     }
