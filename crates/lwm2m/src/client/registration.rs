@@ -3,9 +3,14 @@
 //! One state at a time, one deadline. A failed Register waits and asks for a new socket, so that the server's name is
 //! resolved again; an Update that stays unanswered is sent once more before the registration is given up.
 
+mod deregister;
+mod update;
+
 use std::time::{Duration, Instant};
 
 use coap::{Code, Request, RequestId, Response};
+
+use deregister::Then;
 
 use super::session::Session;
 use super::{Context, Event, SessionId, SessionStatus, discover};
@@ -14,14 +19,6 @@ use crate::model::Version;
 
 /// A De-register is not waited for any longer than this.
 pub(super) const DEREGISTER_LIMIT: Duration = Duration::from_secs(4);
-/// MAX_TRANSMIT_WAIT of RFC 7252: how long an Update may take with all its retransmissions.
-const MAX_TRANSMIT_WAIT: Duration = Duration::from_secs(93);
-/// No Update comes sooner after the last one by itself, whatever lifetime a server writes.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(500);
-/// An unanswered Update is given at least this long, so that one lost datagram is sent again.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(3);
-/// Updates in a row that may stay unanswered.
-const UPDATE_ATTEMPTS: u8 = 2;
 /// Longest explanation kept of a failure, in bytes.
 const MAX_DETAIL: usize = 120;
 
@@ -73,13 +70,6 @@ enum State {
     Waiting { until: Instant },
     Disabled { until: Instant },
     Ended,
-}
-
-/// What comes after a De-register.
-#[derive(Debug, Clone, Copy)]
-enum Then {
-    Disable,
-    End,
 }
 
 impl Registration {
@@ -298,142 +288,10 @@ impl Session {
     }
 }
 
-/// Update.
-impl Session {
-    fn send_update(&mut self, until: Option<Instant>, attempt: u8, context: &mut Context<'_>) {
-        self.registration.again = false;
-        let request = self.update_request();
-        match self.coap.request(request, context.now) {
-            Ok(request) => {
-                let give_up = until.map(|until| context.now + patience(until, attempt, context.now));
-                let sent = context.now;
-                self.registration.state = State::Updating { request, sent, until, give_up, attempt };
-            }
-            Err(refused) => self.update_lost(&refused.to_string(), until, attempt, false, context),
-        }
-    }
-
-    /// Only what changed is told: never the objects, which stay, and the lifetime when the server wrote another.
-    fn update_request(&mut self) -> Request {
-        let mut request = Request::new(Code::POST);
-        request.path = self.registration.location.as_deref().unwrap_or_default().to_vec();
-        let lifetime = self.settings.lifetime;
-        self.registration.asked_lifetime = lifetime;
-        if lifetime != self.registration.told_lifetime {
-            request.query.push(format!("lt={lifetime}"));
-        }
-        request
-    }
-
-    fn update_answered(&mut self, response: &Response, sent: Instant, context: &mut Context<'_>) {
-        if !response.code.is_success() {
-            self.registration.last_error = Some(explain(response).into());
-            return self.register(context);
-        }
-        self.settle(sent, context);
-        context.events.push_back(Event::Updated { session: SessionId(self.index) });
-        self.catch_up(context);
-    }
-
-    /// `late`: its time was over, so the next one goes at once.
-    fn update_lost(&mut self, why: &str, until: Option<Instant>, attempt: u8, late: bool, context: &mut Context<'_>) {
-        self.registration.last_error = Some(why.into());
-        let left = until.map(|until| until.saturating_duration_since(context.now));
-        if attempt >= UPDATE_ATTEMPTS || left.is_some_and(|left| left.is_zero()) {
-            return self.need_socket(context);
-        }
-        if late {
-            return self.send_update(until, attempt + 1, context);
-        }
-        let retry = context.facts.servers[self.index].retry;
-        let wait = left.map_or(retry, |left| retry.min(left / 2));
-        self.registration.state = State::Registered { until, update_at: Some(context.now + wait), attempt };
-    }
-
-    /// A Register or Update that was sent then has been taken: the server counts from its arrival, so no later than we.
-    fn settle(&mut self, sent: Instant, context: &mut Context<'_>) {
-        let told = self.registration.asked_lifetime;
-        self.registration.told_lifetime = told;
-        self.registration.last_error = None;
-        let lifetime = Duration::from_secs(told.into());
-        let until = (told > 0).then(|| sent + lifetime);
-        let update_at = until.map(|_| sent + update_interval(lifetime, context.rng));
-        self.registration.state = State::Registered { until, update_at, attempt: 0 };
-    }
-
-    /// Sends what came up while the last request was under way.
-    fn catch_up(&mut self, context: &mut Context<'_>) {
-        if self.registration.again || self.settings.lifetime != self.registration.told_lifetime {
-            self.update(context);
-        }
-    }
-}
-
-/// De-register.
-impl Session {
-    fn deregister(&mut self, then: Then, context: &mut Context<'_>) {
-        match self.registration.state {
-            State::Registered { .. } => {}
-            State::Updating { request, .. } => self.coap.cancel(request, context.now),
-            State::Deregistering { request, give_up, .. } => {
-                self.registration.state = State::Deregistering { request, give_up, then };
-                return;
-            }
-            State::Ended => return,
-            State::Registering { request, .. } => {
-                self.coap.cancel(request, context.now);
-                return self.silence(then, context);
-            }
-            State::AwaitingSocket | State::Waiting { .. } | State::Disabled { .. } => {
-                return self.silence(then, context);
-            }
-        }
-        self.observations.clear(&mut self.coap);
-        let mut request = Request::new(Code::DELETE);
-        request.path = self.registration.location.as_deref().unwrap_or_default().to_vec();
-        match self.coap.request(request, context.now) {
-            Ok(request) => {
-                let give_up = context.now + DEREGISTER_LIMIT;
-                self.registration.state = State::Deregistering { request, give_up, then };
-            }
-            Err(_) => self.deregistered(then, context),
-        }
-    }
-
-    fn deregistered(&mut self, then: Then, context: &mut Context<'_>) {
-        context.events.push_back(Event::Deregistered { session: SessionId(self.index) });
-        self.silence(then, context);
-    }
-
-    fn silence(&mut self, then: Then, context: &mut Context<'_>) {
-        self.observations.clear(&mut self.coap);
-        self.registration.location = None;
-        self.registration.state = match then {
-            Then::End => State::Ended,
-            Then::Disable => {
-                let seconds = self.settings.disable_timeout.max(1);
-                State::Disabled { until: context.now + Duration::from_secs(seconds.into()) }
-            }
-        };
-    }
-}
-
 /// The wait after a failed Register: doubling, shortened by up to a quarter so that a thousand devices do not come back together.
 fn back_off(first: Duration, longest: Duration, failures: u32, rng: &mut fastrand::Rng) -> Duration {
     let doubled = first.saturating_mul(1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX));
     doubled.min(longest).mul_f64(0.75 + 0.25 * rng.f64())
-}
-
-/// From one Register or Update to the next Update: half a short lifetime; of a long one all but what an Update may take.
-fn update_interval(lifetime: Duration, rng: &mut fastrand::Rng) -> Duration {
-    let interval = if lifetime < 2 * MAX_TRANSMIT_WAIT { lifetime / 2 } else { lifetime - MAX_TRANSMIT_WAIT };
-    interval.mul_f64(0.95 + 0.05 * rng.f64()).max(SHORTEST_INTERVAL)
-}
-
-/// How long an Update may stay unanswered: the first for half of what is left, the second for the rest.
-fn patience(until: Instant, attempt: u8, now: Instant) -> Duration {
-    let left = until.saturating_duration_since(now);
-    if attempt < UPDATE_ATTEMPTS { (left / 2).max(SHORTEST_PATIENCE) } else { left.max(SHORTEST_PATIENCE) }
 }
 
 fn lower(version: Version) -> Option<Version> {
