@@ -7,6 +7,8 @@ mod code;
 mod config;
 mod endpoint;
 mod exchange;
+pub mod message;
+pub mod options;
 mod token;
 
 pub use code::Code;
