@@ -7,6 +7,10 @@ mod code;
 mod config;
 mod endpoint;
 mod exchange;
+pub mod message;
+pub mod options;
+#[cfg(test)]
+mod testing;
 mod token;
 
 pub use code::Code;
