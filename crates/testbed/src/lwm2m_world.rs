@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use coap::{Request, Response};
 use lwm2m::client::{
-    Access, Client, ClientConfig, CommandId, Event, FirmwareOrder, FirmwareRight, Refusal, ServerConfig, SessionId,
-    SessionStatus, coap_config,
+    Access, Client, ClientConfig, CommandId, Event, FirmwareOrder, FirmwareRight, Refusal, RegistrationState,
+    ServerConfig, SessionId, SessionStatus, coap_config,
 };
 use lwm2m::model::Version;
 
@@ -122,9 +122,10 @@ impl World {
     /// # Panics
     /// If they never are.
     pub fn register(&mut self) {
-        let all = |world: &mut Self| world.servers.iter().all(|server| server.registration(ENDPOINT).is_some());
+        let all = |world: &mut Self| {
+            (0..world.servers.len()).all(|session| world.status(session).state == RegistrationState::Registered)
+        };
         assert!(self.run_until(PATIENCE, all), "not registered: {:?}", self.events);
-        self.run_for(Duration::from_millis(10));
     }
 
     /// Runs for a while.
@@ -242,11 +243,11 @@ impl World {
 
     fn next_event(&self) -> Option<Instant> {
         let servers = self.servers.iter().filter_map(DmServer::poll_timeout);
-        servers.chain(self.network.next_arrival()).chain(self.client.poll_timeout()).min()
+        servers.chain(self.network.poll_timeout()).chain(self.client.poll_timeout()).min()
     }
 
     fn advance(&mut self) {
-        while let Some((to, datagram)) = self.network.take(self.now) {
+        while let Some((to, datagram)) = self.network.receive(self.now) {
             match to {
                 End::Client(index) if !self.dead[index] => {
                     self.client.handle_datagram(SessionId(index), &datagram, self.now);

@@ -6,7 +6,7 @@ use coap::Code;
 use lwm2m::client::{DeviceFacts, Event, FirmwareOrder, FirmwareView, ServerConfig};
 use testbed::dm_server::{DmEvent, ask};
 use testbed::lwm2m_world::{ENDPOINT, World, account};
-use testbed::network::Weather;
+use testbed::network::{Weather, for_each_seed};
 
 const SEEDS: u64 = 40;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,16 +14,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn foul(seed: u64) -> World {
     let lasting = |name: &str, id: u16| ServerConfig { lifetime: 3600, ..account(name, id) };
     let mut world = World::new(vec![lasting("factory", 123), lasting("cloud", 234)], seed);
-    world.network.weather = Weather::foul();
+    *world.network.weather_mut() = Weather::foul();
     world
 }
 
-#[expect(clippy::print_stdout, reason = "a failing test has to name its seed")]
 fn each_seed(scenario: impl Fn(&mut World)) {
-    for seed in 0..SEEDS {
-        println!("seed {seed}");
-        scenario(&mut foul(seed));
-    }
+    for_each_seed(SEEDS, |seed| scenario(&mut foul(seed)));
 }
 
 /// Asks until an answer gets through: four retransmissions may all be lost.

@@ -474,7 +474,7 @@ fn writes_and_executes_on_the_firmware_become_orders() {
             ask::write_text("/5/0/1", "http://example.org/a.hex"),
             FirmwareOrder::WriteUri("http://example.org/a.hex".to_owned()),
         ),
-        (ask::write_text("/5/0/1", ""), FirmwareOrder::Reset),
+        (ask::write("/5/0/1", TLV, [0xc0, 0x01]), FirmwareOrder::Reset),
         (ask::execute("/5/0/2", ""), FirmwareOrder::Execute),
         (Request::new(Code::POST).with_path("/5/0/2").with_payload(1541, "0"), FirmwareOrder::Execute),
         (ask::execute("/5/0/10", ""), FirmwareOrder::Cancel),
@@ -489,6 +489,15 @@ fn writes_and_executes_on_the_firmware_become_orders() {
         world.answer(command, Ok(()));
         assert_eq!(world.answer_to(0, call).code, Code::CHANGED);
     }
+}
+
+#[test]
+fn an_empty_text_written_to_the_uri_is_a_reset() {
+    let mut world = world();
+    // CON PUT /5/0/1, Content-Format 0, no payload.
+    let datagram = [0x41, 0x03, 0x77, 0x77, 0x01, 0xb1, b'5', 0x01, b'0', 0x01, b'1', 0x10];
+    world.client.handle_datagram(SessionId(0), &datagram, world.now);
+    assert_eq!(world.next_command().2, Some(FirmwareOrder::Reset));
 }
 
 #[test]

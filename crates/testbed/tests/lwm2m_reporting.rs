@@ -197,7 +197,7 @@ fn thresholds_and_steps_filter_what_is_told() {
     world.ask(0, ask::write_attributes("/1/0/5", &["gt", "lt", "st=10"]));
     set(&mut world, "10");
     set(&mut world, "14");
-    set(&mut world, "3");
+    set(&mut world, "5");
     assert_eq!(world.notified(0, call), ["21", "19", "4", "14"], "the step counts from the last one told");
 }
 
