@@ -3,10 +3,13 @@
 //! The lower half is what a client and a server share: paths, values, object models, content formats, links and
 //! attributes. It knows (path, value) records and bytes, no session and no time. What speaks for a device stands above it.
 
+mod access;
 pub mod attributes;
+pub mod client;
 pub mod format;
 pub mod link;
 pub mod model;
+mod objects;
 pub mod path;
 pub mod record;
 pub mod value;

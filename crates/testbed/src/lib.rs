@@ -1,2 +1,7 @@
-//! Under construction.
+//! For tests and the demo only: virtual time, a lossy network, a scripted DM server, boards on ptys. Nothing in the product depends on it.
+
+pub mod clock;
+pub mod dm_server;
+pub mod lwm2m_world;
+pub mod network;
 pub mod uno;

@@ -1,0 +1,179 @@
+//! The objects of a device as typed resources: what is there, and what it holds now.
+//!
+//! Not for how values look on the wire (`format`), nor for who asked how (`client`). A [`Tree`] is one server's view of
+//! one device at one moment; it is made for each request and holds nothing.
+
+mod access_control;
+mod device;
+mod firmware;
+mod server;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::access::{self, Rights};
+use crate::client::ServerConfig;
+use crate::model::{ACCESS_CONTROL, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER, Version};
+use crate::model::{ResourceModel, object};
+use crate::value::Value;
+
+pub use device::DeviceFacts;
+pub use firmware::FirmwareView;
+pub(crate) use server::ServerSettings;
+
+/// The objects that servers see; object 0 is there but shown to nobody.
+pub(crate) const OBJECTS: [u16; 4] = [1, 2, 3, 5];
+
+/// What all sessions of a client share.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The endpoint name.
+    pub(crate) endpoint: Arc<str>,
+    /// The accounts.
+    pub(crate) servers: Arc<[ServerConfig]>,
+    /// Object 3.
+    pub(crate) device: DeviceFacts,
+    /// Object 5.
+    pub(crate) firmware: FirmwareView,
+}
+
+/// What a resource holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    /// It is not there.
+    Absent,
+    /// It is there and can't be read: executable or write-only.
+    Silent,
+    /// One value.
+    Single(Value),
+    /// Instances by id.
+    Multiple(Vec<(u16, Value)>),
+}
+
+impl Content {
+    fn text(text: &str) -> Self {
+        Self::Single(Value::String(text.to_owned()))
+    }
+
+    fn known(text: Option<&str>) -> Self {
+        text.map_or(Self::Absent, Self::text)
+    }
+
+    fn integer(number: impl Into<i64>) -> Self {
+        Self::Single(Value::Integer(number.into()))
+    }
+}
+
+/// One server's view of the device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree<'a> {
+    facts: &'a Facts,
+    own: usize,
+    settings: ServerSettings,
+    version: Version,
+}
+
+impl Facts {
+    /// The view of the server with index `own`, under the version of LwM2M that it registered with.
+    pub(crate) fn tree(&self, own: usize, settings: ServerSettings, version: Version) -> Tree<'_> {
+        Tree { facts: self, own, settings, version }
+    }
+}
+
+impl<'a> Tree<'a> {
+    /// The account of the server that looks.
+    pub(crate) fn server(&self) -> &'a ServerConfig {
+        &self.facts.servers[self.own]
+    }
+
+    /// What this server wrote to its account.
+    pub(crate) fn settings(&self) -> ServerSettings {
+        self.settings
+    }
+
+    /// The version of LwM2M of the session.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Object 5 as last told.
+    pub(crate) fn firmware(&self) -> &'a FirmwareView {
+        &self.facts.firmware
+    }
+
+    /// The definition of an object that is in the tree, in the version that this server sees.
+    pub(crate) fn model(&self, id: u16) -> Option<&'static ObjectModel> {
+        match id {
+            1 => Some(&SERVER),
+            2 => Some(&ACCESS_CONTROL),
+            3 => Some(&DEVICE),
+            5 if self.firmware_1_0() => Some(&FIRMWARE_UPDATE_1_0),
+            5 => Some(&FIRMWARE_UPDATE),
+            _ => None,
+        }
+    }
+
+    /// The version to state for an object where it is not the one that the session's LwM2M version implies.
+    pub(crate) fn stated_version(&self, id: u16) -> Option<Version> {
+        if id != 5 {
+            return None;
+        }
+        let implied = if self.version >= Version::V1_2 { Version::V1_1 } else { Version::V1_0 };
+        self.model(5).map(|model| model.version).filter(|version| *version != implied)
+    }
+
+    /// The instances that this server may see.
+    pub(crate) fn instances(&self, id: u16) -> Range<u16> {
+        match id {
+            1 => {
+                let own = u16::try_from(self.own).unwrap_or(u16::MAX - 1);
+                own..own + 1
+            }
+            2 => 0..access::entry_count(&self.facts.servers),
+            3 | 5 => 0..1,
+            _ => 0..0,
+        }
+    }
+
+    /// Whether the instance exists, seen or not.
+    pub(crate) fn exists(&self, id: u16, instance: u16) -> bool {
+        match id {
+            1 => instance < access::account_count(&self.facts.servers),
+            _ => self.instances(id).contains(&instance),
+        }
+    }
+
+    /// What this server may do with an instance.
+    pub(crate) fn rights(&self, id: u16, instance: u16) -> Rights {
+        access::rights(self.server(), self.own, id, instance)
+    }
+
+    /// What a resource of an existing instance holds.
+    pub(crate) fn content(&self, id: u16, instance: u16, resource: u16) -> Content {
+        match id {
+            1 => server::content(self.server(), &self.settings, resource),
+            2 => access_control::content(&self.facts.servers, instance, resource),
+            3 => device::content(&self.facts.device, resource),
+            5 => firmware::content(&self.facts.firmware, resource, self.firmware_1_0()),
+            _ => Content::Absent,
+        }
+    }
+
+    /// The resources that an existing instance has now.
+    pub(crate) fn resources(&self, id: u16, instance: u16) -> impl Iterator<Item = (&'static ResourceModel, Content)> {
+        let resources = self.model(id).map_or(&[][..], |model| model.resources);
+        resources.iter().filter_map(move |resource| match self.content(id, instance, resource.id) {
+            Content::Absent => None,
+            content => Some((resource, content)),
+        })
+    }
+
+    fn firmware_1_0(&self) -> bool {
+        self.version < Version::V1_1 || self.server().firmware_object_1_0
+    }
+}
+
+/// Whether the id belongs to an object that exists but is shown to no server.
+pub(crate) fn is_hidden(id: u16) -> bool {
+    id == 0 && object(id).is_some()
+}

@@ -1,0 +1,22 @@
+//! Object 2, Access Control: the rights of [`access`] as a server reads them.
+
+use super::Content;
+use crate::access::{self, NO_OWNER};
+use crate::client::ServerConfig;
+use crate::value::Value;
+
+/// What a resource of an entry holds.
+pub(super) fn content(servers: &[ServerConfig], instance: u16, resource: u16) -> Content {
+    let Some(entry) = access::entry(servers, instance) else { return Content::Absent };
+    match resource {
+        0 => Content::integer(entry.object),
+        1 => Content::integer(entry.instance),
+        2 => Content::Multiple(
+            access::acl(servers, entry)
+                .map(|(server, rights)| (server, Value::Integer(rights.bits().into())))
+                .collect(),
+        ),
+        3 => Content::integer(NO_OWNER),
+        _ => Content::Absent,
+    }
+}

@@ -1,0 +1,85 @@
+//! One `nuncio flash`: stage, execute, follow, tell how it ended. The same orders, checks, journal and proof as for a
+//! server's update; only the requester differs.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::{Failure, FailureCode, Outcome, Verdict};
+use crate::device::{DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, Requester, UpdateEvent, UpdateId};
+
+/// What a flash needs of the gateway.
+pub(super) struct Session {
+    /// The device.
+    pub(super) device: DeviceId,
+    /// The image, absolute.
+    pub(super) image: PathBuf,
+    /// Version that the operator says it has.
+    pub(super) version: Option<String>,
+    /// The update that was the device's last one before this: its late events are not ours.
+    pub(super) before: Option<UpdateId>,
+    /// What happens at the device.
+    pub(super) happening: mpsc::Receiver<(UpdateId, UpdateEvent)>,
+    /// Where the operator reads it; nobody may be there any more.
+    pub(super) events: mpsc::Sender<UpdateEvent>,
+    /// The way to the update.
+    pub(super) update: crate::update::Handle,
+}
+
+impl Session {
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// When the order is refused: another update is under way, or the gateway stops.
+    pub(super) async fn run(mut self) -> Result<Verdict, Failure> {
+        let begin = Instant::now();
+        let stage = FirmwareOrder::Stage { path: self.image.clone(), version: self.version.clone() };
+        self.order(stage, "another update of this device is staged or under way").await?;
+        while let Some((update, event)) = self.happening.recv().await {
+            if Some(update) == self.before {
+                continue;
+            }
+            let staged = matches!(event, UpdateEvent::ImageStaged { .. });
+            let end = ending(&event);
+            // The operator may have left; the update goes on all the same.
+            let _ = self.events.try_send(event);
+            if let Some((outcome, version, reason)) = end {
+                let took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return Ok(Verdict { device: self.device, update: Some(update), outcome, version, reason, took_ms });
+            }
+            if staged {
+                self.order(FirmwareOrder::Execute, "the staged image was taken away meanwhile").await?;
+            }
+        }
+        Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")
+            .with_hint("the journal has the update: `nuncio status` tells more once the daemon is back"))
+    }
+
+    async fn order(&self, order: FirmwareOrder, in_the_way: &str) -> Result<(), Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.update.order(self.device.clone(), Requester::Local, FirmwareRight::Any, order, reply).await;
+        match answer.await {
+            Ok(FirmwareReply::Done | FirmwareReply::Writer(_)) => Ok(()),
+            Ok(FirmwareReply::WrongState | FirmwareReply::NotAllowed | FirmwareReply::BadValue) => {
+                Err(Failure::new(FailureCode::NotNow, in_the_way)
+                    .with_hint(format!("`nuncio status {}` shows it", self.device)))
+            }
+            Err(_) => Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")),
+        }
+    }
+}
+
+type Ending = (Outcome, Option<crate::device::ReportedVersion>, Option<String>);
+
+/// What an event ends the update with, if it does.
+fn ending(event: &UpdateEvent) -> Option<Ending> {
+    match event {
+        UpdateEvent::Proven { version } => Some((Outcome::Proven, version.clone(), None)),
+        UpdateEvent::StagingFailed { reason } | UpdateEvent::UpdateFailed { reason } => {
+            Some((Outcome::Failed, None, Some(reason.clone())))
+        }
+        UpdateEvent::Dropped => Some((Outcome::Cancelled, None, Some("given up on request".to_owned()))),
+        _ => None,
+    }
+}
