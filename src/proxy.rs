@@ -1,5 +1,177 @@
-//! The virtual LwM2M clients.
+//! The virtual LwM2M clients: one for each device, with a session at every server.
+//!
+//! Each client is a task of its own that owns its sockets and timers and drives the sans-IO [`lwm2m::client::Client`];
+//! nothing in the path of one client waits for another. Orders on firmware are not decided here: they go up as
+//! [`Event::Firmware`], and the answer comes back through the channel that the event carries.
 
+mod driver;
+mod push;
 mod settings;
+mod sockets;
+mod translate;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+
+pub use lwm2m::client::RegistrationState;
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
+
+use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, Requester};
+
+/// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
+const COMMANDS_WAITING: usize = 64;
+
+/// What the clients tell the gateway.
+#[derive(Debug)]
+pub enum Event {
+    /// A server wants something of a device's firmware.
+    Firmware {
+        /// Of which device.
+        device: DeviceId,
+        /// Who.
+        requester: Requester,
+        /// With which right.
+        right: FirmwareRight,
+        /// What.
+        order: FirmwareOrder,
+        /// Where the answer goes; dropping it answers 5.00.
+        reply: oneshot::Sender<FirmwareReply>,
+    },
+    /// A server executed 3/0/4.
+    Reboot {
+        /// Which device.
+        device: DeviceId,
+        /// The server's name.
+        server: String,
+        /// `Err` with the reason answers 5.00.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// A session changed.
+    Session {
+        /// Of which device.
+        device: DeviceId,
+        /// Short id of the server.
+        short_id: u16,
+        /// Whether the server knows the device now.
+        registered: bool,
+    },
+}
+
+/// One session as `nuncio status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// The server's name.
+    pub server: String,
+    /// Its short id.
+    pub short_id: u16,
+    /// Where the registration is.
+    pub state: RegistrationState,
+    /// The location that the server gave, e.g. `/rd/4711`.
+    pub location: Option<String>,
+    /// Lifetime in seconds, as the server may have changed it.
+    pub lifetime_s: u32,
+    /// LwM2M version in use.
+    pub version: String,
+    /// Seconds until the server forgets the device, unless an Update comes.
+    pub expires_in_s: Option<u64>,
+    /// Seconds until the next Register or Update.
+    pub next_attempt_in_s: Option<u64>,
+    /// Why the last one failed, in one line.
+    pub last_error: Option<String>,
+}
+
+/// What a client is told.
+enum Command {
+    Device(Box<DeviceInfo>),
+    Firmware(Box<FirmwareView>),
+    Status(oneshot::Sender<Vec<SessionStatus>>),
+    ShutDown,
+}
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+}
+
+/// All clients.
+pub struct Proxy {
+    shared: driver::Shared,
+    events: mpsc::Sender<Event>,
+    clients: HashMap<DeviceId, Running>,
+}
+
+impl Proxy {
+    /// No clients yet; `events` is never waited for, so it must be roomy.
+    pub fn new(servers: Vec<ServerSettings>, events: mpsc::Sender<Event>) -> Self {
+        Self { shared: driver::Shared::new(servers), events, clients: HashMap::new() }
+    }
+
+    /// Starts a client for a device; one that is there already is told the news instead.
+    pub async fn add(&mut self, info: DeviceInfo, view: FirmwareView) {
+        let id = info.id.clone();
+        if self.clients.contains_key(&id) {
+            return self.set_device(info).await;
+        }
+        let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
+        let span = tracing::info_span!("device", name = %id);
+        let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
+        let task = tokio::spawn(driver.run(inbox).instrument(span));
+        tracing::info!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
+        self.clients.insert(id, Running { commands, task });
+    }
+
+    /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
+    pub async fn remove(&mut self, device: &DeviceId) {
+        if let Some(running) = self.clients.remove(device) {
+            // The task ends by itself, a dead server costs it no more than its own time-out.
+            let _ = running.commands.send(Command::ShutDown).await;
+        }
+    }
+
+    /// Tells a client what is known of its device now.
+    pub async fn set_device(&self, info: DeviceInfo) {
+        let id = info.id.clone();
+        self.tell(&id, Command::Device(Box::new(info))).await;
+    }
+
+    /// Tells a client what servers shall read of its update.
+    pub async fn set_firmware(&self, device: &DeviceId, view: FirmwareView) {
+        self.tell(device, Command::Firmware(Box::new(view))).await;
+    }
+
+    /// Asks a client for its sessions; `None` when the device has no client. The answer comes through the receiver so
+    /// that the caller's loop need not wait for it.
+    pub fn sessions(&self, device: &DeviceId) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
+        let (reply, answer) = oneshot::channel();
+        let running = self.clients.get(device)?;
+        running.commands.try_send(Command::Status(reply)).ok()?;
+        Some(answer)
+    }
+
+    /// De-registers all devices everywhere, within `limit`.
+    pub async fn shut_down(&mut self, limit: Duration) {
+        let clients: Vec<_> = self.clients.drain().collect();
+        for (_, running) in &clients {
+            let _ = running.commands.send(Command::ShutDown).await;
+        }
+        let deadline = tokio::time::Instant::now() + limit;
+        for (device, mut running) in clients {
+            if tokio::time::timeout_at(deadline, &mut running.task).await.is_err() {
+                tracing::warn!(%device, "a server did not answer the de-registration in time");
+                running.task.abort();
+            }
+        }
+    }
+
+    async fn tell(&self, device: &DeviceId, command: Command) {
+        if let Some(running) = self.clients.get(device)
+            && running.commands.send(command).await.is_err()
+        {
+            tracing::warn!(%device, "its client is gone");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
+//!
+//! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
+//! measured: `read`, `push`, `memory`, `idle`, `appear`.
+
+mod daemon;
+mod echo;
+mod figures;
+mod server;
+mod sink;
+
+use anyhow::Result;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "echo") {
+        return echo::run(&arguments[1..]);
+    }
+    type Figure = (&'static str, fn() -> Result<Vec<String>>);
+    let all: [Figure; 5] = [
+        ("read", figures::read),
+        ("push", figures::push),
+        ("memory", figures::memory),
+        ("idle", figures::idle),
+        ("appear", figures::appear),
+    ];
+    for (name, measure) in all {
+        if arguments.is_empty() || arguments.iter().any(|asked| asked == name) {
+            for line in measure()? {
+                println!("{name:8} {line}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! The task of one client: its sockets, its timers, its channel.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use lwm2m::client::{self, Client, CommandId, Refusal, SessionId};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, trace, warn};
+
+use super::push::Push;
+use super::sockets::{self, BURST, DATAGRAM_MAX};
+use super::translate::{self, Address};
+use super::{Command, Event, ServerSettings, SessionStatus};
+use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView};
+
+/// How long the loop rests when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What a slow helper of the task came back with.
+enum Done {
+    /// A socket to a server, or why there is none.
+    Connected(SessionId, io::Result<UdpSocket>),
+    /// An answer to an order on firmware.
+    Firmware(SessionId, CommandId, Option<FirmwareReply>),
+    /// An answer to a reboot.
+    Reboot(CommandId, Result<(), String>),
+}
+
+/// What all clients have in common.
+pub(super) struct Shared {
+    servers: Arc<[ServerSettings]>,
+    configs: Arc<[client::ServerConfig]>,
+    coap: Arc<coap::Config>,
+}
+
+impl Shared {
+    pub(super) fn new(servers: Vec<ServerSettings>) -> Self {
+        let configs = translate::server_configs(&servers);
+        Self { servers: servers.into(), configs, coap: Arc::new(client::coap_config()) }
+    }
+}
+
+/// One client with everything it needs from the outside.
+pub(super) struct Driver {
+    device: DeviceId,
+    client: Client,
+    servers: Arc<[ServerSettings]>,
+    sockets: Vec<Option<UdpSocket>>,
+    pushes: Vec<Push>,
+    events: mpsc::Sender<Event>,
+    pending: FuturesUnordered<BoxFuture<'static, Done>>,
+    shutting_down: bool,
+}
+
+impl Driver {
+    /// A client for a device, which begins to register at all servers when it runs.
+    pub(super) fn new(device: &DeviceInfo, view: &FirmwareView, shared: &Shared, events: mpsc::Sender<Event>) -> Self {
+        let now = Instant::now();
+        let config = client::ClientConfig {
+            endpoint: device.endpoint.as_str().into(),
+            servers: Arc::clone(&shared.configs),
+            coap: Arc::clone(&shared.coap),
+        };
+        let mut client = Client::new(config, fastrand::u64(..));
+        client.set_device(translate::facts(device), now);
+        client.set_firmware(translate::view(view), now);
+        let servers = Arc::clone(&shared.servers);
+        let sockets = servers.iter().map(|_| None).collect();
+        let pushes = servers.iter().map(|_| Push::Idle).collect();
+        let device = device.id.clone();
+        let pending = FuturesUnordered::new();
+        Self { device, client, servers, sockets, pushes, events, pending, shutting_down: false }
+    }
+
+    /// Runs until the client has de-registered everywhere, or the gateway is gone.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut timer = std::pin::pin!(tokio::time::sleep(IDLE));
+        let mut armed = None;
+        let mut turn = 0;
+        while self.drain() {
+            arm(&mut timer, &mut armed, self.client.poll_timeout());
+            let sockets = &self.sockets;
+            tokio::select! {
+                readable = poll_fn(|context| sockets::poll_readable(sockets, context, turn)) => {
+                    turn = readable + 1;
+                    self.receive(readable);
+                }
+                () = &mut timer => {
+                    armed = None;
+                    self.client.handle_timeout(Instant::now());
+                }
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => self.handle_done(done),
+                command = inbox.recv() => match command {
+                    Some(command) => self.handle_command(command),
+                    None => self.shut_down(),
+                },
+            }
+        }
+    }
+
+    /// Carries out what the client wants; false when it has ended.
+    fn drain(&mut self) -> bool {
+        loop {
+            while let Some((session, datagram)) = self.client.poll_transmit() {
+                self.send(session, &datagram);
+            }
+            match self.client.poll_event() {
+                Some(client::Event::ShutDown) => return false,
+                Some(event) => self.handle_event(event),
+                None => return true,
+            }
+        }
+    }
+
+    fn send(&mut self, session: SessionId, datagram: &[u8]) {
+        let Some(socket) = self.sockets[session.0].as_ref() else { return };
+        trace!(server = %self.servers[session.0].name, bytes = datagram.len(), "datagram out");
+        match socket.try_send(datagram) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.client.handle_unreachable(session, Instant::now());
+            }
+            // A full buffer or a lost route is a lost datagram: CoAP sends it again.
+            Err(error) => debug!(server = %self.servers[session.0].name, %error, "datagram not sent"),
+        }
+    }
+
+    fn receive(&mut self, at: usize) {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let now = Instant::now();
+        for _ in 0..BURST {
+            let Some(socket) = self.sockets[at].as_ref() else { return };
+            match socket.try_recv(&mut buffer) {
+                Ok(count) => {
+                    trace!(server = %self.servers[at].name, bytes = count, "datagram in");
+                    self.client.handle_datagram(SessionId(at), &buffer[..count], now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    debug!(server = %self.servers[at].name, %error, "server unreachable");
+                    self.client.handle_unreachable(SessionId(at), now);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: client::Event) {
+        match event {
+            client::Event::NeedSocket { session } => self.connect(session),
+            client::Event::Registered { session, location } => {
+                info!(server = %self.servers[session.0].name, registration = location, "registered");
+                self.tell_session(session, true);
+            }
+            client::Event::RegistrationFailed { session, reason, retry_in } => {
+                warn!(server = %self.servers[session.0].name, reason, retry_in_s = retry_in.as_secs(), "not registered");
+                self.tell_session(session, false);
+            }
+            client::Event::Updated { session } => {
+                debug!(server = %self.servers[session.0].name, "registration updated");
+            }
+            client::Event::Deregistered { session } => {
+                info!(server = %self.servers[session.0].name, "de-registered");
+                self.tell_session(session, false);
+            }
+            client::Event::Reboot { command, session } => self.ask_reboot(command, session),
+            client::Event::Firmware { command, session, order } => self.ask_firmware(command, session, order),
+            client::Event::ShutDown => {}
+        }
+    }
+
+    fn connect(&mut self, session: SessionId) {
+        if self.shutting_down {
+            return;
+        }
+        self.sockets[session.0] = None;
+        let address = Address::of(&self.servers[session.0].uri);
+        self.pending.push(Box::pin(async move {
+            Done::Connected(session, sockets::connect(&address.host, address.port).await)
+        }));
+    }
+
+    fn handle_done(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Connected(session, Ok(socket)) => {
+                self.sockets[session.0] = Some(socket);
+                self.client.start(session, now);
+            }
+            Done::Connected(session, Err(error)) => {
+                debug!(server = %self.servers[session.0].name, %error, "no socket to the server");
+                self.client.handle_unreachable(session, now);
+            }
+            Done::Firmware(session, command, reply) => self.handle_reply(session, command, reply, now),
+            Done::Reboot(command, result) => {
+                if let Err(reason) = &result {
+                    warn!(reason, "reboot not possible");
+                }
+                self.client.answer(command, result.map_err(|_| Refusal::Failed), now);
+            }
+        }
+    }
+
+    fn ask_reboot(&mut self, command: CommandId, session: SessionId) {
+        let (reply, answer) = oneshot::channel();
+        let server = self.servers[session.0].name.clone();
+        if self.events.try_send(Event::Reboot { device: self.device.clone(), server, reply }).is_err() {
+            return self.client.answer(command, Err(Refusal::Failed), Instant::now());
+        }
+        self.pending.push(Box::pin(async move {
+            let result = answer.await.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()));
+            Done::Reboot(command, result)
+        }));
+    }
+
+    fn ask_firmware(&mut self, command: CommandId, session: SessionId, order: client::FirmwareOrder) {
+        if let client::FirmwareOrder::Push { payload, first, more, .. } = order {
+            if !first {
+                let result = self.pushes[session.0].write(&payload, more);
+                return self.client.answer(command, result, Instant::now());
+            }
+            self.pushes[session.0] = Push::Asking { payload, more };
+            return self.order(command, session, FirmwareOrder::Push);
+        }
+        if let Some(order) = translate::order(order) {
+            self.order(command, session, order);
+        }
+    }
+
+    fn order(&mut self, command: CommandId, session: SessionId, order: FirmwareOrder) {
+        let (reply, answer) = oneshot::channel();
+        let server = &self.servers[session.0];
+        let event = Event::Firmware {
+            device: self.device.clone(),
+            requester: translate::requester(server),
+            right: server.firmware,
+            order,
+            reply,
+        };
+        if self.events.try_send(event).is_err() {
+            warn!(server = %server.name, "the gateway is too busy for an order on firmware");
+            return self.client.answer(command, Err(Refusal::Failed), Instant::now());
+        }
+        self.pending.push(Box::pin(async move { Done::Firmware(session, command, answer.await.ok()) }));
+    }
+
+    fn handle_reply(&mut self, session: SessionId, command: CommandId, reply: Option<FirmwareReply>, now: Instant) {
+        let result = match reply {
+            None => Err(Refusal::Failed),
+            Some(FirmwareReply::Writer(writer)) => self.pushes[session.0].begin(writer),
+            Some(reply) => translate::refusal(&reply),
+        };
+        self.client.answer(command, result, now);
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Device(info) => self.client.set_device(translate::facts(&info), now),
+            Command::Firmware(view) => self.client.set_firmware(translate::view(&view), now),
+            // Nobody waiting for the status any more is no concern of the client.
+            Command::Status(reply) => drop(reply.send(self.status(now))),
+            Command::ShutDown => self.shut_down(),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if !self.shutting_down {
+            self.shutting_down = true;
+            self.client.shut_down(Instant::now());
+        }
+    }
+
+    fn tell_session(&self, session: SessionId, registered: bool) {
+        let short_id = self.servers[session.0].short_id;
+        let event = Event::Session { device: self.device.clone(), short_id, registered };
+        if self.events.try_send(event).is_err() {
+            debug!("the gateway is too busy to hear of a session");
+        }
+    }
+
+    fn status(&self, now: Instant) -> Vec<SessionStatus> {
+        let describe = |(at, server): (usize, &ServerSettings)| {
+            let status = self.client.status(SessionId(at))?;
+            let in_s = |due: Option<Instant>| due.map(|due| due.saturating_duration_since(now).as_secs());
+            Some(SessionStatus {
+                server: server.name.clone(),
+                short_id: server.short_id,
+                state: status.state,
+                location: status.location,
+                lifetime_s: status.lifetime,
+                version: status.version.to_string(),
+                expires_in_s: in_s(status.registered_until),
+                next_attempt_in_s: in_s(status.next_attempt),
+                last_error: status.last_error,
+            })
+        };
+        self.servers.iter().enumerate().filter_map(describe).collect()
+    }
+}
+
+/// Arms the timer for the client's next deadline, touching it only when that changed.
+fn arm(timer: &mut Pin<&mut tokio::time::Sleep>, armed: &mut Option<Instant>, deadline: Option<Instant>) {
+    let due = deadline.unwrap_or_else(|| Instant::now() + IDLE);
+    if *armed != Some(due) && (deadline.is_some() || armed.is_none()) {
+        timer.as_mut().reset(due.into());
+        *armed = Some(due);
+    }
+}
