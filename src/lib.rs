@@ -7,5 +7,6 @@ pub mod config;
 pub mod device;
 pub mod executors;
 pub mod proxy;
+pub mod store;
 pub mod transports;
 pub mod update;
