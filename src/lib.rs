@@ -4,6 +4,7 @@
 
 pub mod boards;
 pub mod config;
+pub mod control;
 pub mod device;
 pub mod executors;
 pub mod proxy;

@@ -20,8 +20,8 @@ use super::source::Source;
 const MAX_NAME: usize = 63;
 /// Longest endpoint name in bytes: with `ep=` it is one Uri-Query option, at most 255 (RFC 7252, 5.10).
 const MAX_ENDPOINT: usize = 252;
-/// Longest path of a Unix socket in bytes (`sun_path` less its end).
-const MAX_SOCKET: usize = 107;
+/// Longest path of a Unix socket in bytes: `sun_path` holds 107, and while it is made its name is up to 12 longer.
+const MAX_SOCKET: usize = 95;
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
