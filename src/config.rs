@@ -84,14 +84,26 @@ pub struct GatewaySettings {
 /// Everything that is wrong in the file, in its order, up to a bound.
 pub fn load(chosen: Option<&Path>) -> Result<Config, ConfigError> {
     let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
-    let text = match read(file) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && chosen.is_none() => None,
-        Err(error) => return Err(unreadable(file, &error).into()),
-    };
+    let text = text_of(file, chosen.is_some())?;
     let mut config = parse(file, text.as_deref())?;
     config.chosen = chosen.map(Path::to_owned);
     Ok(config)
+}
+
+/// Where the daemon with this configuration listens. Errors outside `[gateway]` are no concern of its clients, so they
+/// are passed over.
+///
+/// # Errors
+/// As [`load`], of `[gateway]` only.
+pub fn socket(chosen: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let text = text_of(file, chosen.is_some())?;
+    let read = sections(file, text.as_deref())?;
+    let gateway = read.problems.into_iter().filter(|error| error.key.split('.').next() == Some("gateway"));
+    match (read.gateway, gateway.collect::<Vec<_>>()) {
+        (Some(gateway), problems) if problems.is_empty() => Ok(gateway.socket),
+        (_, problems) => Err(ConfigError::new(problems)),
+    }
 }
 
 /// The defaults with `text`, the content of `file`, over them. Reads nothing.
@@ -99,23 +111,45 @@ pub fn load(chosen: Option<&Path>) -> Result<Config, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(file: &Path, text: Option<&str>) -> Result<Config, ConfigError> {
+    let read = sections(file, text)?;
+    match (read.gateway, read.rest) {
+        (Some(gateway), Some(rest)) if read.problems.is_empty() => {
+            Ok(assemble(gateway, rest, file, read.user, read.builtin))
+        }
+        _ => Err(ConfigError::new(read.problems)),
+    }
+}
+
+/// Everything that could be read, and what is wrong with the rest.
+struct Read {
+    gateway: Option<GatewaySettings>,
+    rest: Option<check::Checked>,
+    problems: Vec<FileError>,
+    user: Option<Source>,
+    builtin: Source,
+}
+
+fn sections(file: &Path, text: Option<&str>) -> Result<Read, ConfigError> {
     let (builtin, defaults) = Source::parse(Path::new(BUILT_IN), DEFAULTS).map_err(ConfigError::new)?;
     let parsed = text.map(|text| Source::parse(file, text)).transpose().map_err(ConfigError::new)?;
     let (user, table) = parsed.map_or((None, None), |(source, table)| (Some(source), Some(table)));
     let source = user.as_ref().unwrap_or(&builtin);
     let mut problems = Vec::new();
     let raw = shape::read(&defaults, table.unwrap_or_default(), source, &mut problems);
-    let checked = check::check(raw, source, &mut problems);
-    match checked {
-        Some(sections) if problems.is_empty() => Ok(assemble(sections, file, user, builtin)),
-        _ => Err(ConfigError::new(problems)),
-    }
+    let (gateway, rest) = check::check(raw, source, &mut problems);
+    Ok(Read { gateway, rest, problems, user, builtin })
 }
 
-fn assemble(sections: check::Checked, file: &Path, user: Option<Source>, builtin: Source) -> Config {
+fn assemble(
+    gateway: GatewaySettings,
+    sections: check::Checked,
+    file: &Path,
+    user: Option<Source>,
+    builtin: Source,
+) -> Config {
     let beside = |name: &str| file.parent().unwrap_or_else(|| Path::new("/")).join(name);
     Config {
-        gateway: sections.gateway,
+        gateway,
         servers: sections.servers,
         devices: sections.devices,
         serial: sections.serial,
@@ -146,6 +180,15 @@ impl Config {
             Some(user) => user.error_at(key, message),
             None => self.builtin.error_at(key, message),
         }
+    }
+}
+
+/// `None` for a file that need not exist and does not.
+fn text_of(file: &Path, required: bool) -> Result<Option<String>, ConfigError> {
+    match read(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Ok(None),
+        Err(error) => Err(unreadable(file, &error).into()),
     }
 }
 

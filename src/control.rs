@@ -9,6 +9,7 @@ mod check;
 mod client;
 mod failure;
 mod lifecycle;
+mod names;
 mod server;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream};
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
+pub use names::{group_name, user_name};
 pub use server::{BindError, Listener, serve};
 pub use wire::PROTOCOL;
 

@@ -28,7 +28,6 @@ const NAMELESS: &str = "nuncio";
 /// What passed.
 #[derive(Debug)]
 pub(super) struct Checked {
-    pub(super) gateway: GatewaySettings,
     pub(super) servers: Vec<ServerSettings>,
     pub(super) devices: Vec<DeviceEntry>,
     pub(super) serial: SerialSettings,
@@ -38,8 +37,12 @@ pub(super) struct Checked {
     pub(super) executors: ExecutorSettings,
 }
 
-/// Checks what was read, adding what is wrong to `problems`; `None` when a section could not be read at all.
-pub(super) fn check(raw: Raw, source: &Source, problems: &mut Vec<FileError>) -> Option<Checked> {
+/// Checks what was read, adding what is wrong to `problems`; `None` where a section could not be read at all.
+pub(super) fn check(
+    raw: Raw,
+    source: &Source,
+    problems: &mut Vec<FileError>,
+) -> (Option<GatewaySettings>, Option<Checked>) {
     let mut checker = Checker { source, problems };
     checker.servers(&raw.servers);
     checker.devices(&raw.devices);
@@ -48,16 +51,18 @@ pub(super) fn check(raw: Raw, source: &Source, problems: &mut Vec<FileError>) ->
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
-    Some(Checked {
-        gateway: gateway?,
-        servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
-        devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
-        serial: serial?,
-        tcp: tcp?,
-        update: update?,
-        download: download?,
-        executors: raw.executors?,
-    })
+    let rest = || {
+        Some(Checked {
+            servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
+            devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
+            serial: serial?,
+            tcp: tcp?,
+            update: update?,
+            download: download?,
+            executors: raw.executors?,
+        })
+    };
+    (gateway, rest())
 }
 
 struct Checker<'s> {

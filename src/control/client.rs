@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::device::UpdateEvent;
 
+use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
 use super::{DeviceList, Failure, FailureCode, Status, Verdict, Why};
 
@@ -176,16 +177,6 @@ fn remedy(socket: &Path) -> String {
         }
         _ => "use sudo".to_owned(),
     }
-}
-
-fn group_name(gid: u32) -> String {
-    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let named = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| gid.to_string())
 }
 
 /// What a flash tells.
