@@ -33,7 +33,8 @@ where
         let (orders, taken) = mpsc::channel(MAX_ORDERS);
         let (ready, is_ready) = oneshot::channel();
         let process = Process::new(orders)?;
-        steer(process, is_ready, gateway(config, Lifecycle { orders: taken, ready, log })).await
+        let gateway = gateway(config, Lifecycle { orders: taken, ready, log });
+        steer(process, sd_notify::watchdog_enabled(), is_ready, gateway).await
     });
     // A task that hangs in a system call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -122,13 +123,14 @@ impl Process {
 
 async fn steer(
     mut process: Process,
+    watchdog: Option<Duration>,
     ready: oneshot::Receiver<()>,
     gateway: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let mut gateway = pin!(gateway);
     let mut ready = pin!(ready);
     let mut starting = true;
-    let watchdog = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+    let watchdog = watchdog.filter(|limit| !limit.is_zero());
     // Where nobody watches, the timer is made all the same but its branch is off.
     let mut pulse = tokio::time::interval(watchdog.map_or(Duration::from_secs(60), |limit| limit / 3));
     loop {
@@ -152,5 +154,64 @@ async fn steer(
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuncio::control::LogControl;
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    /// Generous: only a hang runs into it.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn raise(signal: Signal) {
+        kill_process(getpid(), signal).expect("to oneself");
+    }
+
+    fn parts() -> (Process, oneshot::Receiver<()>, Lifecycle) {
+        let (orders, taken) = mpsc::channel(MAX_ORDERS);
+        let (ready, is_ready) = oneshot::channel();
+        let process = Process::new(orders).expect("signals can be heard");
+        (process, is_ready, Lifecycle { orders: taken, ready, log: LogControl::fixed() })
+    }
+
+    /// One after the other: a signal goes to all that listen in this process.
+    #[tokio::test]
+    async fn the_event_loop_hears_of_signals_and_is_asked_for_its_pulse() {
+        a_watched_event_loop_is_asked_for_its_pulse().await;
+        signals_become_orders_and_a_second_one_to_stop_means_at_once().await;
+    }
+
+    async fn signals_become_orders_and_a_second_one_to_stop_means_at_once() {
+        let (process, is_ready, mut life) = parts();
+        let gateway = async move {
+            life.ready.send(()).expect("heard");
+            raise(Signal::HUP);
+            let Some(LifecycleOrder::Reload { done }) = life.orders.recv().await else { panic!("expected a reload") };
+            done.send(Err("a typo".into())).expect("heard");
+            raise(Signal::TERM);
+            assert!(matches!(life.orders.recv().await, Some(LifecycleOrder::Stop)));
+            raise(Signal::INT);
+            assert!(matches!(life.orders.recv().await, Some(LifecycleOrder::StopNow)));
+            anyhow::bail!("how it ended")
+        };
+        let ended = tokio::time::timeout(LONG, steer(process, None, is_ready, gateway)).await.expect("in time");
+        assert_eq!(ended.expect_err("passed on").to_string(), "how it ended");
+    }
+
+    async fn a_watched_event_loop_is_asked_for_its_pulse() {
+        let (process, is_ready, mut life) = parts();
+        let gateway = async move {
+            for _ in 0..3 {
+                let Some(LifecycleOrder::Beat { done }) = life.orders.recv().await else { panic!("expected a beat") };
+                done.send(()).expect("heard");
+            }
+            Ok(())
+        };
+        let limit = Some(Duration::from_millis(30));
+        tokio::time::timeout(LONG, steer(process, limit, is_ready, gateway)).await.expect("in time").expect("ended");
     }
 }
