@@ -3,8 +3,11 @@
 //! The daemon behind `nuncio run`, as a library, so that tests can drive it in-process. `docs/ARCHITECTURE.md` is the map.
 
 pub mod boards;
+pub mod config;
+pub mod control;
 pub mod device;
 pub mod executors;
 pub mod proxy;
+pub mod store;
 pub mod transports;
 pub mod update;

@@ -1,0 +1,208 @@
+//! The command line: one file per subcommand, speaking only the control API's types.
+//!
+//! `--version`, `--help` and `check` start no runtime; the daemon's clients run on one thread; only `run` starts more.
+//! Exit codes are part of the interface ([`code`]).
+
+mod check;
+mod devices;
+mod flash;
+mod limits;
+mod logging;
+mod output;
+mod report;
+mod run;
+mod status;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use nuncio::config::{self, Config};
+use nuncio::control::{CheckItem, Client, Lifecycle};
+
+/// What the program ends with.
+pub(crate) mod code {
+    /// All is well.
+    pub(crate) const OK: u8 = 0;
+    /// It failed: the update was not proven, `check` found an error, the daemon refused.
+    pub(crate) const FAILED: u8 = 1;
+    /// Wrong arguments, or a mistake in the configuration. (Also clap's own.)
+    pub(crate) const USAGE: u8 = 2;
+    /// The daemon cannot be reached.
+    pub(crate) const UNREACHABLE: u8 = 3;
+    /// There is no such device.
+    pub(crate) const NO_SUCH_DEVICE: u8 = 4;
+    /// Not now: another update is under way, or the board has no tool.
+    pub(crate) const NOT_NOW: u8 = 5;
+    /// `flash` was left by Ctrl-C while the daemon goes on flashing.
+    pub(crate) const DETACHED: u8 = 6;
+    /// `flash` was cancelled by Ctrl-C, as shells count it.
+    pub(crate) const CANCELLED: u8 = 130;
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all is well
+  1    it failed: update not proven, `check` found an error, request refused
+  2    wrong arguments, or a mistake in the configuration
+  3    the daemon cannot be reached
+  4    there is no such device
+  5    not now: another update is under way, or the board cannot be updated
+  6    `flash` was left by Ctrl-C, and the daemon goes on flashing
+  130  `flash` was cancelled by Ctrl-C before anything was flashed";
+
+const EXAMPLES: &str = "\
+Examples:
+  nuncio check                       is everything in order, before the first start?
+  nuncio run                         the daemon, in the foreground (systemd does this)
+  nuncio devices                     what is there
+  nuncio status press-3              its servers, versions and update
+  nuncio why press-3                 why it is taken for the board it is taken for
+  nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
+  nuncio status --json               for programs; the schemas are in docs/schema/";
+
+/// Makes boards that cannot speak LwM2M into LwM2M clients of several Device Management servers, and updates their
+/// firmware with proof.
+#[derive(Debug, Parser)]
+#[command(name = "nuncio", version, max_term_width = 100, after_help = "More, with examples and exit codes: nuncio --help",
+          after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Arguments {
+    /// Configuration file, instead of /etc/nuncio/nuncio.toml (which need not exist)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    ///
+    /// SIGTERM or SIGINT ends it: devices leave their servers, and a running flash is finished first; a second one ends
+    /// it at once. SIGHUP has configuration, boards, tools and log level read again. Under systemd (Type=notify) it tells
+    /// when it is up and feeds the watchdog.
+    Run {
+        /// Log filter, e.g. `debug` or `info,nuncio::transports=trace`; wins over RUST_LOG and the configuration
+        #[arg(long, value_name = "FILTER")]
+        log: Option<String>,
+    },
+    /// List the devices, and ports that cannot be used
+    Devices(Asking),
+    /// Show the servers, and one device or all: registrations, versions, update
+    Status {
+        /// Name, endpoint name or link of a device
+        device: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Update a device from here, with the same checks, journal and proof as a server's update
+    ///
+    /// Ctrl-C cancels the update as long as nothing was flashed; once the flash tool runs it is left to finish, and
+    /// `nuncio status DEVICE` tells how it went.
+    #[command(after_long_help = "\
+Examples:
+  nuncio flash press-3 blink.hex
+  nuncio flash press-3 ./build/app.bin --expect-version 1.4.2
+  nuncio flash press-3 blink.hex --json    one JSON object per line, the last one with the verdict")]
+    Flash {
+        /// Name, endpoint name or link of the device
+        device: String,
+        /// The image: Intel HEX, ELF, ESP image, as the board takes it. The daemon must be able to read it
+        image: PathBuf,
+        /// The version that the new program must report; default: what the image itself says
+        #[arg(long, value_name = "VERSION")]
+        expect_version: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Tell why a device is taken for the board it is taken for: what matched, what was excluded, what was not asked
+    Why {
+        /// Name, endpoint name or link of a device, or a port that is none
+        device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Check configuration, boards, tools and permissions; needs no daemon
+    ///
+    /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
+    Check {
+        /// Print JSON (docs/schema/check-1.json)
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Options of what is asked of the daemon.
+#[derive(Debug, Args)]
+struct Asking {
+    /// Print JSON; the schemas are in docs/schema/
+    #[arg(long)]
+    json: bool,
+    /// Control socket of the daemon, instead of the configuration's
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Runs the program: `gateway` is the daemon's inside, `checks` what the other modules add to `nuncio check`.
+pub(crate) fn main<F, G>(gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> ExitCode
+where
+    G: FnOnce(Config, Lifecycle) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let arguments = Arguments::parse();
+    let json = arguments.command.wants_json();
+    let outcome = dispatch(arguments, gateway, checks);
+    ExitCode::from(outcome.unwrap_or_else(|error| report::report(&error, json)))
+}
+
+impl Command {
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Run { .. } => false,
+            Self::Devices(asking) => asking.json,
+            Self::Status { asking, .. } | Self::Flash { asking, .. } | Self::Why { asking, .. } => asking.json,
+            Self::Check { json } => *json,
+        }
+    }
+}
+
+fn dispatch<F, G>(arguments: Arguments, gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> anyhow::Result<u8>
+where
+    G: FnOnce(Config, Lifecycle) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let chosen = arguments.config.as_deref();
+    let client = |asking: &Asking| -> anyhow::Result<Client> {
+        let socket = asking.socket.clone().map_or_else(|| config::socket(chosen), Ok)?;
+        Ok(Client::new(socket))
+    };
+    match arguments.command {
+        Command::Run { log } => run::run(config::load(chosen)?, log, gateway),
+        Command::Check { json } => check::check(&config::load(chosen), checks, json),
+        Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
+        Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
+        Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
+        Command::Flash { device, image, expect_version, asking } => {
+            let order = flash::Order::new(device, &image, expect_version)?;
+            ask(flash::flash(client(&asking)?, order, asking.json))
+        }
+    }
+}
+
+/// One thread is enough to ask a daemon.
+fn ask(question: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(question)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,311 @@
+//! The configuration: the embedded, commented defaults with the user's file laid over them key by key, every key
+//! checked, every error drawn at its place in the user's file.
+//!
+//! It collects each module's own Settings type and knows nothing else of them. What needs the catalogue of boards or
+//! tools (does that board exist?) is checked by `gateway`, which draws its errors through [`Config::error_at`]. Driven
+//! by `main` at start, by `nuncio check`, and by `gateway` on SIGHUP.
+
+mod check;
+mod hints;
+mod shape;
+mod source;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::boards::DeviceEntry;
+use crate::device::FileError;
+use crate::executors::ExecutorSettings;
+use crate::proxy::ServerSettings;
+use crate::transports::{SerialSettings, TcpSettings};
+use crate::update::{DownloadSettings, UpdateSettings};
+
+use source::Source;
+
+/// Read when no other file is named; it need not exist.
+pub const DEFAULT_FILE: &str = "/etc/nuncio/nuncio.toml";
+
+/// The embedded defaults, every key commented.
+pub const DEFAULTS: &str = include_str!("../config/nuncio.toml");
+
+const BUILT_IN: &str = "(built in) nuncio.toml";
+
+/// Largest file that is read, in bytes: some hundred thousand `[[device]]` entries.
+const MAX_FILE: u64 = 64 << 20;
+
+/// At most so many errors are told at once.
+const MAX_ERRORS: usize = 20;
+
+/// Everything the gateway is told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[gateway]`.
+    pub gateway: GatewaySettings,
+    /// `[[server]]`, in the file's order.
+    pub servers: Vec<ServerSettings>,
+    /// `[[device]]`, in the file's order.
+    pub devices: Vec<DeviceEntry>,
+    /// `[serial]`.
+    pub serial: SerialSettings,
+    /// `[tcp]`.
+    pub tcp: TcpSettings,
+    /// `[update]`.
+    pub update: UpdateSettings,
+    /// `[download]`.
+    pub download: DownloadSettings,
+    /// `[executors]`, the defaults and the user's lines together.
+    pub executors: ExecutorSettings,
+    /// `boards.d` beside the configuration file; need not exist.
+    pub boards_dir: PathBuf,
+    /// `flash-tools` beside the configuration file; need not exist.
+    pub tools_dir: PathBuf,
+    /// What to read again on SIGHUP: `--config`'s file, or `None` for [`DEFAULT_FILE`].
+    pub chosen: Option<PathBuf>,
+    user: Option<Source>,
+    builtin: Source,
+}
+
+/// `[gateway]`, with its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Name of this gateway.
+    pub name: String,
+    /// State folder.
+    pub state: PathBuf,
+    /// Path of the control socket.
+    pub socket: PathBuf,
+    /// Log filter.
+    pub log: String,
+}
+
+/// Reads the defaults and the user's file: `chosen`, which must exist, or [`DEFAULT_FILE`], which need not.
+///
+/// # Errors
+/// Everything that is wrong in the file, in its order, up to a bound.
+pub fn load(chosen: Option<&Path>) -> Result<Config, ConfigError> {
+    let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let text = text_of(file, chosen.is_some())?;
+    let mut config = parse(file, text.as_deref())?;
+    config.chosen = chosen.map(Path::to_owned);
+    Ok(config)
+}
+
+/// Where the daemon with this configuration listens. Errors outside `[gateway]` are no concern of its clients, so they
+/// are passed over.
+///
+/// # Errors
+/// As [`load`], of `[gateway]` only.
+pub fn socket(chosen: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let text = text_of(file, chosen.is_some())?;
+    let read = sections(file, text.as_deref())?;
+    let gateway = read.problems.into_iter().filter(|error| error.key.split('.').next() == Some("gateway"));
+    match (read.gateway, gateway.collect::<Vec<_>>()) {
+        (Some(gateway), problems) if problems.is_empty() => Ok(gateway.socket),
+        (_, problems) => Err(ConfigError::new(problems)),
+    }
+}
+
+/// The defaults with `text`, the content of `file`, over them. Reads nothing.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(file: &Path, text: Option<&str>) -> Result<Config, ConfigError> {
+    let read = sections(file, text)?;
+    match (read.gateway, read.rest) {
+        (Some(gateway), Some(rest)) if read.problems.is_empty() => {
+            Ok(assemble(gateway, rest, file, read.user, read.builtin))
+        }
+        _ => Err(ConfigError::new(read.problems)),
+    }
+}
+
+/// Everything that could be read, and what is wrong with the rest.
+struct Read {
+    gateway: Option<GatewaySettings>,
+    rest: Option<check::Checked>,
+    problems: Vec<FileError>,
+    user: Option<Source>,
+    builtin: Source,
+}
+
+fn sections(file: &Path, text: Option<&str>) -> Result<Read, ConfigError> {
+    let (builtin, defaults) = Source::parse(Path::new(BUILT_IN), DEFAULTS).map_err(ConfigError::new)?;
+    let parsed = text.map(|text| Source::parse(file, text)).transpose().map_err(ConfigError::new)?;
+    let (user, table) = parsed.map_or((None, None), |(source, table)| (Some(source), Some(table)));
+    let source = user.as_ref().unwrap_or(&builtin);
+    let mut problems = Vec::new();
+    let raw = shape::read(&defaults, table.unwrap_or_default(), source, &mut problems);
+    let (gateway, rest) = check::check(raw, source, &mut problems);
+    Ok(Read { gateway, rest, problems, user, builtin })
+}
+
+fn assemble(
+    gateway: GatewaySettings,
+    sections: check::Checked,
+    file: &Path,
+    user: Option<Source>,
+    builtin: Source,
+) -> Config {
+    let beside = |name: &str| file.parent().unwrap_or_else(|| Path::new("/")).join(name);
+    Config {
+        gateway,
+        servers: sections.servers,
+        devices: sections.devices,
+        serial: sections.serial,
+        tcp: sections.tcp,
+        update: sections.update,
+        download: sections.download,
+        executors: sections.executors,
+        boards_dir: beside("boards.d"),
+        tools_dir: beside("flash-tools"),
+        chosen: None,
+        user,
+        builtin,
+    }
+}
+
+impl Config {
+    /// The user's file, when there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.user.as_ref().map(Source::file)
+    }
+
+    /// An error at a key, such as `device[2].board` or `executors.NAME`, drawn where the key stands: in the user's file,
+    /// else in the embedded one. For what can be checked only against the catalogues.
+    pub fn error_at(&self, key: &str, message: impl Into<String>) -> FileError {
+        match &self.user {
+            Some(user) if user.knows(key) => user.error_at(key, message),
+            _ if self.builtin.knows(key) => self.builtin.error_at(key, message),
+            Some(user) => user.error_at(key, message),
+            None => self.builtin.error_at(key, message),
+        }
+    }
+}
+
+/// `None` for a file that need not exist and does not.
+fn text_of(file: &Path, required: bool) -> Result<Option<String>, ConfigError> {
+    match read(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Ok(None),
+        Err(error) => Err(unreadable(file, &error).into()),
+    }
+}
+
+fn read(file: &Path) -> std::io::Result<String> {
+    let length = std::fs::metadata(file)?.len();
+    if length > MAX_FILE {
+        return Err(std::io::Error::other(format!(
+            "{length} bytes are more than a configuration may have ({MAX_FILE})"
+        )));
+    }
+    std::fs::read_to_string(file)
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> FileError {
+    let told = FileError::whole(file, format!("cannot read the configuration: {error}"));
+    match error.kind() {
+        std::io::ErrorKind::NotFound => told.with_hint("without --config the built-in defaults hold"),
+        std::io::ErrorKind::PermissionDenied => told.with_hint("it must be readable for the user the gateway runs as"),
+        _ => told,
+    }
+}
+
+/// What is wrong in a configuration: at least one error, each drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The errors in the order of the file.
+    pub errors: Vec<FileError>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl ConfigError {
+    fn new(mut errors: Vec<FileError>) -> Self {
+        errors.sort_by_key(|error| (error.line, error.column));
+        errors.dedup();
+        let more = errors.len().saturating_sub(MAX_ERRORS);
+        errors.truncate(MAX_ERRORS);
+        Self { errors, more }
+    }
+}
+
+impl From<FileError> for ConfigError {
+    fn from(error: FileError) -> Self {
+        Self { errors: vec![error], more: 0 }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            error.fmt(f)?;
+        }
+        if self.more > 0 {
+            write!(f, "\n\nand {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_without_a_file() {
+        let config = parse(Path::new("/etc/nuncio/nuncio.toml"), None).expect("the embedded file is right");
+        assert_eq!(config.gateway.state, Path::new("/var/lib/nuncio"));
+        assert_eq!(config.gateway.socket, Path::new("/var/lib/nuncio/control.sock"));
+        assert_eq!(config.boards_dir, Path::new("/etc/nuncio/boards.d"));
+        assert!(config.servers.is_empty() && config.devices.is_empty() && config.file().is_none());
+        assert_eq!(config.executors.0.len(), 7);
+    }
+
+    #[test]
+    fn every_commented_example_of_the_embedded_file_is_valid() {
+        let is_key = |line: &str| {
+            let line = line.trim_start();
+            line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(is_key_char))
+        };
+        let text: String = DEFAULTS
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).or(Some(line)))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = parse(Path::new("all.toml"), Some(&text)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((config.servers.len(), config.devices.len()), (1, 1));
+        assert_eq!(config.gateway.name, "workshop-pi");
+        assert_eq!(config.servers[0].lifetime.as_secs(), 300);
+    }
+
+    fn is_key_char(c: char) -> bool {
+        c.is_ascii_lowercase() || c == '_'
+    }
+
+    #[test]
+    fn a_users_keys_lie_over_the_defaults_one_by_one() {
+        let text = "[serial]\nwatch = []\n[executors]\nmine = \"dd\"\nesp32 = { raw = \"dd\" }\n";
+        let config = parse(Path::new("/x/n.toml"), Some(text)).expect("valid");
+        assert!(config.serial.watch.is_empty());
+        assert_eq!(config.serial.poll.as_secs(), 1);
+        assert_eq!(config.executors.0.len(), 8);
+        let crate::executors::ToolChoice::ByFormat(by_format) = &config.executors.0["esp32"] else {
+            panic!("a table stays a table")
+        };
+        assert_eq!(by_format.len(), 2);
+    }
+
+    #[test]
+    fn a_key_is_found_in_the_file_it_comes_from() {
+        let config = parse(Path::new("/x/n.toml"), Some("[executors]\nmine = \"dd\"\n")).expect("valid");
+        assert!(config.error_at("executors.mine", "m").to_string().starts_with("/x/n.toml:2:"));
+        let builtin = config.error_at("executors.arduino-uno", "m").to_string();
+        assert!(builtin.starts_with("(built in) nuncio.toml:"), "{builtin}");
+    }
+}

@@ -1,0 +1,276 @@
+//! What a type cannot say: ranges, uniqueness, and texts that have a form of their own.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::boards::DeviceEntry;
+use crate::device::FileError;
+use crate::executors::ExecutorSettings;
+use crate::proxy::ServerSettings;
+use crate::transports::{SerialSettings, TcpSettings};
+use crate::update::{DownloadSettings, UpdateSettings};
+
+use super::GatewaySettings;
+use super::shape::{Raw, RawGateway};
+use super::source::Source;
+
+/// Longest name of a gateway, server or device, in bytes.
+const MAX_NAME: usize = 63;
+/// Longest endpoint name in bytes: with `ep=` it is one Uri-Query option, at most 255 (RFC 7252, 5.10).
+const MAX_ENDPOINT: usize = 252;
+/// Longest path of a Unix socket in bytes: `sun_path` holds 107, and while it is made its name is up to 12 longer.
+const MAX_SOCKET: usize = 95;
+/// The name where the machine has none that could be used.
+const NAMELESS: &str = "nuncio";
+
+/// What passed.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) servers: Vec<ServerSettings>,
+    pub(super) devices: Vec<DeviceEntry>,
+    pub(super) serial: SerialSettings,
+    pub(super) tcp: TcpSettings,
+    pub(super) update: UpdateSettings,
+    pub(super) download: DownloadSettings,
+    pub(super) executors: ExecutorSettings,
+}
+
+/// Checks what was read, adding what is wrong to `problems`; `None` where a section could not be read at all.
+pub(super) fn check(
+    raw: Raw,
+    source: &Source,
+    problems: &mut Vec<FileError>,
+) -> (Option<GatewaySettings>, Option<Checked>) {
+    let mut checker = Checker { source, problems };
+    checker.servers(&raw.servers);
+    checker.devices(&raw.devices);
+    let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
+    let serial = raw.serial.inspect(|serial| checker.serial(serial));
+    let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
+    let update = raw.update.inspect(|update| checker.update(update));
+    let download = raw.download.inspect(|download| checker.download(download));
+    let rest = || {
+        Some(Checked {
+            servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
+            devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
+            serial: serial?,
+            tcp: tcp?,
+            update: update?,
+            download: download?,
+            executors: raw.executors?,
+        })
+    };
+    (gateway, rest())
+}
+
+struct Checker<'s> {
+    source: &'s Source,
+    problems: &'s mut Vec<FileError>,
+}
+
+impl Checker<'_> {
+    fn fail(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(self.source.error_at(key, message));
+    }
+
+    fn fail_with_hint(&mut self, key: &str, message: impl Into<String>, hint: &str) {
+        self.problems.push(self.source.error_at(key, message).with_hint(hint));
+    }
+
+    fn require(&mut self, right: bool, key: &str, message: &str) {
+        if !right {
+            self.fail(key, message);
+        }
+    }
+
+    fn within(&mut self, key: &str, value: Duration, least: Duration, most: Duration) {
+        if value < least || value > most {
+            let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+            self.fail(key, format!("expected a duration from {least} to {most}"));
+        }
+    }
+
+    fn gateway(&mut self, raw: RawGateway) -> GatewaySettings {
+        if let Some(name) = &raw.name {
+            let right = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_name_char);
+            self.require(right, "gateway.name", "expected 1 to 63 letters, digits, '.', '-' or '_'");
+        }
+        let state = raw.state.unwrap_or_default();
+        self.require(state.is_absolute(), "gateway.state", "expected an absolute path");
+        let absolute = raw.socket.as_ref().is_none_or(|socket| socket.is_absolute());
+        self.require(absolute, "gateway.socket", "expected an absolute path");
+        let socket = raw.socket.unwrap_or_else(|| state.join("control.sock"));
+        if socket.as_os_str().len() > MAX_SOCKET {
+            let message = format!("`{}` is too long for a socket: at most {MAX_SOCKET} bytes", socket.display());
+            self.fail_with_hint("gateway.socket", message, "set [gateway] socket to a shorter path");
+        }
+        let log = raw.log.unwrap_or_default();
+        if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(&log) {
+            let hint = "for example \"info\" or \"info,nuncio::transports=debug\"";
+            self.fail_with_hint("gateway.log", format!("`{log}` is no log filter: {error}"), hint);
+        }
+        GatewaySettings { name: raw.name.unwrap_or_else(host_name), state, socket, log }
+    }
+
+    fn servers(&mut self, servers: &[(usize, ServerSettings)]) {
+        let (mut names, mut ids) = (HashMap::new(), HashMap::new());
+        for (number, server) in servers {
+            let key = |name: &str| format!("server[{number}].{name}");
+            self.name(&key("name"), &server.name);
+            self.unique(&mut names, &key("name"), server.name.clone(), "server");
+            if matches!(server.short_id, 0 | u16::MAX) {
+                self.fail(&key("short_id"), "expected a short server id from 1 to 65534");
+            }
+            self.unique(&mut ids, &key("short_id"), server.short_id, "short server id");
+            self.server_uri(&key("uri"), &server.uri);
+            self.server_times(number, server);
+            if server.binding != "U" {
+                self.fail_with_hint(
+                    &key("binding"),
+                    format!("binding `{}` is not there yet", server.binding),
+                    "only \"U\" (UDP) for now",
+                );
+            }
+        }
+    }
+
+    fn server_times(&mut self, number: &usize, server: &ServerSettings) {
+        let lifetime = server.lifetime;
+        let whole = lifetime.subsec_nanos() == 0 && (1..=u64::from(u32::MAX)).contains(&lifetime.as_secs());
+        self.require(whole, &format!("server[{number}].lifetime"), "expected whole seconds, at least \"1s\"");
+        let retry = format!("server[{number}].retry");
+        self.within(&retry, server.retry, Duration::from_millis(100), DAY);
+        self.within(&format!("{retry}_max"), server.retry_max, Duration::from_millis(100), DAY);
+        if server.retry > server.retry_max {
+            self.fail(&retry, "the first wait is longer than the longest (`retry_max`)");
+        }
+    }
+
+    fn server_uri(&mut self, key: &str, uri: &str) {
+        let wrong = "expected coap://HOST[:PORT][/PATH]";
+        let parsed = match Url::parse(uri) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.fail(key, format!("`{uri}` is no URI ({error}): {wrong}")),
+        };
+        match parsed.scheme() {
+            "coap" => {}
+            "coaps" => {
+                let hint = "use coap:// on a network you trust, for example inside a VPN";
+                return self.fail_with_hint(key, "DTLS (coaps) is not there yet", hint);
+            }
+            other => return self.fail(key, format!("scheme `{other}` is not spoken here: {wrong}")),
+        }
+        let host = parsed.host_str().is_some_and(|host| !host.is_empty());
+        self.require(host && parsed.port() != Some(0), key, wrong);
+        let login = !parsed.username().is_empty() || parsed.password().is_some();
+        self.require(!login && parsed.fragment().is_none(), key, "neither a login nor a fragment has a meaning here");
+    }
+
+    fn devices(&mut self, devices: &[(usize, DeviceEntry)]) {
+        let (mut names, mut endpoints, mut links) = (HashMap::new(), HashMap::new(), HashMap::new());
+        for (number, device) in devices {
+            let key = |name: &str| format!("device[{number}].{name}");
+            self.name(&key("name"), &device.name);
+            self.unique(&mut names, &key("name"), device.name.clone(), "device");
+            self.unique(&mut links, &key("link"), device.link.clone(), "link");
+            if let Some(endpoint) = &device.endpoint {
+                let right = is_printable(endpoint) && endpoint.len() <= MAX_ENDPOINT;
+                self.require(right, &key("endpoint"), "expected 1 to 252 bytes without control characters");
+                self.unique(&mut endpoints, &key("endpoint"), endpoint.clone(), "endpoint");
+            }
+        }
+    }
+
+    fn name(&mut self, key: &str, name: &str) {
+        let right = is_printable(name) && name.len() <= MAX_NAME && !name.starts_with('-') && name.trim() == name;
+        let message = "expected a name of 1 to 63 bytes, without control characters, '-' in front, or space around it";
+        self.require(right, key, message);
+    }
+
+    fn unique<T>(&mut self, seen: &mut HashMap<T, String>, key: &str, value: T, what: &str)
+    where
+        T: std::hash::Hash + Eq + std::fmt::Display,
+    {
+        match seen.get(&value) {
+            Some(first) => {
+                let line = self.source.error_at(first, "").line;
+                self.fail(key, format!("{what} `{value}` is there already, in line {line}"));
+            }
+            None => {
+                seen.insert(value, key.to_owned());
+            }
+        }
+    }
+
+    fn serial(&mut self, serial: &SerialSettings) {
+        self.within("serial.poll", serial.poll, Duration::from_millis(50), Duration::from_secs(3600));
+        for (name, patterns) in [("watch", &serial.watch), ("deny", &serial.deny)] {
+            for (number, pattern) in patterns.iter().enumerate() {
+                self.glob(&format!("serial.{name}[{number}]"), pattern);
+            }
+        }
+    }
+
+    fn glob(&mut self, key: &str, pattern: &str) {
+        self.require(pattern.starts_with('/'), key, "expected an absolute path or glob, for example \"/dev/ttyUSB*\"");
+        if let Err(error) = globset::Glob::new(pattern) {
+            self.fail(key, format!("not a glob: {}", error.kind()));
+        }
+    }
+
+    fn tcp(&mut self, tcp: &TcpSettings) {
+        self.within("tcp.probe", tcp.probe, Duration::from_millis(100), DAY);
+        self.within("tcp.timeout", tcp.timeout, Duration::from_millis(10), Duration::from_secs(600));
+    }
+
+    fn update(&mut self, update: &UpdateSettings) {
+        self.within("update.owner_timeout", update.owner_timeout, Duration::from_secs(1), YEAR);
+        self.within("update.staged_timeout", update.staged_timeout, Duration::from_secs(1), YEAR);
+        self.within("update.push_timeout", update.push_timeout, Duration::from_secs(1), DAY);
+    }
+
+    fn download(&mut self, download: &DownloadSettings) {
+        for (number, prefix) in download.allow.iter().enumerate() {
+            self.prefix(&format!("download.allow[{number}]"), prefix);
+        }
+        for (number, file) in download.ca.iter().enumerate() {
+            self.require(file.is_absolute(), &format!("download.ca[{number}]"), "expected an absolute path");
+        }
+        self.require(download.max_size > 0, "download.max_size", "expected at least one byte");
+        self.within("download.stalled", download.stalled, Duration::from_millis(100), DAY);
+        self.require(download.retries <= 1000, "download.retries", "expected at most 1000");
+        self.require(download.redirects <= 50, "download.redirects", "expected at most 50");
+    }
+
+    fn prefix(&mut self, key: &str, prefix: &str) {
+        let hint = "for example \"https://fw.example.org/\"";
+        let message = match Url::parse(prefix) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") => "expected an http or https URL",
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => "a login has no place in a prefix",
+            Ok(url) if url.query().is_some() || url.fragment().is_some() => "expected a URL up to its path",
+            Ok(_) => return,
+            Err(_) => "expected an http or https URL",
+        };
+        self.fail_with_hint(key, message, hint);
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+fn is_printable(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// The host name as far as it can be a gateway's name.
+fn host_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = host.trim().chars().map(|c| if is_name_char(c) { c } else { '-' }).take(MAX_NAME).collect();
+    if name.is_empty() { NAMELESS.to_owned() } else { name }
+}

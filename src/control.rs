@@ -1,0 +1,89 @@
+//! The control API: what an operator can see and ask of a running gateway.
+//!
+//! Its types are the words of the CLI and, later, of REST; its Unix socket carries them as lines of JSON: one request
+//! per connection, then replies (one, or for a flash as many as there is to tell) until the connection closes. It knows
+//! nothing of the gateway's inside: requests go out as [`ControlRequest`]s and come back through the channels in them.
+
+mod api;
+mod check;
+mod client;
+mod failure;
+mod lifecycle;
+mod names;
+mod server;
+mod wire;
+
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::device::UpdateEvent;
+
+pub use api::{
+    DeviceList, DeviceStatus, GatewayStatus, LinkStatus, Outcome, RegistrationState, RegistrationStatus, ServerStatus,
+    Status, UpdateStatus, Verdict, WhatWhy, Why, WhyStep, WhyVerdict,
+};
+pub use check::{CheckItem, CheckState};
+pub use client::{Client, ClientError, FlashItem, FlashStream};
+pub use failure::{Failure, FailureCode};
+pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
+pub use names::{group_name, user_name};
+pub use server::{BindError, Listener, serve};
+pub use wire::PROTOCOL;
+
+/// What came of a request.
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// What the gateway is asked over its socket. A channel whose other end is gone means that nobody waits any more; the
+/// order stands all the same. `device` is a device's name, its endpoint name or its link, as the operator typed it.
+#[derive(Debug)]
+pub enum ControlRequest {
+    /// All devices, and the ports that are none.
+    Devices {
+        /// The list.
+        reply: Answer<DeviceList>,
+    },
+    /// Everything about the gateway, its servers, and one device or all.
+    Status {
+        /// Which device; all without.
+        device: Option<String>,
+        /// The status.
+        reply: Answer<Status>,
+    },
+    /// Why a device is taken for what it is.
+    Why {
+        /// Which device or port.
+        device: String,
+        /// The reasons.
+        reply: Answer<Why>,
+    },
+    /// Flash an image: the same checks, journal and proof as for a server's update.
+    Flash {
+        /// Which device.
+        device: String,
+        /// Absolute path of the image, to be read by the gateway.
+        image: PathBuf,
+        /// The version that the new program shall report, where the operator gave one.
+        version: Option<String>,
+        /// What happens meanwhile. Tell it with `try_send`: progress that nobody reads in time is lost, never waited for.
+        events: mpsc::Sender<UpdateEvent>,
+        /// How it ended.
+        verdict: Answer<Verdict>,
+    },
+    /// Give up what is staged or under way at a device, unless it is being flashed already
+    /// ([`FailureCode::NotNow`] then).
+    Cancel {
+        /// Which device.
+        device: String,
+        /// Done.
+        reply: Answer<()>,
+    },
+    /// Read configuration, boards and tools again, as on SIGHUP.
+    Reload {
+        /// What could not be taken over without a restart, in words.
+        reply: Answer<Vec<String>>,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! What `nuncio check` found.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::FileError;
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckItem {
+    /// What: `configuration`, `state folder`, `port /dev/ttyUSB0`, `tool avrdude`.
+    pub what: String,
+    /// How it stands.
+    pub state: CheckState,
+    /// What was found; may have several lines.
+    pub detail: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Which file it comes from.
+    pub file: Option<String>,
+}
+
+impl CheckItem {
+    /// An item without hint and file.
+    pub fn new(what: impl Into<String>, state: CheckState, detail: impl Into<String>) -> Self {
+        Self { what: what.into(), state, detail: detail.into(), hint: None, file: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the file it comes from.
+    #[must_use]
+    pub fn from_file(mut self, file: impl Into<String>) -> Self {
+        self.file = Some(file.into());
+        self
+    }
+
+    /// An error in a file that a person wrote, drawn.
+    pub fn of_file_error(what: impl Into<String>, error: &FileError) -> Self {
+        Self::new(what, CheckState::Error, error.to_string()).from_file(error.file.display().to_string())
+    }
+}
+
+/// How an item stands, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// The gateway runs, but something may not work.
+    Warning,
+    /// Something cannot work.
+    Error,
+}

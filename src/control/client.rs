@@ -1,0 +1,223 @@
+//! The operator's end of the Unix socket.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::BufReader;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::device::UpdateEvent;
+
+use super::names::group_name;
+use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
+use super::{DeviceList, Failure, FailureCode, Status, Verdict, Why};
+
+/// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
+const REPLY_TIME: Duration = Duration::from_secs(60);
+
+/// Asks a daemon; one connection for each request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon is running: nobody answers on {}", .socket.display())]
+    NotRunning {
+        /// Where.
+        socket: PathBuf,
+    },
+    /// Not allowed to ask.
+    #[error("not permitted to use {}", .socket.display())]
+    NotPermitted {
+        /// Where.
+        socket: PathBuf,
+        /// The command that would help.
+        remedy: String,
+    },
+    /// The connection broke.
+    #[error("the connection to the daemon broke")]
+    Broken(#[source] std::io::Error),
+    /// The daemon hung up without an answer: it was stopped, or died.
+    #[error("the daemon hung up without an answer")]
+    HungUp,
+    /// The daemon said no.
+    #[error("{0}")]
+    Refused(Failure),
+}
+
+impl ClientError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotRunning { .. } => Some(
+                "start it with `systemctl start nuncio` or `nuncio run`; if it runs with another configuration, \
+                 name that with --config"
+                    .to_owned(),
+            ),
+            Self::NotPermitted { remedy, .. } => Some(remedy.clone()),
+            Self::HungUp => Some("see its log: journalctl -u nuncio".to_owned()),
+            Self::Broken(_) => None,
+            Self::Refused(failure) => failure.hint.clone(),
+        }
+    }
+}
+
+impl Client {
+    /// A client of the daemon behind a socket.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// All devices, and the ports that are none.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn devices(&self) -> Result<DeviceList, ClientError> {
+        match self.ask(Request::Devices).await? {
+            Reply::Devices(list) => Ok(list),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The gateway, its servers, and one device or all.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn status(&self, device: Option<&str>) -> Result<Status, ClientError> {
+        match self.ask(Request::Status { device: device.map(str::to_owned) }).await? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Why a device is taken for what it is.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn why(&self, device: &str) -> Result<Why, ClientError> {
+        match self.ask(Request::Why { device: device.to_owned() }).await? {
+            Reply::Why(why) => Ok(why),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives up what is staged or under way at a device, unless it is being flashed already.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NotNow`] when it is too late.
+    pub async fn cancel(&self, device: &str) -> Result<(), ClientError> {
+        match self.ask(Request::Cancel { device: device.to_owned() }).await? {
+            Reply::Cancelled => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has configuration, boards and tools read again; what needs a restart comes back in words.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn reload(&self) -> Result<Vec<String>, ClientError> {
+        match self.ask(Request::Reload).await? {
+            Reply::Reloaded(notes) => Ok(notes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Begins a flash. Dropping the stream lets it go on unwatched.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached. What it refuses comes out of the stream.
+    pub async fn flash(&self, device: &str, image: &Path, version: Option<&str>) -> Result<FlashStream, ClientError> {
+        let request =
+            Request::Flash { device: device.to_owned(), image: image.to_owned(), version: version.map(str::to_owned) };
+        Ok(FlashStream { stream: self.send(request).await? })
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
+        let mut stream = self.send(request).await?;
+        let silent = || ClientError::Broken(ErrorKind::TimedOut.into());
+        timeout(REPLY_TIME, read(&mut stream)).await.map_err(|_| silent())?
+    }
+
+    async fn send(&self, request: Request) -> Result<BufReader<UnixStream>, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))?;
+        let mut stream = BufReader::new(stream);
+        let line = RequestLine { protocol: PROTOCOL, request };
+        match wire::write_line(&mut stream, &line).await {
+            // A daemon that has no room for us says so and closes: its reply is there to read all the same.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Broken(error)),
+            _ => Ok(stream),
+        }
+    }
+
+    fn unreachable(&self, error: std::io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning { socket },
+            ErrorKind::PermissionDenied => ClientError::NotPermitted { remedy: remedy(&socket), socket },
+            _ => ClientError::Broken(error),
+        }
+    }
+}
+
+/// The group that may use the socket is the group of the first thing on its path that can be looked at.
+fn remedy(socket: &Path) -> String {
+    let group = socket.ancestors().find_map(|path| std::fs::metadata(path).ok()).map(|found| found.gid());
+    match group {
+        Some(group) if group != 0 => {
+            let group = group_name(group);
+            format!("join the group `{group}` (sudo usermod -aG {group} $USER, then log in again), or use sudo")
+        }
+        _ => "use sudo".to_owned(),
+    }
+}
+
+/// What a flash tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FlashItem {
+    /// Something happened.
+    Event(UpdateEvent),
+    /// It is over; nothing follows.
+    Verdict(Verdict),
+}
+
+/// A flash that is being watched.
+#[derive(Debug)]
+pub struct FlashStream {
+    stream: BufReader<UnixStream>,
+}
+
+impl FlashStream {
+    /// What happens next. Not to be cancelled and called again: a half-read line would be lost.
+    ///
+    /// # Errors
+    /// When the daemon refused, hung up or cannot be understood.
+    pub async fn next(&mut self) -> Result<FlashItem, ClientError> {
+        match read(&mut self.stream).await? {
+            Reply::Event(event) => Ok(FlashItem::Event(event)),
+            Reply::Verdict(verdict) => Ok(FlashItem::Verdict(verdict)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+async fn read(stream: &mut BufReader<UnixStream>) -> Result<Reply, ClientError> {
+    let line = wire::read_line(stream, MAX_REPLY).await.map_err(|error| match error {
+        LineError::Closed => ClientError::HungUp,
+        LineError::TooLong => ClientError::Broken(std::io::Error::other("the reply is too long")),
+        LineError::Io(error) => ClientError::Broken(error),
+    })?;
+    wire::parse_reply(&line).map_err(ClientError::Refused)
+}
+
+fn unexpected(reply: &Reply) -> ClientError {
+    tracing::debug!(?reply, "not what was asked for");
+    ClientError::Refused(Failure::new(FailureCode::Failed, "the daemon answered something else"))
+}

@@ -1,0 +1,68 @@
+//! Why a request was refused.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A refusal, with the remedy where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For programs: which exit code, which HTTP status.
+    pub code: FailureCode,
+    /// For people: a lowercase fragment.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    /// The request is malformed or too large.
+    BadRequest,
+    /// Client and daemon speak different versions of this protocol.
+    WrongProtocol,
+    /// There is no such device.
+    NoSuchDevice,
+    /// Not in this state: another update, a board without a tool, too late to cancel.
+    NotNow,
+    /// Too many requests at once, or no answer in time.
+    Overloaded,
+    /// The daemon is stopping.
+    Stopping,
+    /// Anything else.
+    Failed,
+}
+
+impl Failure {
+    /// A refusal without a hint.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// There is no such device.
+    pub fn no_such_device(word: &str) -> Self {
+        Self::new(FailureCode::NoSuchDevice, format!("there is no device `{word}`"))
+            .with_hint("`nuncio devices` lists them")
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::new(FailureCode::Stopping, "the daemon is stopping")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

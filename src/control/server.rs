@@ -1,0 +1,237 @@
+//! The daemon's end of the Unix socket.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::device::UpdateEvent;
+
+use super::wire::{self, LineError, MAX_REQUEST, PROTOCOL, Reply, ReplyLine, Request};
+use super::{ControlRequest, Failure, FailureCode, Verdict};
+
+/// So many clients are served at once; further ones are turned away.
+const MAX_CONNECTIONS: usize = 64;
+/// A client must have sent its request within this.
+const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// The gateway must have answered within this (a flash is not an answer but a stream).
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// A client must have taken a line within this.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// Pause after the system refused a connection, out of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// So many events of a flash may wait for a client.
+const MAX_EVENTS: usize = 256;
+
+/// The socket. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+/// Why the socket could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon answers there.
+    #[error("another nuncio answers on {}", .0.display())]
+    InUse(PathBuf),
+    /// Something that is no socket is in the way.
+    #[error("{} is in the way: it is no socket", .0.display())]
+    NoSocket(PathBuf),
+    /// The system refused.
+    #[error("cannot make the control socket {}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Listener {
+    /// Makes the socket with mode 0660, in place of one that a dead daemon left behind. To be called in a runtime.
+    ///
+    /// # Errors
+    /// When a living daemon or a file is in the way, or the folder does not permit it.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        clear_way(path)?;
+        let failed = |source| BindError::Io { path: path.to_owned(), source };
+        // Made under another name and renamed when it has its mode: nobody finds it with the wrong one.
+        let fresh = path.with_extension(format!("new-{}", std::process::id()));
+        let socket = UnixListener::bind(&fresh).map_err(failed)?;
+        std::fs::set_permissions(&fresh, Permissions::from_mode(0o660)).map_err(failed)?;
+        std::fs::rename(&fresh, path).map_err(failed)?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the control socket could not be removed");
+        }
+    }
+}
+
+fn clear_way(path: &Path) -> Result<(), BindError> {
+    match std::fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(found) if !found.file_type().is_socket() => Err(BindError::NoSocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => Err(BindError::InUse(path.to_owned())),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Serves clients until the returned future is dropped, which also hangs up on them.
+pub async fn serve(listener: Listener, requests: mpsc::Sender<ControlRequest>) {
+    let mut clients = JoinSet::new();
+    loop {
+        while clients.try_join_next().is_some() {}
+        match listener.socket.accept().await {
+            Ok((stream, _)) if clients.len() < MAX_CONNECTIONS => {
+                let requests = requests.clone();
+                clients.spawn(async move { attend(stream, &requests).await });
+            }
+            Ok((stream, _)) => turn_away(&stream),
+            Err(error) => {
+                tracing::warn!(%error, "a control connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn turn_away(stream: &UnixStream) {
+    let failure = Failure::new(FailureCode::Overloaded, format!("{MAX_CONNECTIONS} clients are being served already"));
+    let line = ReplyLine { protocol: PROTOCOL, reply: Reply::Failed(failure) };
+    let mut text = serde_json::to_vec(&line).unwrap_or_default();
+    text.push(b'\n');
+    if stream.try_write(&text).is_err() {
+        tracing::debug!("a client was turned away without a word");
+    }
+}
+
+/// One connection: one request, its replies.
+async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let reply = match timeout(REQUEST_TIME, wire::read_line(&mut reader, MAX_REQUEST)).await {
+        Err(_) => Some(refusal(FailureCode::BadRequest, "no request came")),
+        Ok(Err(LineError::Closed)) => None,
+        Ok(Err(LineError::TooLong)) => Some(refusal(FailureCode::BadRequest, "the request is too long")),
+        Ok(Err(LineError::Io(error))) => {
+            tracing::debug!(%error, "a control connection broke");
+            None
+        }
+        Ok(Ok(line)) => match wire::parse_request(&line) {
+            Ok(request) => handle(request, requests, &mut reader, &mut writer).await,
+            Err(failure) => Some(Reply::Failed(failure)),
+        },
+    };
+    if let Some(reply) = reply {
+        write(&mut writer, reply).await;
+    }
+}
+
+fn refusal(code: FailureCode, message: &str) -> Reply {
+    Reply::Failed(Failure::new(code, message))
+}
+
+async fn handle(
+    request: Request,
+    requests: &mpsc::Sender<ControlRequest>,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Option<Reply> {
+    Some(match request {
+        Request::Devices => ask(requests, |reply| ControlRequest::Devices { reply }, Reply::Devices).await,
+        Request::Status { device } => {
+            ask(requests, |reply| ControlRequest::Status { device, reply }, |status| Reply::Status(Box::new(status)))
+                .await
+        }
+        Request::Why { device } => ask(requests, |reply| ControlRequest::Why { device, reply }, Reply::Why).await,
+        Request::Cancel { device } => {
+            ask(requests, |reply| ControlRequest::Cancel { device, reply }, |()| Reply::Cancelled).await
+        }
+        Request::Reload => ask(requests, |reply| ControlRequest::Reload { reply }, Reply::Reloaded).await,
+        Request::Flash { image, .. } if !image.is_absolute() => {
+            refusal(FailureCode::BadRequest, "the path of the image must be absolute")
+        }
+        Request::Flash { device, image, version } => {
+            let (events, told) = mpsc::channel(MAX_EVENTS);
+            let (verdict, end) = oneshot::channel();
+            let order = ControlRequest::Flash { device, image, version, events, verdict };
+            match hand_over(requests, order).await {
+                Ok(()) => return follow(told, end, reader, writer).await,
+                Err(failure) => Reply::Failed(failure),
+            }
+        }
+    })
+}
+
+async fn ask<T>(
+    requests: &mpsc::Sender<ControlRequest>,
+    make: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> ControlRequest,
+    wrap: impl FnOnce(T) -> Reply,
+) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    if let Err(failure) = hand_over(requests, make(reply)).await {
+        return Reply::Failed(failure);
+    }
+    match timeout(ANSWER_TIME, answer).await {
+        Err(_) => refusal(FailureCode::Overloaded, "the daemon did not answer in time"),
+        Ok(Err(_)) => Reply::Failed(Failure::stopping()),
+        Ok(Ok(Err(failure))) => Reply::Failed(failure),
+        Ok(Ok(Ok(value))) => wrap(value),
+    }
+}
+
+async fn hand_over(requests: &mpsc::Sender<ControlRequest>, request: ControlRequest) -> Result<(), Failure> {
+    match timeout(ANSWER_TIME, requests.send(request)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Failure::stopping()),
+        Err(_) => Err(Failure::new(FailureCode::Overloaded, "the daemon has too much to do")),
+    }
+}
+
+/// Tells a client how its flash goes, until the verdict or until it hangs up; the flash goes on either way.
+async fn follow(
+    mut told: mpsc::Receiver<UpdateEvent>,
+    mut end: oneshot::Receiver<Result<Verdict, Failure>>,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Option<Reply> {
+    let mut heard = [0; 64];
+    let verdict = loop {
+        tokio::select! {
+            biased;
+            Some(event) = told.recv() => if !write(writer, Reply::Event(event)).await { return None },
+            verdict = &mut end => break verdict,
+            read = reader.read(&mut heard) => if matches!(read, Ok(0) | Err(_)) { return None },
+        }
+    };
+    // Events that were told before the verdict go out before it.
+    while let Ok(event) = told.try_recv() {
+        if !write(writer, Reply::Event(event)).await {
+            return None;
+        }
+    }
+    Some(match verdict {
+        Ok(Ok(verdict)) => Reply::Verdict(verdict),
+        Ok(Err(failure)) => Reply::Failed(failure),
+        Err(_) => Reply::Failed(Failure::stopping()),
+    })
+}
+
+/// Whether the client took it.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), reply: Reply) -> bool {
+    let line = ReplyLine { protocol: PROTOCOL, reply };
+    matches!(timeout(WRITE_TIME, wire::write_line(writer, &line)).await, Ok(Ok(())))
+}

@@ -1,0 +1,246 @@
+//! What must outlive a crash: which identities were given names, and what every update wrote down before it acted.
+//!
+//! SQLite behind one writer thread. Whatever waits in its queue goes into one transaction (on an SD card the number of
+//! syncs is what counts), and an [`Ack`] comes only when that is on the disk. Images are files and not kept here; nobody
+//! outside this folder sees SQL. Driven by `gateway`.
+
+mod lock;
+mod schema;
+mod writer;
+
+use std::error::Error;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use crate::device::{DeviceId, Identity, JournalEntry};
+
+use lock::Lock;
+use writer::Order;
+
+/// So many orders may wait for the writer; further ones are refused.
+const MAX_WAITING: usize = 8192;
+
+/// So many closed updates are kept, the newest.
+pub const MAX_HISTORY: usize = 1000;
+
+const DATABASE: &str = "nuncio.db";
+
+/// An identity and the names that it was given once and for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityRecord {
+    /// What the device is recognised by.
+    pub identity: Identity,
+    /// Its name in this gateway.
+    pub id: DeviceId,
+    /// Its endpoint name.
+    pub endpoint: String,
+    /// Seconds since 1970 when it was first given.
+    pub since: i64,
+}
+
+/// The handle; clones share one writer. The folder is free for another daemon when the last clone is gone and the writer
+/// is done, or after [`close`](Self::close).
+#[derive(Debug, Clone)]
+pub struct Store {
+    orders: SyncSender<Order>,
+    damaged: Option<Arc<Path>>,
+}
+
+impl Store {
+    /// Opens the store in a state folder, which is created (mode 0750) if need be. Blocks for the disk.
+    ///
+    /// A database that is damaged is kept aside as `nuncio.db.damaged-TIME`, and a fresh one begun; that is logged as an
+    /// error and told by [`damaged`](Self::damaged).
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another daemon holds the folder; else what the folder or the database said.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        make_folder(dir)?;
+        let lock = Lock::take(dir)?;
+        let (connection, damaged) = schema::open(&dir.join(DATABASE))?;
+        let (orders, queue) = sync_channel(MAX_WAITING);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer::run(connection, &queue, lock))
+            .map_err(|error| StoreError::folder(dir, error))?;
+        Ok(Self { orders, damaged: damaged.map(Arc::from) })
+    }
+
+    /// Who holds a state folder at this moment, without touching it: `None` when nobody does.
+    pub fn holder(dir: &Path) -> Option<Holder> {
+        lock::holder(dir)
+    }
+
+    /// Where a damaged database was put when this store was opened.
+    pub fn damaged(&self) -> Option<&Path> {
+        self.damaged.as_deref()
+    }
+
+    /// Writes an entry down, in place of the last one of the same update. A closed one goes to the history, with
+    /// credentials in its URIs masked. Entries are written in the order of the calls.
+    pub fn journal(&self, entry: JournalEntry) -> Ack<()> {
+        self.order(|done| Order::Journal(Box::new(entry), done))
+    }
+
+    /// Remembers the names of an identity, or changes them. [`Identity::Configured`] is the user's word: it takes names
+    /// that another identity had. Any other identity fails with [`StoreError::Taken`] then.
+    pub fn remember_identity(&self, record: IdentityRecord) -> Ack<()> {
+        self.order(|done| Order::Identity(record, done))
+    }
+
+    /// The updates that are not closed, oldest first. One that this version cannot read is logged and left where it is.
+    pub fn open_journal(&self) -> Ack<Vec<JournalEntry>> {
+        self.order(Order::OpenJournal)
+    }
+
+    /// All identities, oldest first.
+    pub fn identities(&self) -> Ack<Vec<IdentityRecord>> {
+        self.order(Order::Identities)
+    }
+
+    /// The closed updates, newest first, at most `limit`.
+    pub fn history(&self, limit: usize) -> Ack<Vec<JournalEntry>> {
+        self.order(|done| Order::History(limit.min(MAX_HISTORY), done))
+    }
+
+    /// The newest closed update of each device.
+    pub fn latest_closed(&self) -> Ack<Vec<JournalEntry>> {
+        self.order(Order::LatestClosed)
+    }
+
+    /// Writes what waits, closes the database and lets go of the folder. Later calls fail with [`StoreError::Closed`].
+    pub fn close(&self) -> Ack<()> {
+        self.order(Order::Close)
+    }
+
+    fn order<T>(&self, make: impl FnOnce(Done<T>) -> Order) -> Ack<T> {
+        let (done, ack) = oneshot::channel();
+        match self.orders.try_send(make(done)) {
+            Ok(()) => Ack::Waiting(ack),
+            Err(TrySendError::Full(_)) => Ack::Refused(StoreError::Busy),
+            Err(TrySendError::Disconnected(_)) => Ack::Refused(StoreError::Closed),
+        }
+    }
+}
+
+type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Comes true when what was ordered is on the disk. It is carried out whether or not this is awaited.
+#[derive(Debug)]
+#[must_use = "nothing is durable before this says so"]
+pub enum Ack<T> {
+    /// The writer will tell.
+    Waiting(oneshot::Receiver<Result<T, StoreError>>),
+    /// It was not even queued.
+    Refused(StoreError),
+}
+
+impl<T> Ack<T> {
+    /// Waits on this thread; not to be called from an async task.
+    ///
+    /// # Errors
+    /// What the writer said.
+    pub fn wait(self) -> Result<T, StoreError> {
+        match self {
+            Self::Waiting(ack) => ack.blocking_recv().unwrap_or(Err(StoreError::Closed)),
+            Self::Refused(error) => Err(error),
+        }
+    }
+}
+
+impl<T> Future for Ack<T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Waiting(ack) => Pin::new(ack).poll(context).map(|told| told.unwrap_or(Err(StoreError::Closed))),
+            Self::Refused(error) => Poll::Ready(Err(error.clone())),
+        }
+    }
+}
+
+/// Who has a state folder locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The daemon's process id, as it wrote it down.
+    pub pid: Option<u32>,
+}
+
+/// What can go wrong with the store.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another daemon works on the same folder.
+    #[error("state folder {} is in use by another nuncio{}", .dir.display(), .pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+        /// The other daemon's process id, where it could be read.
+        pid: Option<u32>,
+    },
+    /// The folder or a file in it cannot be used.
+    #[error("cannot use {}", .path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Arc<std::io::Error>,
+    },
+    /// A newer nuncio wrote the database.
+    #[error("{} was written by a newer nuncio (its layout is {found}, this program knows {known})", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest one known here.
+        known: u32,
+    },
+    /// The database refused.
+    #[error("database: cannot {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// Another identity has this name or endpoint.
+    #[error("`{name}` or endpoint `{endpoint}` belongs to another device")]
+    Taken {
+        /// The name that was asked for.
+        name: String,
+        /// The endpoint that was asked for.
+        endpoint: String,
+    },
+    /// Too much waits to be written.
+    #[error("the disk does not keep up: too much waits to be written")]
+    Busy,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    fn folder(path: &Path, source: std::io::Error) -> Self {
+        Self::Folder { path: path.to_owned(), source: Arc::new(source) }
+    }
+
+    fn database(doing: &'static str, source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Database { doing, source: Arc::new(source) }
+    }
+}
+
+fn make_folder(dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir);
+    made.map_err(|error| StoreError::folder(dir, error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The database file: opening it, bringing its layout up to date, and putting a damaged one aside.
+
+use std::ffi::OsString;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use super::StoreError;
+
+/// Each step brings the layout from the version of its index to the next. Only ever appended to.
+const STEPS: &[&str] = &[
+    // 1: open updates by id; closed ones by the order of closing; identities with names that nobody else may have.
+    "CREATE TABLE journal (
+        update_id TEXT PRIMARY KEY, device TEXT NOT NULL, entry TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE history (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, update_id TEXT NOT NULL UNIQUE, device TEXT NOT NULL,
+        entry TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX history_by_device ON history (device, number);
+    CREATE TABLE identities (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, device TEXT NOT NULL UNIQUE,
+        endpoint TEXT NOT NULL UNIQUE, since INTEGER NOT NULL
+    ) STRICT;",
+];
+
+/// The write-ahead log is cut back to so many bytes.
+const WAL_LIMIT: u32 = 4 << 20;
+
+/// So many names are tried for a damaged database.
+const MAX_ASIDE: u32 = 100;
+
+/// Why a database could not be opened.
+#[derive(Debug)]
+enum Refusal {
+    Damaged(String),
+    Other(StoreError),
+}
+
+/// Opens the database, making it if need be; a damaged one is put aside first, and where is told.
+pub(super) fn open(path: &Path) -> Result<(Connection, Option<PathBuf>), StoreError> {
+    match try_open(path) {
+        Ok(connection) => Ok((connection, None)),
+        Err(Refusal::Other(error)) => Err(error),
+        Err(Refusal::Damaged(what)) => {
+            let aside = put_aside(path).map_err(|error| StoreError::folder(path, error))?;
+            tracing::error!(
+                database = %path.display(), kept = %aside.display(), reason = %what,
+                "the database is damaged: names given to devices and updates under way are lost; begun afresh"
+            );
+            match try_open(path) {
+                Ok(connection) => Ok((connection, Some(aside))),
+                Err(Refusal::Other(error)) => Err(error),
+                Err(Refusal::Damaged(what)) => Err(StoreError::database("begin afresh", std::io::Error::other(what))),
+            }
+        }
+    }
+}
+
+fn try_open(path: &Path) -> Result<Connection, Refusal> {
+    make_private(path).map_err(|error| Refusal::Other(StoreError::folder(path, error)))?;
+    let mut connection = Connection::open(path).map_err(|error| sort("open", error))?;
+    prepare(&connection).map_err(|error| sort("set up", error))?;
+    inspect(&connection)?;
+    migrate(&mut connection, path, STEPS)?;
+    Ok(connection)
+}
+
+/// The journal may hold URIs with credentials: for the gateway's own user only. SQLite gives its side files the same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))
+}
+
+fn inspect(connection: &Connection) -> Result<(), Refusal> {
+    let told: String =
+        connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(|error| sort("check", error))?;
+    if told == "ok" { Ok(()) } else { Err(Refusal::Damaged(told)) }
+}
+
+fn migrate(connection: &mut Connection, path: &Path, steps: &[&str]) -> Result<(), Refusal> {
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    let found: u32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| sort("read the layout of", error))?;
+    if found > known {
+        return Err(Refusal::Other(StoreError::Newer { path: path.to_owned(), found, known }));
+    }
+    for (version, step) in (1..=known).zip(steps).skip(found as usize) {
+        migrate_one(connection, version, step).map_err(|error| sort("bring up to date", error))?;
+        tracing::debug!(version, "database layout brought up to date");
+    }
+    Ok(())
+}
+
+fn migrate_one(connection: &mut Connection, version: u32, step: &str) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(step)?;
+    transaction.pragma_update(None, "user_version", version)?;
+    transaction.commit()
+}
+
+fn sort(doing: &'static str, error: rusqlite::Error) -> Refusal {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Refusal::Damaged(error.to_string()),
+        _ => Refusal::Other(StoreError::database(doing, error)),
+    }
+}
+
+fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let names = (0..MAX_ASIDE).map(|number| if number == 0 { time.clone() } else { format!("{time}-{number}") });
+    let mut free = names.map(|name| with_suffix(path, &format!(".damaged-{name}"))).filter(|aside| !aside.exists());
+    let aside = free.next().ok_or_else(|| std::io::Error::other("no name left for the damaged database"))?;
+    std::fs::rename(path, &aside)?;
+    for side in ["-wal", "-shm"] {
+        match std::fs::rename(with_suffix(path, side), with_suffix(&aside, side)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_layout_is_brought_up_to_date_and_keeps_its_rows() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let path = Path::new("nuncio.db");
+        let first = ["CREATE TABLE t (a TEXT)"];
+        let both = ["CREATE TABLE t (a TEXT)", "ALTER TABLE t ADD COLUMN b TEXT DEFAULT 'new'"];
+        migrate(&mut connection, path, &first).expect("version 1");
+        connection.execute("INSERT INTO t (a) VALUES ('old')", []).expect("a row");
+        migrate(&mut connection, path, &both).expect("version 2");
+        migrate(&mut connection, path, &both).expect("nothing left to do");
+        let row: (String, String) = connection
+            .query_row("SELECT a, b FROM t", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("the row survived");
+        assert_eq!(row, ("old".to_owned(), "new".to_owned()));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_layout_as_it_was() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let steps = ["CREATE TABLE t (a TEXT); CREATE TABLE t (a TEXT)"];
+        migrate(&mut connection, Path::new("nuncio.db"), &steps).expect_err("the second statement fails");
+        let tables: u32 =
+            connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).expect("a count");
+        assert_eq!(tables, 0);
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.pragma_update(None, "user_version", 7).expect("set");
+        let refusal = migrate(&mut connection, Path::new("nuncio.db"), STEPS).expect_err("newer");
+        assert!(matches!(refusal, Refusal::Other(StoreError::Newer { found: 7, .. })), "{refusal:?}");
+    }
+}

@@ -1,0 +1,256 @@
+//! The writer thread: takes whatever waits, writes it in one transaction, and answers when that is on the disk.
+
+use std::sync::mpsc::Receiver;
+
+use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
+
+use crate::device::{DeviceId, Identity, JournalEntry, JournalStep};
+
+use super::lock::Lock;
+use super::{Done, IdentityRecord, MAX_HISTORY, StoreError};
+
+/// At most so many orders share a transaction.
+const MAX_BATCH: usize = 512;
+
+/// What the writer can be asked.
+#[derive(Debug)]
+pub(super) enum Order {
+    Journal(Box<JournalEntry>, Done<()>),
+    Identity(IdentityRecord, Done<()>),
+    OpenJournal(Done<Vec<JournalEntry>>),
+    Identities(Done<Vec<IdentityRecord>>),
+    History(usize, Done<Vec<JournalEntry>>),
+    LatestClosed(Done<Vec<JournalEntry>>),
+    Close(Done<()>),
+}
+
+/// An answer that is held back until the transaction is on the disk, or has failed.
+type Held = Box<dyn FnOnce(Result<(), &StoreError>)>;
+
+/// Serves the queue until everybody let go of it or one asks to close.
+pub(super) fn run(mut connection: Connection, orders: &Receiver<Order>, lock: Lock) {
+    let closing = serve(&mut connection, orders);
+    if let Err((_, error)) = connection.close() {
+        tracing::warn!(%error, "the database did not close cleanly");
+    }
+    drop(lock);
+    if let Some(done) = closing {
+        answer(done, Ok(()));
+    }
+}
+
+fn serve(connection: &mut Connection, orders: &Receiver<Order>) -> Option<Done<()>> {
+    while let Ok(first) = orders.recv() {
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            if let Order::Close(done) = order {
+                commit(connection, batch);
+                return Some(done);
+            }
+            batch.push(order);
+            next = if batch.len() < MAX_BATCH { orders.try_recv().ok() } else { None };
+        }
+        commit(connection, batch);
+    }
+    None
+}
+
+fn commit(connection: &mut Connection, batch: Vec<Order>) {
+    let mut held: Vec<Held> = Vec::with_capacity(batch.len());
+    let outcome = write(connection, batch, &mut held);
+    if let Err(error) = &outcome {
+        tracing::error!(%error, reason = %source_of(error), "the journal could not be written");
+    }
+    for answer in held {
+        answer(outcome.as_ref().copied());
+    }
+}
+
+fn write(connection: &mut Connection, batch: Vec<Order>, held: &mut Vec<Held>) -> Result<(), StoreError> {
+    let transaction = match connection.transaction() {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            let error = StoreError::database("begin to write", error);
+            batch.into_iter().for_each(|order| order.refuse(&error));
+            return Err(error);
+        }
+    };
+    for order in batch {
+        held.push(order.carry_out(&transaction));
+    }
+    transaction.commit().map_err(|error| StoreError::database("write to the disk", error))
+}
+
+impl Order {
+    fn carry_out(self, transaction: &Transaction<'_>) -> Held {
+        match self {
+            Self::Journal(entry, done) => hold(write_entry(transaction, *entry), done),
+            Self::Identity(record, done) => hold(write_identity(transaction, &record), done),
+            Self::OpenJournal(done) => hold(read_open(transaction), done),
+            Self::Identities(done) => hold(read_identities(transaction), done),
+            Self::History(limit, done) => hold(read_history(transaction, limit), done),
+            Self::LatestClosed(done) => hold(read_latest(transaction), done),
+            Self::Close(done) => hold(Ok(()), done),
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        let error = error.clone();
+        match self {
+            Self::Journal(_, done) | Self::Identity(_, done) | Self::Close(done) => answer(done, Err(error)),
+            Self::OpenJournal(done) | Self::History(_, done) | Self::LatestClosed(done) => answer(done, Err(error)),
+            Self::Identities(done) => answer(done, Err(error)),
+        }
+    }
+}
+
+fn hold<T: 'static>(result: Result<T, StoreError>, done: Done<T>) -> Held {
+    Box::new(move |outcome| match outcome {
+        Ok(()) => answer(done, result),
+        Err(error) => answer(done, Err(error.clone())),
+    })
+}
+
+/// Whoever asked may have stopped listening; that is no concern here.
+fn answer<T>(done: Done<T>, result: Result<T, StoreError>) {
+    drop(done.send(result));
+}
+
+fn write_entry(transaction: &Transaction<'_>, mut entry: JournalEntry) -> Result<(), StoreError> {
+    let closed = matches!(entry.step, JournalStep::Closed { .. });
+    if closed {
+        entry.uri = masked(&entry.uri);
+        entry.view.uri = masked(&entry.view.uri);
+    }
+    let text = to_json("write an entry", &entry)?;
+    let (update, device) = (entry.update.to_string(), entry.device.as_str());
+    let written = if closed {
+        write_closed(transaction, &update, device, &text)
+    } else {
+        cached(transaction, "INSERT OR REPLACE INTO journal (update_id, device, entry) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.execute(params![update, device, text]))
+            .map(drop)
+    };
+    written.map_err(|error| StoreError::database("write an entry", error))
+}
+
+fn write_closed(transaction: &Transaction<'_>, update: &str, device: &str, text: &str) -> rusqlite::Result<()> {
+    cached(transaction, "DELETE FROM journal WHERE update_id = ?1")?.execute([update])?;
+    cached(transaction, "DELETE FROM history WHERE update_id = ?1")?.execute([update])?;
+    cached(transaction, "INSERT INTO history (update_id, device, entry) VALUES (?1, ?2, ?3)")?
+        .execute(params![update, device, text])?;
+    cached(
+        transaction,
+        "DELETE FROM history WHERE number <= (SELECT number FROM history ORDER BY number DESC LIMIT 1 OFFSET ?1)",
+    )?
+    .execute([MAX_HISTORY as i64])?;
+    Ok(())
+}
+
+fn write_identity(transaction: &Transaction<'_>, record: &IdentityRecord) -> Result<(), StoreError> {
+    let identity = to_json("write an identity", &record.identity)?;
+    let (name, endpoint) = (record.id.as_str(), record.endpoint.as_str());
+    upsert_identity(transaction, record, &identity).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => {
+            StoreError::Taken { name: name.to_owned(), endpoint: endpoint.to_owned() }
+        }
+        _ => StoreError::database("write an identity", error),
+    })
+}
+
+fn upsert_identity(transaction: &Transaction<'_>, record: &IdentityRecord, identity: &str) -> rusqlite::Result<()> {
+    let (name, endpoint) = (record.id.as_str(), record.endpoint.as_str());
+    if matches!(record.identity, Identity::Configured(_)) {
+        cached(transaction, "DELETE FROM identities WHERE identity <> ?1 AND (device = ?2 OR endpoint = ?3)")?
+            .execute([identity, name, endpoint])?;
+    }
+    cached(
+        transaction,
+        "INSERT INTO identities (identity, device, endpoint, since) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (identity) DO UPDATE SET device = ?2, endpoint = ?3",
+    )?
+    .execute(params![identity, name, endpoint, record.since])?;
+    Ok(())
+}
+
+fn read_open(transaction: &Transaction<'_>) -> Result<Vec<JournalEntry>, StoreError> {
+    entries(transaction, "SELECT update_id, entry FROM journal ORDER BY update_id LIMIT ?1", i64::MAX)
+}
+
+fn read_history(transaction: &Transaction<'_>, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    entries(transaction, "SELECT update_id, entry FROM history ORDER BY number DESC LIMIT ?1", limit)
+}
+
+fn read_latest(transaction: &Transaction<'_>) -> Result<Vec<JournalEntry>, StoreError> {
+    let sql = "SELECT update_id, entry FROM history
+               WHERE number IN (SELECT max(number) FROM history GROUP BY device) ORDER BY number LIMIT ?1";
+    entries(transaction, sql, i64::MAX)
+}
+
+fn entries(transaction: &Transaction<'_>, sql: &str, limit: i64) -> Result<Vec<JournalEntry>, StoreError> {
+    let read = || -> rusqlite::Result<Vec<(String, String)>> {
+        let mut statement = cached(transaction, sql)?;
+        let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    };
+    let rows = read().map_err(|error| StoreError::database("read the journal", error))?;
+    Ok(rows.into_iter().filter_map(|(update, text)| parse(&update, &text)).collect())
+}
+
+fn read_identities(transaction: &Transaction<'_>) -> Result<Vec<IdentityRecord>, StoreError> {
+    let read = || -> rusqlite::Result<Vec<(String, String, String, i64)>> {
+        let mut statement =
+            cached(transaction, "SELECT identity, device, endpoint, since FROM identities ORDER BY number")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        rows.collect()
+    };
+    let rows = read().map_err(|error| StoreError::database("read the identities", error))?;
+    let record = |(identity, device, endpoint, since): (String, String, String, i64)| {
+        let identity = parse(&device, &identity)?;
+        Some(IdentityRecord { identity, id: DeviceId::new(device), endpoint, since })
+    };
+    Ok(rows.into_iter().filter_map(record).collect())
+}
+
+/// A row that this version cannot read stays where it is, for the version that can.
+fn parse<T: serde::de::DeserializeOwned>(row: &str, text: &str) -> Option<T> {
+    serde_json::from_str(text)
+        .inspect_err(|error| tracing::warn!(row, %error, "a row of the database cannot be read by this version"))
+        .ok()
+}
+
+fn to_json<T: serde::Serialize>(doing: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::database(doing, error))
+}
+
+fn cached<'t>(transaction: &'t Transaction<'_>, sql: &str) -> rusqlite::Result<CachedStatement<'t>> {
+    transaction.prepare_cached(sql)
+}
+
+fn source_of(error: &StoreError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}
+
+/// A URI without its login.
+fn masked(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    match authority.rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn a_login_in_a_uri_is_masked() {
+        assert_eq!(masked("https://u:p@h/x@y"), "https://***@h/x@y");
+        assert_eq!(masked("https://h/x@y"), "https://h/x@y");
+        assert_eq!(masked("no uri"), "no uri");
+    }
+}
