@@ -5,6 +5,7 @@
 pub mod boards;
 pub mod device;
 pub mod executors;
+pub mod leases;
 pub mod proxy;
 pub mod transports;
 pub mod update;
