@@ -94,8 +94,9 @@ fn ask_loader(port: &mut Port, app_offset: Option<u32>) -> Result<Answer, Questi
     let (chip, mac_at) = rom.chip(magic)?;
     let mac = rom.mac(mac_at)?;
     let app_version = match app_offset {
-        Some(offset) => rom.app_version(offset)?,
-        None => None,
+        // The oldest ROM has no command to read flash.
+        Some(offset) if !matches!(mac_at, MacAt::OldFuses) => rom.app_version(offset)?,
+        _ => None,
     };
     let version = app_version.clone().map(|text| ReportedVersion { text, source: "esp-app-desc".to_owned() });
     Ok(Answer { evidence: vec![Evidence::EspChip { chip, mac, app_version }], version })
@@ -270,6 +271,9 @@ fn mac_of_words(low: u32, high: u32) -> [u8; 6] {
 
 /// The prefix stands in the fourth word, or is one of two by a number in the second.
 fn mac_of_old_fuses(first: u32, second: u32, fourth: u32) -> Option<[u8; 6]> {
+    if first == 0 && second == 0 {
+        return None;
+    }
     let [_, a, b, c] = fourth.to_be_bytes();
     let [_, kind, d, e] = second.to_be_bytes();
     let prefix = match kind {
