@@ -1,5 +1,19 @@
 //! The board catalogue: which board a device is, and which device it is.
+//!
+//! Boards are data ([`Catalogue`]); what is known of the links there are is a pure value ([`Registry`]) that says which
+//! question to ask next, least disturbing first, and tells what came of it. Nothing here opens a port, keeps time or
+//! writes a file: `gateway` feeds it reports and answers, and carries out its decisions.
 
+mod asking;
+mod catalogue;
+mod file;
+mod identify;
+mod naming;
+mod registry;
 mod settings;
+mod why;
 
+pub use catalogue::Catalogue;
+pub use registry::{Decision, Registry, RegistrySettings};
 pub use settings::{DeviceEntry, Probe};
+pub use why::{Sureness, Verdict, Why, WhyStep};

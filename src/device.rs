@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use board::{BoardId, FlashProfile, ImageRules, RebootMethod, VersionQuestion};
-pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, UsbIds};
+pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
 pub use lease::{GiveBack, Lease};
@@ -67,6 +67,17 @@ pub enum Identity {
     UsbPath(String),
     /// Nothing but the path of its port: weakest.
     PortPath(String),
+}
+
+/// What the store keeps of a device that once was here, so that it gets the same names again and nobody else does.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct IdentityRecord {
+    /// What it is recognised by.
+    pub identity: Identity,
+    /// Its name in this gateway.
+    pub id: DeviceId,
+    /// Its endpoint name.
+    pub endpoint: String,
 }
 
 /// A version that was read from the device itself, and where it came from. Never invented, never the image's claim.

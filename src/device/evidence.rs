@@ -69,6 +69,18 @@ pub enum Evidence {
     },
 }
 
+/// How far the gateway may go to find out what hangs on a serial port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Questions {
+    /// Never open a port to look: USB descriptors and the configuration must do.
+    Passive,
+    /// Open ports and ask the running program (Firmata, banners); this restarts boards that reset when opened.
+    Serial,
+    /// Also reset into the bootloader and read signature or chip id.
+    Bootloader,
+}
+
 /// A question that a transport can ask over a link it holds a lease for. Every one opens the port, and so may reset
 /// the board.
 #[derive(Debug, Clone, PartialEq)]

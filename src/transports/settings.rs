@@ -2,19 +2,7 @@
 
 use std::time::Duration;
 
-use crate::device::units;
-
-/// How far the gateway may go to find out what hangs on a serial port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Questions {
-    /// Never open a port to look: USB descriptors and the configuration must do.
-    Passive,
-    /// Open ports and ask the running program (Firmata, banners); this restarts boards that reset when opened.
-    Serial,
-    /// Also reset into the bootloader and read signature or chip id.
-    Bootloader,
-}
+use crate::device::{Questions, units};
 
 /// `[serial]`.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]

@@ -1,0 +1,101 @@
+//! Questions and what came of them, as the registry keeps them for one link.
+
+use std::time::Duration;
+
+use crate::device::{
+    Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, ReportedVersion, VersionQuestion,
+};
+
+/// How long a board may take to report its Firmata: its bootloader and start take up to 4 s, then it is asked once.
+const FIRMATA_WITHIN: Duration = Duration::from_secs(8);
+
+/// The questions that were asked over a link since its device appeared there. At most one entry for each question that
+/// the board files know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked(Vec<(Question, Result<Answer, QuestionFailed>)>);
+
+impl Asked {
+    /// Keeps what came of a question, instead of what came of it before.
+    pub(super) fn keep(&mut self, question: Question, outcome: Result<Answer, QuestionFailed>) {
+        self.0.retain(|(other, _)| !same(other, &question));
+        self.0.push((question, outcome));
+    }
+
+    /// Whether asking again would tell nothing new. What could not be asked because somebody had the port may be.
+    pub(super) fn settled(&self, question: &Question) -> bool {
+        let waiting = |outcome: &Result<_, _>| {
+            matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted | QuestionFailed::Gone))
+        };
+        self.0.iter().any(|(other, outcome)| same(other, question) && !waiting(outcome))
+    }
+
+    /// All that was learnt, in the order of asking.
+    pub(super) fn evidence(&self) -> impl Iterator<Item = &Evidence> {
+        self.0.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).flat_map(|answer| &answer.evidence)
+    }
+
+    /// The version that was told last.
+    pub(super) fn version(&self) -> Option<&ReportedVersion> {
+        self.0.iter().rev().find_map(|(_, outcome)| outcome.as_ref().ok()?.version.as_ref())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Question, Result<Answer, QuestionFailed>)> {
+        self.0.iter()
+    }
+
+    /// Forgets what was told of versions: another program may run now. What tells the board stays.
+    pub(super) fn forget_versions(&mut self) {
+        self.0.retain_mut(|(_, outcome)| {
+            let Ok(answer) = outcome else { return true };
+            answer.version = None;
+            answer.evidence.iter().any(|evidence| !matches!(evidence, Evidence::Banner { .. }))
+        });
+    }
+}
+
+/// How far one must be allowed to go to ask this.
+pub(super) fn needs(question: &Question) -> Questions {
+    match question {
+        Question::Listen(_) => Questions::Serial,
+        Question::Stk500 { .. } | Question::Stk500v2 { .. } | Question::EspRom { .. } => Questions::Bootloader,
+    }
+}
+
+/// Whether two questions would be answered alike: how long one waits, and what else one reads, makes no other question.
+pub(super) fn same(one: &Question, other: &Question) -> bool {
+    match (one, other) {
+        (Question::Listen(one), Question::Listen(other)) => {
+            (one.baud, one.firmata, one.reset) == (other.baud, other.firmata, other.reset)
+                && one.banners == other.banners
+        }
+        (Question::EspRom { baud: one, app_offset: at }, Question::EspRom { baud: other, app_offset: sought }) => {
+            one == other && (sought.is_none() || at == sought)
+        }
+        (one, other) => one == other,
+    }
+}
+
+/// The question that makes a running Firmata report.
+pub(super) fn firmata(baud: u32) -> Question {
+    let within = FIRMATA_WITHIN;
+    Question::Listen(ListenQuestion { baud, banners: Vec::new(), firmata: true, reset: false, within })
+}
+
+/// The question for a step of a version ladder.
+pub(super) fn version(step: &VersionQuestion) -> Question {
+    match step {
+        VersionQuestion::Listen(listen) => Question::Listen(listen.clone()),
+        VersionQuestion::EspAppDesc { baud, offset } => Question::EspRom { baud: *baud, app_offset: Some(*offset) },
+    }
+}
+
+/// A question as an operator reads it.
+pub(super) fn describe(question: &Question) -> String {
+    match question {
+        Question::Listen(listen) if listen.banners.is_empty() => format!("Firmata at {} baud", listen.baud),
+        Question::Listen(listen) => format!("banner at {} baud", listen.baud),
+        Question::Stk500 { baud } => format!("stk500 signature at {baud} baud"),
+        Question::Stk500v2 { baud } => format!("stk500v2 signature at {baud} baud"),
+        Question::EspRom { baud, .. } => format!("esp-rom chip at {baud} baud"),
+    }
+}

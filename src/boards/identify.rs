@@ -1,0 +1,297 @@
+//! Which board a link's device is: a pure function of the configuration, the catalogue and what was seen.
+//!
+//! In this order: a `[[device]]` entry, USB ids that belong to one board, the answers of the running program, those of
+//! the bootloader. What leaves more than one board leaves it unknown. It also says which question would help next, and
+//! writes down each step, for `nuncio why`.
+
+use crate::device::{BoardId, Evidence, Link, LinkReport, Question, Questions, UsbIds, VersionQuestion};
+
+use super::asking::{self, Asked};
+use super::catalogue::{Board, Catalogue};
+use super::file::{Clue, FirmataClue, Hex, Strength};
+use super::settings::DeviceEntry;
+use super::why::{Sureness, Verdict, WhyStep};
+
+/// What is known of one link.
+pub(super) struct Case<'a> {
+    pub(super) catalogue: &'a Catalogue,
+    pub(super) entry: Option<&'a DeviceEntry>,
+    pub(super) report: &'a LinkReport,
+    pub(super) asked: &'a Asked,
+    pub(super) allowed: Questions,
+}
+
+/// What follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Opinion {
+    /// The board and what it is known by.
+    pub(super) board: Option<(BoardId, Sureness)>,
+    /// What to ask next to find out, where asking is allowed.
+    pub(super) next: Option<Question>,
+    /// How it was come to.
+    pub(super) steps: Vec<WhyStep>,
+}
+
+impl Opinion {
+    fn note(&mut self, what: impl Into<String>, verdict: Verdict, detail: impl Into<String>) {
+        self.steps.push(WhyStep::new(what, verdict, detail));
+    }
+}
+
+/// A board that is still possible, and what speaks for it.
+struct Candidate<'a> {
+    id: &'a BoardId,
+    board: &'a Board,
+    favoured: Option<Sureness>,
+}
+
+impl Case<'_> {
+    /// Makes up an opinion.
+    pub(super) fn opinion(&self) -> Opinion {
+        let mut opinion = Opinion::default();
+        if let Some((entry, board)) = self.entry.and_then(|entry| Some((entry, entry.board.as_deref()?))) {
+            self.configured(entry, &BoardId::new(board), &mut opinion);
+        } else if !matches!(self.report.link, Link::Serial(_)) {
+            opinion.note(
+                "board",
+                Verdict::NotAsked,
+                "this kind of link cannot be asked: a [[device]] entry must name the board",
+            );
+        } else if !self.by_usb(&mut opinion) {
+            self.by_answers(&mut opinion);
+        }
+        opinion
+    }
+
+    /// The user says so. What contradicts it is told, and changes nothing.
+    fn configured(&self, entry: &DeviceEntry, id: &BoardId, opinion: &mut Opinion) {
+        let what = format!("[[device]] `{}`", entry.name);
+        let Some(board) = self.catalogue.get(id) else {
+            opinion.note(what, Verdict::Noted, format!("names the board `{id}`, which no board file describes"));
+            return;
+        };
+        opinion.note(what, Verdict::Matched, format!("says that it is `{id}`"));
+        opinion.board = Some((id.clone(), Sureness::Configured));
+        if let Some(usb) = usb(self.report)
+            && let Some(other) = self.owner(usb).filter(|other| *other != id)
+        {
+            opinion.note(usb_name(usb), Verdict::Contradicts, format!("belongs to `{other}` alone"));
+        }
+        for evidence in self.asked.evidence() {
+            if let Some(Err(reason)) = fits(board, evidence) {
+                opinion.note(told(evidence), Verdict::Contradicts, reason);
+            }
+        }
+    }
+
+    /// USB ids that belong to one board decide. `true`: nothing more can be done.
+    fn by_usb(&self, opinion: &mut Opinion) -> bool {
+        let Some(usb) = usb(self.report) else {
+            opinion.note("USB ids", Verdict::Noted, "this port is not on USB");
+            return false;
+        };
+        if let Some(id) = self.owner(usb) {
+            opinion.note(usb_name(usb), Verdict::Matched, format!("belongs to `{id}` alone"));
+            opinion.board = Some((id.clone(), Sureness::UsbIds));
+            return true;
+        }
+        let claims: Vec<String> = self.claims(usb).map(|(id, _)| format!("`{id}`")).collect();
+        if claims.is_empty() {
+            opinion.note(usb_name(usb), Verdict::Noted, "no board file names these ids");
+            opinion.note("questions", Verdict::NotAsked, "nothing is known of what may hang on this port");
+            return true;
+        }
+        let detail = format!("does not decide: it may be {}", claims.join(", "));
+        opinion.note(usb_name(usb), Verdict::Noted, detail);
+        false
+    }
+
+    /// What was answered decides, or the next question is named.
+    fn by_answers(&self, opinion: &mut Opinion) {
+        let mut candidates = self.candidates();
+        for evidence in self.asked.evidence() {
+            candidates.retain_mut(|candidate| weigh(candidate, evidence, opinion));
+        }
+        let favoured: Vec<&Candidate<'_>> = candidates.iter().filter(|one| one.favoured.is_some()).collect();
+        if let [one] = favoured[..] {
+            opinion.board = one.favoured.map(|sureness| (one.id.clone(), sureness));
+            return;
+        }
+        if favoured.len() > 1 {
+            let names: Vec<String> = favoured.iter().map(|one| format!("`{}`", one.id)).collect();
+            let detail = format!("{} answer alike: a [[device]] entry must say which it is", names.join(" and "));
+            opinion.note("answers", Verdict::Noted, detail);
+        }
+        self.ask_next(&candidates, opinion);
+    }
+
+    fn ask_next(&self, candidates: &[Candidate<'_>], opinion: &mut Opinion) {
+        let bootloader_told = self.asked.evidence().any(is_bootloader);
+        for question in questions(candidates) {
+            if self.asked.settled(&question) {
+                continue;
+            }
+            let what = asking::describe(&question);
+            let needs = asking::needs(&question);
+            if needs == Questions::Bootloader && bootloader_told {
+                opinion.note(what, Verdict::NotAsked, "its bootloader has told already what it is");
+            } else if needs > self.allowed {
+                opinion.note(what, Verdict::NotAsked, forbidden(needs));
+            } else if opinion.next.is_none() {
+                opinion.next = Some(question);
+            }
+        }
+    }
+
+    /// The boards it may be: those that name its USB ids, or any where there are none.
+    fn candidates(&self) -> Vec<Candidate<'_>> {
+        let candidate = |(id, board)| Candidate { id, board, favoured: None };
+        match usb(self.report) {
+            Some(usb) => self.claims(usb).map(candidate).collect(),
+            None => self.catalogue.iter().map(candidate).collect(),
+        }
+    }
+
+    fn claims(&self, usb: &UsbIds) -> impl Iterator<Item = (&BoardId, &Board)> {
+        let (vid, pid) = (usb.vid, usb.pid);
+        self.catalogue.iter().filter(move |(_, board)| board.usb.iter().any(|one| (one.vid, one.pid) == (vid, pid)))
+    }
+
+    /// The board that these ids belong to alone.
+    fn owner(&self, usb: &UsbIds) -> Option<&BoardId> {
+        let strong = |board: &Board| {
+            board.usb.iter().any(|one| (one.vid, one.pid) == (usb.vid, usb.pid) && one.strength == Strength::Strong)
+        };
+        self.catalogue.iter().find(|(_, board)| strong(board)).map(|(id, _)| id)
+    }
+}
+
+/// Why a question is not asked, as the operator reads it.
+pub(super) fn forbidden(needs: Questions) -> &'static str {
+    match needs {
+        Questions::Bootloader => "it resets the board; `[serial] questions = \"bootloader\"` allows it",
+        _ => "it opens the port, which resets many boards; `[serial] questions = \"serial\"` allows it",
+    }
+}
+
+/// The USB descriptors of a link, where it has some.
+pub(super) fn usb(report: &LinkReport) -> Option<&UsbIds> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Usb(usb) => Some(usb),
+        _ => None,
+    })
+}
+
+fn usb_name(usb: &UsbIds) -> String {
+    format!("USB {:04x}:{:04x}", usb.vid, usb.pid)
+}
+
+/// Takes a piece of evidence for or against a candidate; `false` rules it out.
+fn weigh(candidate: &mut Candidate<'_>, evidence: &Evidence, opinion: &mut Opinion) -> bool {
+    let what = || format!("`{}`", candidate.id);
+    match fits(candidate.board, evidence) {
+        None => true,
+        Some(Ok(clue)) => {
+            opinion.note(what(), Verdict::Matched, format!("{}, as {clue}", told(evidence)));
+            let sureness = if is_bootloader(evidence) { Sureness::Bootloader } else { Sureness::Program };
+            candidate.favoured = Some(candidate.favoured.map_or(sureness, |before| before.min(sureness)));
+            true
+        }
+        Some(Err(reason)) => {
+            opinion.note(what(), Verdict::Excluded, format!("{}: {reason}", told(evidence)));
+            false
+        }
+    }
+}
+
+/// Whether evidence speaks for a board (and which clue says so), against it (and why), or not at all.
+fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
+    let clues = || board.clues.iter();
+    match evidence {
+        Evidence::Usb(_) | Evidence::Connected | Evidence::Banner { .. } => None,
+        Evidence::Firmata { name, pins, .. } => {
+            let mut known = clues().filter(|clue| matches!(clue, Clue::Firmata(_))).peekable();
+            known.peek()?;
+            match known.find(|clue| matches!(clue, Clue::Firmata(clue) if firmata_fits(clue, name, *pins))) {
+                Some(clue) => Some(Ok(clue.to_string())),
+                // Without the number of pins there is no saying against a board that goes by it.
+                None => pins.is_some().then(|| Err("another Firmata".to_owned())),
+            }
+        }
+        Evidence::Signature { protocol, bytes, baud } => {
+            let fits = |clue: &&Clue| match clue {
+                Clue::Stk500(clue) => protocol == "stk500" && (clue.signature, clue.baud) == (*bytes, *baud),
+                Clue::Stk500v2(clue) => protocol == "stk500v2" && (clue.signature, clue.baud) == (*bytes, *baud),
+                Clue::Firmata(_) | Clue::EspRom(_) => false,
+            };
+            Some(clues().find(fits).map(ToString::to_string).ok_or_else(|| "another bootloader or chip".to_owned()))
+        }
+        Evidence::EspChip { chip, .. } => {
+            let fits = |clue: &&Clue| matches!(clue, Clue::EspRom(clue) if clue.chip == *chip);
+            Some(clues().find(fits).map(ToString::to_string).ok_or_else(|| "another chip".to_owned()))
+        }
+    }
+}
+
+fn firmata_fits(clue: &FirmataClue, name: &str, pins: Option<u16>) -> bool {
+    let named = clue.names.is_empty() || clue.names.iter().any(|glob| glob.is_match(name));
+    named && clue.pins.is_none_or(|wanted| pins == Some(wanted))
+}
+
+fn is_bootloader(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Signature { .. } | Evidence::EspChip { .. })
+}
+
+/// Evidence as an operator reads it.
+fn told(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Usb(usb) => usb_name(usb),
+        Evidence::Connected => "it answers a connect".to_owned(),
+        Evidence::Firmata { name, major, minor, pins } => {
+            let pins = pins.map_or_else(String::new, |pins| format!(" with {pins} pins"));
+            format!("it runs Firmata `{name}` {major}.{minor}{pins}")
+        }
+        Evidence::Banner { line, .. } => format!("it prints `{line}`"),
+        Evidence::Signature { protocol, bytes, baud } => {
+            format!("its bootloader tells {protocol} signature {} at {baud} baud", Hex(*bytes))
+        }
+        Evidence::EspChip { chip, .. } => format!("its ROM loader tells chip {chip}"),
+    }
+}
+
+/// What an answer amounts to, as an operator reads it.
+pub(super) fn told_all(evidence: &[Evidence]) -> String {
+    if evidence.is_empty() {
+        return "it said nothing of use".to_owned();
+    }
+    evidence.iter().map(told).collect::<Vec<_>>().join("; ")
+}
+
+/// What the candidates can be told apart by, least disturbing first.
+fn questions(candidates: &[Candidate<'_>]) -> Vec<Question> {
+    let clues = || candidates.iter().flat_map(|one| &one.board.clues);
+    let mut ranked: Vec<(u8, u32, Question)> = clues()
+        .map(|clue| match clue {
+            Clue::Firmata(clue) => (0, clue.baud, asking::firmata(clue.baud)),
+            Clue::Stk500(clue) => (1, clue.baud, Question::Stk500 { baud: clue.baud }),
+            Clue::Stk500v2(clue) => (2, clue.baud, Question::Stk500v2 { baud: clue.baud }),
+            Clue::EspRom(clue) => {
+                (3, clue.baud, Question::EspRom { baud: clue.baud, app_offset: common_offset(candidates, clue.baud) })
+            }
+        })
+        .collect();
+    ranked.sort_by_key(|&(rank, baud, _)| (rank, std::cmp::Reverse(baud)));
+    ranked.dedup_by(|one, other| one.2 == other.2);
+    ranked.into_iter().map(|(_, _, question)| question).collect()
+}
+
+/// Where the candidates with this loader keep their application, if all at the same place: then the version is read
+/// along, which spares another reset.
+fn common_offset(candidates: &[Candidate<'_>], speed: u32) -> Option<u32> {
+    let mut offsets = candidates.iter().flat_map(|one| one.board.version_ladder()).filter_map(|step| match step {
+        VersionQuestion::EspAppDesc { baud, offset } if *baud == speed => Some(*offset),
+        _ => None,
+    });
+    let first = offsets.next()?;
+    offsets.all(|offset| offset == first).then_some(first)
+}

@@ -1,0 +1,618 @@
+//! What is known of the links there are, which device is on each, and what to ask next. Pure: reports and answers in,
+//! decisions out; no clock, no I/O. Driven by `gateway`, which asks what [`Decision::Ask`] says over a lease and brings
+//! the answer, and which tells when a device is being updated ([`Registry::hold`]): its link may go and come back then,
+//! and the device stays.
+//!
+//! At most one question is under way for each link. One that could not be asked because somebody had the port is asked
+//! again when the link changes or its lease comes back, never in a loop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use super::asking::{self, Asked};
+use super::catalogue::{Board, Catalogue};
+use super::file::{Clue, SerialMeaning};
+use super::identify::{self, Case, Opinion};
+use super::naming::{self, Names, Surroundings};
+use super::settings::DeviceEntry;
+use super::why::{Sureness, Verdict, Why, WhyStep};
+use crate::device::{
+    Access, Answer, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord, Link, LinkReport,
+    Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
+};
+
+/// What the registry goes by.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// The gateway's name, for endpoint names.
+    pub gateway: String,
+    /// How far identification may go.
+    pub questions: Questions,
+    /// `[[device]]` entries.
+    pub devices: Vec<DeviceEntry>,
+}
+
+/// What the gateway is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Take a lease and ask: what comes of it goes to [`Registry::handle_answer`]. Where the lease could not be had, that
+    /// goes to [`Registry::handle_held`].
+    Ask {
+        /// Over this link.
+        link: Link,
+        /// This.
+        question: Question,
+    },
+    /// A device is there and known: make its client.
+    DeviceReady(DeviceInfo),
+    /// Something about it, or its flash profile, is different.
+    DeviceChanged(DeviceInfo),
+    /// A device under update is back after its link was away.
+    DeviceReturned(DeviceInfo),
+    /// It is not there any more.
+    DeviceGone(DeviceId),
+    /// Store this, before the names are used.
+    Remember(IdentityRecord),
+}
+
+/// What is known of links and devices.
+#[derive(Debug)]
+pub struct Registry {
+    catalogue: Arc<Catalogue>,
+    questions: Questions,
+    entries: HashMap<Link, Arc<DeviceEntry>>,
+    names: Names,
+    links: BTreeMap<Link, Seen>,
+    devices: BTreeMap<DeviceId, Device>,
+    /// Why boards cannot be updated at all: no tool, or the tool is missing.
+    troubles: BTreeMap<BoardId, String>,
+}
+
+/// A link that is there.
+#[derive(Debug)]
+struct Seen {
+    report: LinkReport,
+    asked: Asked,
+    asking: Option<Question>,
+    /// A question waits for somebody of ours to give the link back.
+    waiting: bool,
+    device: Option<DeviceId>,
+}
+
+/// A device that is there, or whose link is away while it is being updated.
+#[derive(Debug)]
+struct Device {
+    info: DeviceInfo,
+    profile: Arc<FlashProfile>,
+    held: bool,
+    present: bool,
+    /// What its link was like: how it is found again when its identity cannot be read without asking.
+    usb: Option<UsbIds>,
+    asked: Asked,
+}
+
+impl Registry {
+    /// A registry without links. `known` are the names given before, from the store.
+    pub fn new(catalogue: Arc<Catalogue>, settings: RegistrySettings, known: Vec<IdentityRecord>) -> Self {
+        let names = Names::new(&settings.gateway, settings.devices.iter(), known);
+        let entries = settings.devices.into_iter().map(|entry| (entry.link.clone(), Arc::new(entry))).collect();
+        Self {
+            catalogue,
+            questions: settings.questions,
+            entries,
+            names,
+            links: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    /// A link appeared or changed.
+    pub fn handle_link(&mut self, report: LinkReport) -> Vec<Decision> {
+        let link = report.link.clone();
+        let mut decisions = Vec::new();
+        match self.links.get_mut(&link) {
+            Some(seen) if same_thing(&seen.report, &report) => seen.report = report,
+            Some(_) => {
+                // Another device may hang on it now: everything that was learnt is void.
+                self.leave(&link, &mut decisions);
+                self.links.insert(link.clone(), Seen::new(report));
+            }
+            None => {
+                self.links.insert(link.clone(), Seen::new(report));
+            }
+        }
+        self.settle(&link, &mut decisions);
+        decisions
+    }
+
+    /// A link is not there any more.
+    pub fn handle_vanished(&mut self, link: &Link) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        self.leave(link, &mut decisions);
+        decisions
+    }
+
+    /// A question was answered, or could not be asked.
+    pub fn handle_answer(
+        &mut self,
+        link: &Link,
+        question: &Question,
+        outcome: Result<Answer, QuestionFailed>,
+    ) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let Some(seen) = self.links.get_mut(link) else { return decisions };
+        // Of an earlier device on this link, or one that nobody waits for.
+        if seen.asking.as_ref().is_none_or(|asking| !asking::same(asking, question)) {
+            return decisions;
+        }
+        seen.asking = None;
+        match &outcome {
+            Ok(answer) => debug!(%link, question = asking::describe(question), ?answer, "question answered"),
+            Err(error) => info!(%link, question = asking::describe(question), %error, "question could not be asked"),
+        }
+        let again =
+            matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted | QuestionFailed::Gone));
+        seen.asked.keep(question.clone(), outcome);
+        if !again {
+            self.settle(link, &mut decisions);
+        }
+        decisions
+    }
+
+    /// A question could not be asked because the link is leased; it is asked when the lease comes back.
+    pub fn handle_held(&mut self, link: &Link, question: &Question) {
+        let Some(seen) = self.links.get_mut(link) else { return };
+        if seen.asking.as_ref().is_some_and(|asking| asking::same(asking, question)) {
+            seen.asking = None;
+            seen.waiting = true;
+        }
+    }
+
+    /// A link's lease came back: what had to wait for it may be asked now.
+    pub fn handle_released(&mut self, link: &Link) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        if self.links.get_mut(link).is_some_and(|seen| std::mem::take(&mut seen.waiting)) {
+            self.settle(link, &mut decisions);
+        }
+        decisions
+    }
+
+    /// An update of this device begins: until [`unhold`](Self::unhold) it stays, whatever its link does.
+    pub fn hold(&mut self, device: &DeviceId) {
+        if let Some(device) = self.devices.get_mut(device) {
+            device.held = true;
+        }
+    }
+
+    /// The update is over, or has waited for the device long enough.
+    pub fn unhold(&mut self, id: &DeviceId) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let Some(device) = self.devices.get_mut(id) else { return decisions };
+        device.held = false;
+        if device.present {
+            let link = device.info.link.clone();
+            self.settle(&link, &mut decisions);
+        } else {
+            self.devices.remove(id);
+            decisions.push(Decision::DeviceGone(id.clone()));
+        }
+        decisions
+    }
+
+    /// The version that a device was proven to run; `None` when it may run something else now, and is to be asked again.
+    pub fn set_version(&mut self, id: &DeviceId, version: Option<ReportedVersion>) -> Vec<Decision> {
+        let Some(device) = self.devices.get_mut(id) else { return Vec::new() };
+        device.asked.forget_versions();
+        let link = device.info.link.clone();
+        let changed = device.info.version != version;
+        device.info.version = version;
+        let mut decisions: Vec<Decision> =
+            changed.then(|| Decision::DeviceChanged(device.info.clone())).into_iter().collect();
+        if let Some(seen) = self.links.get_mut(&link) {
+            seen.asked.forget_versions();
+            self.settle(&link, &mut decisions);
+        }
+        decisions
+    }
+
+    /// Why boards cannot be updated, by board: without a tool, or with one that is missing. Replaces what was said before.
+    pub fn set_troubles(&mut self, troubles: BTreeMap<BoardId, String>) -> Vec<Decision> {
+        self.troubles = troubles;
+        self.settle_all()
+    }
+
+    /// Another catalogue: everything is looked at anew.
+    pub fn set_catalogue(&mut self, catalogue: Arc<Catalogue>) -> Vec<Decision> {
+        self.catalogue = catalogue;
+        self.settle_all()
+    }
+
+    /// A device.
+    pub fn device(&self, id: &DeviceId) -> Option<&DeviceInfo> {
+        self.devices.get(id).map(|device| &device.info)
+    }
+
+    /// All devices, by name.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceInfo> {
+        self.devices.values().map(|device| &device.info)
+    }
+
+    /// Whether a device's link is there.
+    pub fn present(&self, id: &DeviceId) -> bool {
+        self.devices.get(id).is_some_and(|device| device.present)
+    }
+
+    /// What an update must know of a device's board, with the values that its bootloader asks for where that is known.
+    pub fn profile(&self, id: &DeviceId) -> Option<Arc<FlashProfile>> {
+        self.devices.get(id).map(|device| Arc::clone(&device.profile))
+    }
+
+    /// All links, with the device on each where one was made out.
+    pub fn links(&self) -> impl Iterator<Item = (&LinkReport, Option<&DeviceId>)> {
+        self.links.values().map(|seen| (&seen.report, seen.device.as_ref()))
+    }
+
+    /// Why a device is what it is; `None` when its link is not there.
+    pub fn why_device(&self, id: &DeviceId) -> Option<Why> {
+        self.why_link(&self.devices.get(id)?.info.link)
+    }
+
+    /// Why a link's device is what it is, or is not known.
+    pub fn why_link(&self, link: &Link) -> Option<Why> {
+        let seen = self.links.get(link)?;
+        let Opinion { board, mut steps, .. } = self.opinion(seen);
+        let device = seen.device.as_ref().and_then(|id| self.devices.get(id));
+        for (question, outcome) in seen.asked.iter() {
+            let came = outcome.as_ref().map_or_else(ToString::to_string, |answer| identify::told_all(&answer.evidence));
+            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, came));
+        }
+        if let Some(question) = &seen.asking {
+            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, "no answer yet"));
+        }
+        if let Some(device) = device {
+            self.explain_version(seen, device, &mut steps);
+        } else if let Some(other) = self.double(link) {
+            steps.push(WhyStep::new(
+                "identity",
+                Verdict::Noted,
+                format!("the same device as {other}, over another link"),
+            ));
+        }
+        if seen.report.access != Access::Usable {
+            let detail = "the port cannot be used";
+            steps.push(WhyStep::new("questions", Verdict::NotAsked, detail));
+        }
+        Some(Why {
+            link: link.clone(),
+            access: seen.report.access.clone(),
+            device: seen.device.clone(),
+            identity: device.map(|device| device.info.identity.clone()),
+            endpoint: device.map(|device| device.info.endpoint.clone()),
+            sureness: board.as_ref().map_or(Sureness::Unknown, |(_, sureness)| *sureness),
+            board: board.map(|(board, _)| board),
+            steps,
+        })
+    }
+
+    fn explain_version(&self, seen: &Seen, device: &Device, steps: &mut Vec<WhyStep>) {
+        if let Some(version) = &device.info.version {
+            let detail = format!("{} ({})", version.text, version.source);
+            steps.push(WhyStep::new("version", Verdict::Matched, detail));
+            return;
+        }
+        for question in device.profile.version.iter().map(asking::version) {
+            let needs = asking::needs(&question);
+            if needs > self.questions && !seen.asked.settled(&question) {
+                let what = format!("version: {}", asking::describe(&question));
+                steps.push(WhyStep::new(what, Verdict::NotAsked, identify::forbidden(needs)));
+            }
+        }
+    }
+
+    fn settle_all(&mut self) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let links: Vec<Link> = self.links.keys().cloned().collect();
+        for link in links {
+            self.settle(&link, &mut decisions);
+        }
+        decisions
+    }
+
+    /// Brings a link's device up to date and asks what there is to ask.
+    fn settle(&mut self, link: &Link, decisions: &mut Vec<Decision>) {
+        let Some(seen) = self.links.get(link) else { return };
+        if seen.device.is_none() && self.rejoin(link, decisions) {
+            return;
+        }
+        let Some(seen) = self.links.get(link) else { return };
+        let opinion = self.opinion(seen);
+        let next = match opinion.board {
+            Some((board, sureness)) => {
+                self.know(link, &board, sureness, &opinion.steps, decisions);
+                self.next_for_device(link)
+            }
+            None => {
+                self.lose(link, decisions);
+                opinion.next
+            }
+        };
+        self.ask(link, next, decisions);
+    }
+
+    fn opinion(&self, seen: &Seen) -> Opinion {
+        let entry = self.entry(&seen.report).map(Arc::as_ref);
+        let Seen { report, asked, .. } = seen;
+        Case { catalogue: &self.catalogue, entry, report, asked, allowed: self.questions }.opinion()
+    }
+
+    /// The `[[device]]` entry of a link, by any of its names.
+    fn entry(&self, report: &LinkReport) -> Option<&Arc<DeviceEntry>> {
+        let by_alias = |path: &std::path::PathBuf| self.entries.get(&Link::Serial(path.clone()));
+        self.entries.get(&report.link).or_else(|| report.aliases.iter().find_map(by_alias))
+    }
+
+    /// The board is known: there is a device on the link.
+    fn know(
+        &mut self,
+        link: &Link,
+        board: &BoardId,
+        sureness: Sureness,
+        steps: &[WhyStep],
+        decisions: &mut Vec<Decision>,
+    ) {
+        let Some((info, profile)) = self.describe(link, board, sureness, decisions) else { return };
+        let Some(seen) = self.links.get_mut(link) else { return };
+        let id = info.id.clone();
+        if let Some(device) = self.devices.get_mut(&id) {
+            if device.info.link != *link && device.present {
+                // The same device over a second link: the first one stays the one that is used.
+                debug!(%link, device = %id, "this link leads to a device that is there already");
+                return;
+            }
+            seen.device = Some(id);
+            let changed = device.info != info || device.profile != profile;
+            (device.info, device.profile, device.present) = (info, profile, true);
+            if changed {
+                decisions.push(Decision::DeviceChanged(device.info.clone()));
+            }
+            return;
+        }
+        seen.device = Some(id.clone());
+        info!(%link, device = %id, %board, endpoint = info.endpoint, "device found");
+        for step in steps.iter().filter(|step| step.verdict == Verdict::Contradicts) {
+            warn!(%link, device = %id, %board, "{} {}", step.what, step.detail);
+        }
+        let usb = identify::usb(&seen.report).cloned();
+        let device = Device { info: info.clone(), profile, held: false, present: true, usb, asked: Asked::default() };
+        self.devices.insert(id, device);
+        decisions.push(Decision::DeviceReady(info));
+    }
+
+    /// The device on a link as it should be told now. Its names stay what they were when it was found.
+    fn describe(
+        &mut self,
+        link: &Link,
+        board_id: &BoardId,
+        sureness: Sureness,
+        decisions: &mut Vec<Decision>,
+    ) -> Option<(DeviceInfo, Arc<FlashProfile>)> {
+        let seen = self.links.get(link)?;
+        let known = seen.device.as_ref().and_then(|id| self.devices.get(id));
+        let (id, endpoint, identity) = match known {
+            Some(device) => (device.info.id.clone(), device.info.endpoint.clone(), device.info.identity.clone()),
+            None => {
+                let identity = self.identity(seen);
+                let entry = self.entry(&seen.report).cloned();
+                let (record, news) = self.names.give(&identity, entry.as_deref());
+                if news {
+                    decisions.push(Decision::Remember(record.clone()));
+                }
+                (record.id, record.endpoint, identity)
+            }
+        };
+        let seen = self.links.get(link)?;
+        let known = self.devices.get(&id).filter(|device| device.info.link == *link);
+        let board = self.catalogue.get(board_id)?;
+        let profile = profile(board, &seen.asked);
+        let own_usb = matches!(sureness, Sureness::UsbIds) || self.serial_is_mac(&seen.report);
+        let usb = identify::usb(&seen.report).filter(|_| own_usb);
+        let told = seen.asked.version().cloned();
+        let info = DeviceInfo {
+            id,
+            endpoint,
+            identity,
+            link: link.clone(),
+            board: board_id.clone(),
+            manufacturer: board.labels.manufacturer.clone(),
+            model: board.labels.model.clone(),
+            device_type: board.labels.device_type.clone(),
+            serial_number: usb.and_then(|usb| usb.serial.clone()),
+            version: known.and_then(|device| device.info.version.clone()).or(told),
+            reboot: profile.reboot,
+            not_updatable: self.trouble(&seen.report, board_id),
+        };
+        Some((info, profile))
+    }
+
+    /// Why no server can update what is on a link.
+    fn trouble(&self, report: &LinkReport, board: &BoardId) -> Option<String> {
+        if let Some(trouble) = self.troubles.get(board) {
+            return Some(trouble.clone());
+        }
+        if !matches!(report.link, Link::Serial(_)) {
+            return Some("flashing over a tcp link is not possible".to_owned());
+        }
+        match &report.access {
+            Access::Usable | Access::Busy { .. } => None,
+            Access::NotPermitted { permissions, remedy } => {
+                Some(format!("the gateway may not open its port ({permissions}): {remedy}"))
+            }
+            Access::Denied => Some("`[serial] deny` forbids opening its port".to_owned()),
+        }
+    }
+
+    fn identity(&self, seen: &Seen) -> Identity {
+        let usb = identify::usb(&seen.report);
+        let others = || {
+            let others = self.links.values().filter(|other| other.report.link != seen.report.link);
+            others.filter_map(|other| identify::usb(&other.report).map(|usb| (other, usb)))
+        };
+        let around = usb.map_or_else(Surroundings::default, |usb| Surroundings {
+            serial_is_mac: self.serial_is_mac(&seen.report),
+            serial_taken: others().any(|(other, theirs)| {
+                other.device.is_some()
+                    && (theirs.vid, theirs.pid, &theirs.serial) == (usb.vid, usb.pid, &usb.serial)
+                    && theirs.path != usb.path
+            }),
+            further_interface: others().any(|(_, theirs)| theirs.path == usb.path && theirs.interface < usb.interface),
+        });
+        let entry = self.entry(&seen.report).map(Arc::as_ref);
+        let port = seen.report.link.serial_path().unwrap_or(Path::new("")).to_string_lossy();
+        naming::identity(entry, usb, seen.asked.evidence(), &port, around)
+    }
+
+    /// Whether a board file says that the USB serial number of these ids is a MAC address.
+    fn serial_is_mac(&self, report: &LinkReport) -> bool {
+        let Some(usb) = identify::usb(report) else { return false };
+        let says = |board: &Board| {
+            let mut ids = board.usb.iter().filter(|one| (one.vid, one.pid) == (usb.vid, usb.pid));
+            ids.any(|one| one.serial == SerialMeaning::Mac)
+        };
+        self.catalogue.iter().any(|(_, board)| says(board))
+    }
+
+    /// The board is not known, or not any more.
+    fn lose(&mut self, link: &Link, decisions: &mut Vec<Decision>) {
+        let Some(id) = self.links.get_mut(link).and_then(|seen| seen.device.take()) else { return };
+        self.devices.remove(&id);
+        decisions.push(Decision::DeviceGone(id));
+    }
+
+    /// The link is away: its device goes with it, unless it is being updated or is there over another link.
+    fn leave(&mut self, link: &Link, decisions: &mut Vec<Decision>) {
+        let Some(seen) = self.links.remove(link) else { return };
+        let Some(id) = seen.device else { return };
+        let Some(device) = self.devices.get_mut(&id) else { return };
+        device.present = false;
+        if device.held {
+            info!(%link, device = %id, "the link of a device under update is away");
+            device.asked = seen.asked;
+            return;
+        }
+        self.devices.remove(&id);
+        if let Some(other) = self.links.keys().find(|other| self.leads_to(other, &id)).cloned() {
+            let before = decisions.len();
+            self.settle(&other, decisions);
+            let ready = decisions[before..].iter_mut().find(|decision| matches!(decision, Decision::DeviceReady(_)));
+            if let Some(decision) = ready
+                && let Decision::DeviceReady(info) = decision
+            {
+                *decision = Decision::DeviceChanged(info.clone());
+                return;
+            }
+        }
+        info!(%link, device = %id, "device gone");
+        decisions.push(Decision::DeviceGone(id));
+    }
+
+    /// Whether a link without a device of its own leads to this one.
+    fn leads_to(&self, link: &Link, id: &DeviceId) -> bool {
+        let Some(seen) = self.links.get(link).filter(|seen| seen.device.is_none()) else { return false };
+        self.opinion(seen).board.is_some() && self.names.known(&self.identity(seen)) == Some(id)
+    }
+
+    /// The device that a link without one leads to as well.
+    fn double(&self, link: &Link) -> Option<&DeviceId> {
+        self.devices.keys().find(|id| self.leads_to(link, id))
+    }
+
+    /// A device under update is found again: by its identity, or by where it hangs.
+    fn rejoin(&mut self, link: &Link, decisions: &mut Vec<Decision>) -> bool {
+        let Some(seen) = self.links.get(link) else { return false };
+        let identity = self.identity(seen);
+        let usb = identify::usb(&seen.report);
+        let found = self.devices.values_mut().filter(|device| device.held && !device.present).find(|device| {
+            if device.usb.is_some() && device.usb.as_ref() == usb {
+                return true;
+            }
+            let same_place = device.info.link == *link && (device.usb.is_none() || usb.is_none());
+            // The same socket with other ids is another device.
+            let weak = matches!(identity, Identity::UsbPath(_));
+            same_place || (!weak && device.info.identity == identity)
+        });
+        let Some(device) = found else { return false };
+        device.present = true;
+        device.info.link = link.clone();
+        let (id, info, asked) = (device.info.id.clone(), device.info.clone(), std::mem::take(&mut device.asked));
+        if let Some(seen) = self.links.get_mut(link) {
+            seen.device = Some(id.clone());
+            seen.asked = asked;
+        }
+        info!(%link, device = %id, "the device under update is back");
+        decisions.push(Decision::DeviceReturned(info));
+        true
+    }
+
+    /// What to ask of a device whose board is known: which of its bootloaders it has, and its version.
+    fn next_for_device(&self, link: &Link) -> Option<Question> {
+        let seen = self.links.get(link)?;
+        let device = self.devices.get(seen.device.as_ref()?)?;
+        let board = self.catalogue.get(&device.info.board)?;
+        let variants = bootloader_variants(board, &seen.asked).into_iter();
+        let ladder = if device.info.version.is_none() { device.profile.version.as_slice() } else { &[] };
+        let mut questions = variants.chain(ladder.iter().map(asking::version));
+        questions.find(|question| asking::needs(question) <= self.questions && !seen.asked.settled(question))
+    }
+
+    fn ask(&mut self, link: &Link, question: Option<Question>, decisions: &mut Vec<Decision>) {
+        let (Some(seen), Some(question)) = (self.links.get_mut(link), question) else { return };
+        let held = seen.device.as_ref().and_then(|id| self.devices.get(id)).is_some_and(|device| device.held);
+        let possible = matches!(link, Link::Serial(_)) && seen.report.access == Access::Usable;
+        if held || !possible || seen.asking.is_some() {
+            return;
+        }
+        seen.asking = Some(question.clone());
+        decisions.push(Decision::Ask { link: link.clone(), question });
+    }
+}
+
+impl Seen {
+    fn new(report: LinkReport) -> Self {
+        Self { report, asked: Asked::default(), asking: None, waiting: false, device: None }
+    }
+}
+
+/// Whether two reports of a link are of one thing: the same node, the same descriptors.
+fn same_thing(one: &LinkReport, other: &LinkReport) -> bool {
+    let (usb, other_usb) = (identify::usb(one), identify::usb(other));
+    // The canonical path comes first where the link's name is a symlink.
+    let moved = matches!((one.aliases.first(), other.aliases.first()), (Some(one), Some(other)) if one != other);
+    usb == other_usb && (usb.is_some() || !moved)
+}
+
+/// The profile for what its bootloader told, else the usual one.
+fn profile(board: &Board, asked: &Asked) -> Arc<FlashProfile> {
+    let told = asked.evidence().find_map(|evidence| match evidence {
+        Evidence::Signature { baud, .. } => Some(*baud),
+        _ => None,
+    });
+    let found = told.and_then(|baud| board.profile_at(baud));
+    Arc::clone(found.unwrap_or(&board.profiles()[0]))
+}
+
+/// Where a board has bootloaders of several speeds and the flash profile depends on which it is: how to find out.
+fn bootloader_variants(board: &Board, asked: &Asked) -> Vec<Question> {
+    if asked.evidence().any(|evidence| matches!(evidence, Evidence::Signature { .. })) || board.profiles().len() < 2 {
+        return Vec::new();
+    }
+    let questions = board.clues.iter().filter_map(|clue| match clue {
+        Clue::Stk500(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500 { baud: clue.baud }),
+        Clue::Stk500v2(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500v2 { baud: clue.baud }),
+        Clue::Firmata(_) | Clue::EspRom(_) => None,
+    });
+    questions.collect()
+}

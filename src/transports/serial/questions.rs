@@ -1,0 +1,48 @@
+//! Questions asked over an open serial port, one file for each protocol. All are blocking, bounded in time and bytes,
+//! and leave the board running its program as far as the protocol allows.
+
+mod esp_rom;
+mod firmata;
+mod listen;
+mod slip;
+mod stk500;
+mod stk500v2;
+
+use std::path::Path;
+
+use super::port::Port;
+use crate::device::{Answer, Evidence, Question, QuestionFailed, RebootMethod};
+
+/// Speed for a restart, where nothing is said over the line.
+const RESTART_BAUD: u32 = 115_200;
+
+/// Opens the port and asks.
+pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFailed> {
+    match question {
+        Question::Listen(question) => listen::ask(path, question),
+        Question::Stk500 { baud } => stk500::ask(&mut Port::open(path, *baud)?, *baud),
+        Question::Stk500v2 { baud } => stk500v2::ask(&mut Port::open(path, *baud)?, *baud),
+        Question::EspRom { baud, app_offset } => esp_rom::ask(&mut Port::open(path, *baud)?, *app_offset),
+    }
+}
+
+/// Restarts the program behind a port.
+pub(super) fn restart(path: &Path, method: RebootMethod) -> Result<(), QuestionFailed> {
+    if method == RebootMethod::None {
+        return Err(QuestionFailed::Unsupported);
+    }
+    let mut port = Port::open(path, RESTART_BAUD)?;
+    match method {
+        RebootMethod::Dtr => port.pulse_dtr(),
+        RebootMethod::Rts => port.pulse_rts(),
+        RebootMethod::Open | RebootMethod::None => {}
+    }
+    Ok(())
+}
+
+/// The answer of a bootloader that told the signature of its chip. All bits equal is an empty bus, not a chip.
+fn signature(protocol: &str, bytes: [u8; 3], baud: u32) -> Answer {
+    let real = bytes[0] != 0 && bytes[0] != 0xFF;
+    let evidence = real.then(|| Evidence::Signature { protocol: protocol.to_owned(), bytes, baud });
+    Answer { evidence: evidence.into_iter().collect(), version: None }
+}
