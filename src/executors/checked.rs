@@ -56,8 +56,13 @@ fn unreadable(file: &Path, text: &str, mut error: toml::de::Error) -> FileError 
     // Without its input the parser's error names the key in a line of its own.
     error.set_input(None);
     let told = error.to_string();
-    let key = told.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
-    FileError::at(file, text, span, key, message)
+    let above = told.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`')).unwrap_or_default();
+    // Of an unknown key only the table above it is named.
+    let key = match text.get(span.clone()) {
+        Some(field) if message.starts_with("unknown field") => format!("{above}.{field}"),
+        _ => above.to_owned(),
+    };
+    FileError::at(file, text, span, key.trim_start_matches('.'), message)
 }
 
 /// Checks one tool; collects what is wrong.
@@ -380,4 +385,122 @@ impl Checker<'_> {
 
 fn plain(texts: Vec<Spanned<String>>) -> Vec<String> {
     texts.into_iter().map(Spanned::into_inner).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"schema = 1
+[tool.x]
+program = ["x"]
+needs = ["baud"]
+vars = { tries = "3" }
+formats = { raw = "r" }
+argv = ["-b{baud}", "{tries}", "{image.path}"]
+timeouts = { stalled = "1s", total = "2s" }
+[[tool.x.outcome]]
+exit = 0
+require = ['(?P<bytes>\d+)']
+result = "ok"
+"#;
+
+    fn errors(text: &str) -> Vec<FileError> {
+        read(Path::new("x.toml"), text).expect_err("an error")
+    }
+
+    /// The first error of the good file with one part exchanged: line, key, message.
+    fn error(from: &str, to: &str) -> (usize, String, String) {
+        assert!(GOOD.contains(from), "{from}");
+        let first = errors(&GOOD.replacen(from, to, 1)).remove(0);
+        (first.line, first.key, first.message)
+    }
+
+    #[test]
+    fn a_good_file_is_taken() {
+        let tools = read(Path::new("x.toml"), GOOD).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        assert_eq!((tools.len(), tools[0].name(), tools[0].needs()), (1, "x", &["baud".to_owned()][..]));
+    }
+
+    #[test]
+    fn an_unknown_variable_is_drawn_under_its_braces() {
+        let error = errors(&GOOD.replace("{tries}", "n={trys}")).remove(0);
+        let drawn = error.to_string();
+        assert!(
+            drawn.starts_with("x.toml:7:24: tool.x.argv[1]: unknown variable `trys`: known are port.path,"),
+            "{drawn}"
+        );
+        assert!(drawn.contains("^^^^^^\n"), "{drawn}");
+        assert!(drawn.ends_with("hint: what the board's file gives is listed in `needs`"), "{drawn}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_line_and_key() {
+        let (line, key, message) = error("needs =", "neds =");
+        assert_eq!((line, key.as_str()), (4, "tool.x.neds"));
+        assert!(message.contains("unknown field `neds`, expected one of"), "{message}");
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_told_with_line_and_key() {
+        let cases = [
+            ("schema = 1", "schema = 2", 1, "schema", "schema 2 is not known"),
+            ("[\"x\"]", "[]", 3, "tool.x.program", "at least one program"),
+            ("[\"x\"]", "[\"bin/x\"]", 3, "tool.x.program[0]", "absolute path"),
+            ("[\"baud\"]", "[\"attempt\"]", 4, "tool.x.needs[0]", "`attempt` is there already"),
+            ("[\"baud\"]", "[\"tries\", \"baud\"]", 5, "tool.x.vars.tries", "`tries` is there already"),
+            ("raw =", "tar =", 6, "tool.x.formats", "unknown variant `tar`"),
+            ("-b{baud}", "-b{baud", 7, "tool.x.argv[0]", "`{` without `}`"),
+            ("\"1s\"", "\"1\"", 8, "tool.x.timeouts.stalled", "is no duration"),
+            ("\"1s\"", "\"9s\"", 6, "tool.x.timeouts", "0 < stalled <= total"),
+            ("'(?P<bytes>\\d+)'", "'('", 11, "tool.x.outcome[0].require[0]", "unclosed group"),
+            ("'(?P<bytes>\\d+)'", "'ok'", 9, "tool.x.outcome[0]", "a group `(?P<bytes>"),
+            ("exit = 0", "exit = 1", 9, "tool.x.outcome[0]", "`ok` needs `exit = 0`"),
+            ("result = \"ok\"", "", 9, "tool.x.outcome[0]", "either `result"),
+            ("result = \"ok\"", "class = \"no-such\"", 12, "tool.x.outcome.class", "unknown variant `no-such`"),
+            ("result = \"ok\"", "class = \"no-sync\"", 9, "tool.x.outcome", "could never succeed"),
+            (
+                "vars",
+                "optional = [{ when = { nobody = \"1\" }, argv = [] }]\nvars",
+                5,
+                "tool.x.optional[0].when.nobody",
+                "unknown",
+            ),
+            ("vars", "argv_below = { \"5\" = [] }\nvars", 5, "tool.x.argv_below.\"5\"", "no `version`"),
+            ("vars", "version = { argv = [], regex = 'v' }\nvars", 5, "tool.x.version.regex", "one group"),
+            (
+                "vars",
+                "version = { argv = [], regex = '(v)', min = \"a\" }\nvars",
+                5,
+                "tool.x.version.min",
+                "is no version",
+            ),
+            (
+                "vars",
+                "progress = [{ phase = \"write\", start = 'a' }]\nvars",
+                5,
+                "tool.x.progress[0]",
+                "either `regex`",
+            ),
+            ("vars", "alive = ['']\nvars", 5, "tool.x.alive[0]", "every line"),
+            ("[tool.x]", "[tool.x", 2, "", "unclosed table"),
+        ];
+        for (from, to, line, key, words) in cases {
+            let (told_line, told_key, message) = error(from, to);
+            assert!(message.contains(words), "{to}: {message}");
+            assert_eq!((told_line, told_key.as_str()), (line, key), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_tools_name_is_plain() {
+        let error = errors(&GOOD.replace("tool.x", "tool.\"a b\"")).remove(0);
+        assert_eq!((error.line, error.key.as_str()), (2, "tool.a b"));
+    }
+
+    #[test]
+    fn all_errors_of_a_file_are_told_at_once() {
+        let found = errors(&GOOD.replace("{baud}", "{bout}").replace("{tries}", "{trys}").replace("\"x\"", "\"\""));
+        assert_eq!(found.iter().map(|error| error.line).collect::<Vec<_>>(), [3, 7, 7]);
+    }
 }

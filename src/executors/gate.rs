@@ -4,11 +4,13 @@
 //! system calls, without allocation and without locks.
 
 use std::io::Error;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, Signal};
 
@@ -36,6 +38,7 @@ pub(super) fn hold(command: &mut Command, child_end: UnixStream, parent_end: &Un
     let hook = move || {
         die_with(parent)?;
         close_copy(parent_end);
+        close_devices();
         Ok(wait_for_the_word(child_end.as_fd())?)
     };
     // SAFETY: the hook makes a few system calls on descriptors that were opened before the fork, allocates nothing and
@@ -47,6 +50,28 @@ pub(super) fn hold(command: &mut Command, child_end: UnixStream, parent_end: &Un
 fn die_with(parent: Pid) -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(Errno::OWNERDEAD) }
+}
+
+/// Closes the copies of ports that other parts of the gateway have open: waiting here, the child would hold them open,
+/// and their locks, long after their owners have let go of them.
+fn close_devices() {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = rustix::fs::open("/proc/self/fd", flags, Mode::empty()) else { return };
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok());
+        if let Some(descriptor) = number.filter(|&number| number > 2 && is_device(number)) {
+            close_copy(descriptor);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "a descriptor is asked by number what it is")]
+fn is_device(descriptor: RawFd) -> bool {
+    // SAFETY: the number was read from the child's own list of open descriptors, and only this thread exists in it.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    rustix::fs::fstat(borrowed).is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::CharacterDevice)
 }
 
 #[expect(unsafe_code, reason = "a descriptor that another process owns the original of is closed by number")]

@@ -65,11 +65,13 @@ fn identity(metadata: &Metadata) -> (u64, u64, u64) {
     (metadata.dev(), metadata.ino(), metadata.rdev())
 }
 
-/// Some tools lock the port themselves: the lock is gone again when this returns.
+/// Some tools lock the port themselves: the lock is gone again when this returns, by word and not only by closing, since
+/// a child that is forked meanwhile has a copy of the descriptor for a moment.
 fn open_and_lock(path: &Path) -> Result<(), Errno> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let port = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
-    rustix::fs::flock(&port, FlockOperation::NonBlockingLockExclusive)
+    rustix::fs::flock(&port, FlockOperation::NonBlockingLockExclusive)?;
+    rustix::fs::flock(&port, FlockOperation::Unlock)
 }
 
 fn refused(path: &Path, metadata: &Metadata, cause: Errno) -> PortError {

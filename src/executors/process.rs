@@ -192,6 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn a_child_at_its_gate_keeps_no_other_port_open() {
+        let other =
+            rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::CLOEXEC).expect("a pty");
+        let (mut held, thread, _folder) = held("exit 0");
+        let pid = announced(&mut held).as_raw_nonzero();
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it exists").flatten();
+        let open: Vec<_> = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        assert!(open.len() > 3 && open.iter().all(|target| !target.ends_with("ptmx")), "{open:?}");
+        drop(other);
+        held.gate.write_all(&[gate::GO]).expect("let through");
+        assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(0))));
+    }
+
+    #[test]
     fn a_program_that_cannot_be_executed_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("broken");

@@ -187,13 +187,18 @@ fn read_until(reader: &mut std::io::PipeReader, deadline: Instant) -> std::io::R
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
     fn program(folder: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = folder.join(name);
-        std::fs::write(&path, text).expect("written");
+        // Written by another process: a child forked by another test meanwhile would keep it open, and busy.
+        let mut copy =
+            Command::new("sh").args(["-c", "cat >\"$0\""]).arg(&path).stdin(Stdio::piped()).spawn().expect("sh");
+        copy.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
+        assert!(copy.wait().expect("waited").success());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("permitted");
         path
     }

@@ -227,3 +227,104 @@ fn add(tools: &mut BTreeMap<String, Arc<Tool>>, file: &Path, text: &str, problem
         Err(mut found) => problems.append(&mut found),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{ImageRules, RebootMethod};
+
+    fn settings(text: &str) -> ExecutorSettings {
+        toml::from_str(text).expect("a table")
+    }
+
+    fn load(overlay: Option<&Path>, table: &str) -> Tools {
+        Tools::load(overlay, &settings(table)).unwrap_or_else(|errors| panic!("{}", errors[0]))
+    }
+
+    fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        folder
+    }
+
+    fn minimal(name: &str) -> String {
+        format!(
+            "schema = 1\n[tool.{name}]\nprogram = [\"no-such-program\"]\ninstall = \"get it\"\nneeds = [\"speed\"]\n\
+             formats = {{ raw = \"\" }}\nargv = []\ntimeouts = {{ stalled = \"1s\", total = \"1s\" }}\n\
+             outcome = [{{ exit = 0, require = ['(?P<bytes>1)'], result = \"ok\" }}]\n"
+        )
+    }
+
+    #[test]
+    fn every_file_of_flash_tools_is_embedded() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("flash-tools");
+        let names = files(&folder, &mut Vec::new());
+        let names: Vec<_> = names.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+        assert_eq!(names, EMBEDDED.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        assert!(load(None, "").iter().count() >= 2);
+    }
+
+    #[test]
+    fn a_tool_of_the_folder_replaces_the_embedded_one_as_a_whole() {
+        let folder = overlay(&[("mine.toml", &minimal("avrdude")), ("ignored.txt", "?")]);
+        let tools = load(Some(folder.path()), "a = \"avrdude\"\nb = { esp-image = \"esptool\" }");
+        let tool = tools.tool_for(&BoardId::new("a"), Some(ImageFormat::Raw)).expect("a tool");
+        assert_eq!(tool.file(), folder.path().join("mine.toml"));
+        assert_eq!(tools.tool_for(&BoardId::new("b"), None).map(|tool| tool.name()), Some("esptool"));
+        assert!(tools.tool_for(&BoardId::new("b"), Some(ImageFormat::Elf)).is_none());
+        assert!(tools.tool_for(&BoardId::new("c"), None).is_none());
+        assert_eq!(tools.boards().collect::<Vec<_>>(), ["a", "b"]);
+        let check = tools.check().into_iter().find(|check| check.name == "avrdude").expect("checked");
+        assert_eq!(
+            check.problem.map(|it| it.to_string()).as_deref(),
+            Some("program `no-such-program` not found in PATH")
+        );
+        assert_eq!((check.install.as_deref(), check.boards), (Some("get it"), vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn errors_of_all_files_are_told_together() {
+        let folder =
+            overlay(&[("a.toml", "schema = 1\nnonsense"), ("b.toml", &minimal("x")), ("c.toml", &minimal("x"))]);
+        let errors = Tools::load(Some(folder.path()), &settings("")).expect_err("errors");
+        assert_eq!(errors.len(), 2);
+        assert_eq!((errors[0].file.as_path(), errors[0].line), (folder.path().join("a.toml").as_path(), 2));
+        assert!(errors[1].message.contains("tool `x` is described twice: also in "), "{}", errors[1]);
+        let missing = folder.path().join("nowhere");
+        assert!(Tools::load(Some(&missing), &settings("")).is_ok(), "the folder need not exist");
+    }
+
+    #[test]
+    fn wrong_lines_of_the_table_are_told_by_key() {
+        let folder = overlay(&[("x.toml", &minimal("x"))]);
+        let tools = load(Some(folder.path()), "a = \"y\"\nb = { raw = \"x\", ihex = \"x\" }\nc = \"x\"");
+        let problems = tools.problems();
+        assert_eq!(problems[0].0, "executors.a");
+        assert!(problems[0].1.starts_with("there is no tool `y`: expected one of ") && problems[0].1.ends_with(", x"));
+        assert_eq!(problems[1], ("executors.b.ihex".to_owned(), "tool `x` takes no ihex images, only raw".to_owned()));
+        assert_eq!(problems.len(), 2);
+    }
+
+    #[test]
+    fn what_a_board_lacks_is_told() {
+        let folder = overlay(&[("x.toml", &minimal("x"))]);
+        let tools = load(Some(folder.path()), "a = \"x\"\nb = { raw = \"x\" }");
+        let mut profile = FlashProfile {
+            board: BoardId::new("a"),
+            image: ImageRules { formats: vec![ImageFormat::Raw, ImageFormat::Elf], ..ImageRules::default() },
+            vars: BTreeMap::new(),
+            expect_return: std::time::Duration::ZERO,
+            soak: std::time::Duration::ZERO,
+            version: Vec::new(),
+            reboot: RebootMethod::None,
+            timeout: std::time::Duration::ZERO,
+        };
+        let expected = ["tool `x` needs the variable `speed` from the board", "tool `x` takes no elf images"];
+        assert_eq!(tools.lacks(&profile), expected);
+        profile.board = BoardId::new("b");
+        profile.vars.insert("speed".to_owned(), "1".to_owned());
+        assert_eq!(tools.lacks(&profile), ["[executors] names no tool for elf images of board `b`"]);
+    }
+}
