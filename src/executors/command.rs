@@ -1,0 +1,66 @@
+//! From a tool and a job to an argument vector.
+//!
+//! Pure: values are put into templates that were checked at load; nothing is split, nothing passes a shell.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::device::{FlashJob, StagedImage};
+
+use super::template::{RenderError, Template};
+use super::tool::Tool;
+use super::version::Version;
+
+/// The variables that every template may use.
+pub(super) const BUILT_IN_VARIABLES: [&str; 7] =
+    ["port.path", "image.path", "image.size", "image.format", "image.version", "out.path", "attempt"];
+
+/// Why there is no command for a job.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CommandError {
+    /// The link is not a serial port.
+    #[error("this tool needs a serial port, and the device is reached by {0}")]
+    NotSerial(String),
+    /// The tool knows no such images.
+    #[error("the tool takes no {0} images")]
+    Format(String),
+    /// A path cannot be handed over as text.
+    #[error("`{0}` is not valid UTF-8")]
+    NotText(String),
+    /// A template could not be filled.
+    #[error("cannot build its arguments: {0}")]
+    Render(#[from] RenderError),
+}
+
+/// The arguments after the program's name.
+pub(super) fn arguments(
+    tool: &Tool,
+    version: Option<&Version>,
+    job: &FlashJob,
+    out: &Path,
+) -> Result<Vec<String>, CommandError> {
+    let values = values(tool, job, out)?;
+    let value = |name: &str| values.get(name).map(String::as_str);
+    let render = |template: &Template| Ok(template.render(value)?);
+    let holds = |when: &BTreeMap<String, String>| when.iter().all(|(name, wanted)| value(name) == Some(wanted));
+    let optional = tool.optional.iter().filter(|optional| holds(&optional.when)).flat_map(|optional| &optional.argv);
+    tool.argv_for(version).iter().chain(optional).map(render).collect()
+}
+
+/// Every variable's value: the tool's own, over them the board's, over them what the job is about.
+fn values(tool: &Tool, job: &FlashJob, out: &Path) -> Result<BTreeMap<String, String>, CommandError> {
+    let port = job.link.serial_path().ok_or_else(|| CommandError::NotSerial(job.link.to_string()))?;
+    let StagedImage { path, info, .. } = &job.image;
+    let format = tool.formats.get(&info.format).ok_or_else(|| CommandError::Format(info.format.to_string()))?;
+    let mut values = tool.vars.clone();
+    values.extend(job.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let version = job.image.version.clone().unwrap_or_default();
+    let own = [text(port)?, text(path)?, job.image.size.to_string(), format.clone(), version, text(out)?];
+    let names = BUILT_IN_VARIABLES.into_iter().map(str::to_owned);
+    values.extend(names.zip(own.into_iter().chain([job.attempt.to_string()])));
+    Ok(values)
+}
+
+fn text(path: &Path) -> Result<String, CommandError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| CommandError::NotText(path.display().to_string()))
+}

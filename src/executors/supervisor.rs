@@ -1,0 +1,328 @@
+//! Watching a tool that runs: its output, its port, its limits, and the order to stop.
+//!
+//! ```text
+//! running --(tool ends by itself)---------------------------------------> drained --> outcome by the rules
+//! running --(stop, stalled, limit, port gone, a line of kill_on)--> ending: SIGTERM, 2 s, SIGKILL --> drained --> why
+//! ```
+//! Driven by `job`; the thread of `process` reaps and tells the end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{debug, warn};
+
+use crate::device::{JobEvent, JobFailure, JobOutcome, Phase};
+
+use super::job::Order;
+use super::outcome::{self, Exit, failed};
+use super::port::Port;
+use super::process::{End, Group};
+use super::scanner::{Findings, Scanner, Stream};
+use super::tool::Tool;
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// A process that is still there so long after SIGKILL waits for its device: worth a warning, each time.
+const STUCK: Duration = Duration::from_secs(30);
+/// How often the port and the limits are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// Longest wait for what is left in the pipes once the process has ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// A pipe that is silent for so long after the end is taken as empty, though somebody may still hold it open.
+const DRAIN_SILENCE: Duration = Duration::from_millis(100);
+/// Bytes read at once.
+const READ_SIZE: usize = 64 << 10;
+/// Lines told in a second; the others only reach the rules.
+const LINES_PER_SECOND: usize = 50;
+
+/// What a run that was let loose consists of.
+pub(super) struct Watched {
+    pub(super) tool: Arc<Tool>,
+    pub(super) port: Port,
+    pub(super) group: Arc<Group>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) end: oneshot::Receiver<End>,
+    pub(super) orders: watch::Receiver<Order>,
+    /// For the whole run.
+    pub(super) limit: Duration,
+    /// What the tool must verify.
+    pub(super) flash_bytes: u64,
+}
+
+/// The watch over one run.
+pub(super) struct Supervisor<'e> {
+    tool: Arc<Tool>,
+    port: Port,
+    group: Arc<Group>,
+    stdout: Output,
+    stderr: Output,
+    end: oneshot::Receiver<End>,
+    orders: watch::Receiver<Order>,
+    flash_bytes: u64,
+    limit: Duration,
+    scanner: Scanner,
+    started: Instant,
+    /// When the tool last got on.
+    alive: Instant,
+    ending: Option<Ending>,
+    teller: Teller<'e>,
+}
+
+/// Why and since when a run is being ended.
+struct Ending {
+    class: JobFailure,
+    detail: String,
+    /// A line of the tool itself asked for it: then even success would be none.
+    by_line: bool,
+    /// When the next, harder step is due.
+    next: Instant,
+    killed: bool,
+}
+
+/// One stream of the tool.
+struct Output {
+    pipe: pipe::Receiver,
+    open: bool,
+    buffer: Vec<u8>,
+}
+
+impl Output {
+    fn new(pipe: OwnedFd) -> io::Result<Self> {
+        Ok(Self { pipe: pipe::Receiver::from_owned_fd(pipe)?, open: true, buffer: vec![0; READ_SIZE] })
+    }
+
+    /// Reads once; an error is as good as the end.
+    async fn read(&mut self) -> usize {
+        let read = self.pipe.read(&mut self.buffer).await.unwrap_or(0);
+        self.open = read > 0;
+        read
+    }
+}
+
+impl<'e> Supervisor<'e> {
+    /// Takes a run.
+    ///
+    /// # Errors
+    /// When its pipes cannot be watched; gives back what ends it.
+    pub(super) fn new(
+        watched: Watched,
+        events: &'e mpsc::Sender<JobEvent>,
+    ) -> Result<Self, (Arc<Group>, oneshot::Receiver<End>, io::Error)> {
+        let Watched { tool, port, group, stdout, stderr, end, orders, limit, flash_bytes } = watched;
+        let outputs = Output::new(stdout).and_then(|stdout| Ok((stdout, Output::new(stderr)?)));
+        let (stdout, stderr) = match outputs {
+            Ok(outputs) => outputs,
+            Err(error) => return Err((group, end, error)),
+        };
+        let (scanner, now) = (Scanner::new(Arc::clone(&tool)), Instant::now());
+        let teller = Teller { events, progress: None, second: now, lines: 0 };
+        let (started, alive, ending) = (now, now, None);
+        Ok(Self {
+            tool,
+            port,
+            group,
+            stdout,
+            stderr,
+            end,
+            orders,
+            flash_bytes,
+            limit,
+            scanner,
+            started,
+            alive,
+            ending,
+            teller,
+        })
+    }
+
+    /// Watches until the end.
+    pub(super) async fn run(mut self) -> JobOutcome {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ordered = true;
+        let end = loop {
+            tokio::select! {
+                read = self.stdout.read(), if self.stdout.open => self.handle_output(Stream::Stdout, read),
+                read = self.stderr.read(), if self.stderr.open => self.handle_output(Stream::Stderr, read),
+                changed = self.orders.changed(), if ordered => {
+                    ordered = changed.is_ok();
+                    self.handle_order();
+                }
+                _ = tick.tick() => self.handle_tick(Instant::now()),
+                end = &mut self.end => break end,
+            }
+        };
+        self.drain().await;
+        let findings = self.scanner.finish();
+        self.handle_findings(findings);
+        self.teller.tell_last();
+        match end {
+            Ok(end) => self.outcome(&end),
+            Err(_) => failed(JobFailure::NotStarted, "the thread of the tool is gone"),
+        }
+    }
+
+    fn handle_output(&mut self, stream: Stream, read: usize) {
+        let output = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        let findings = self.scanner.handle_output(stream, &output.buffer[..read]);
+        self.handle_findings(findings);
+    }
+
+    fn handle_findings(&mut self, findings: Findings) {
+        if findings.alive {
+            self.alive = Instant::now();
+        }
+        self.teller.tell(findings.progress, findings.lines);
+        if let Some((class, detail)) = findings.end {
+            self.begin_ending(class, detail, true);
+        }
+    }
+
+    fn handle_order(&mut self) {
+        if *self.orders.borrow_and_update() == Order::Stop {
+            self.begin_ending(JobFailure::Interrupted, "stopped by the gateway".to_owned(), false);
+        }
+    }
+
+    fn handle_tick(&mut self, now: Instant) {
+        self.teller.tell(None, Vec::new());
+        if let Some(ending) = &mut self.ending {
+            return ending.harder(&self.group, now);
+        }
+        let (stalled, limit) = (self.tool.stalled, self.limit);
+        if self.port.is_lost() {
+            let detail = format!("{} went away while {}", self.port.path().display(), self.doing());
+            self.begin_ending(JobFailure::PortLost, detail, false);
+        } else if now.duration_since(self.started) >= limit {
+            let detail = format!("not done within {} while {}{}", short(limit), self.doing(), self.last_words());
+            self.begin_ending(JobFailure::TimedOut, detail, false);
+        } else if now.duration_since(self.alive) >= stalled {
+            let detail = format!("no progress for {} while {}{}", short(stalled), self.doing(), self.last_words());
+            self.begin_ending(JobFailure::Stalled, detail, false);
+        }
+    }
+
+    fn begin_ending(&mut self, class: JobFailure, detail: String, by_line: bool) {
+        if self.ending.is_none() {
+            debug!(?class, detail, "ending the tool");
+            self.group.signal(Signal::TERM);
+            self.ending = Some(Ending { class, detail, by_line, next: Instant::now() + GRACE, killed: false });
+        }
+    }
+
+    /// Everything that could write is dead: what is in the pipes is all that will come.
+    async fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            loop {
+                let output = match stream {
+                    Stream::Stdout => &mut self.stdout,
+                    Stream::Stderr => &mut self.stderr,
+                };
+                if !output.open || Instant::now() >= deadline {
+                    break;
+                }
+                match tokio::time::timeout(DRAIN_SILENCE, output.read()).await {
+                    Ok(read) => self.handle_output(stream, read),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn outcome(self, end: &End) -> JobOutcome {
+        let told = match end {
+            End::Ended(exit) => self.judge(*exit),
+            End::NotStarted(error) => failed(JobFailure::NotStarted, format!("cannot start the tool: {error}")),
+            End::HeldBack => failed(JobFailure::NotStarted, "the tool was held back"),
+        };
+        match self.ending {
+            // It was done before it heard that it should end.
+            Some(Ending { by_line: false, .. }) if matches!(told, JobOutcome::Verified { .. }) => told,
+            Some(Ending { class, detail, .. }) => failed(class, detail),
+            None => told,
+        }
+    }
+
+    fn judge(&self, exit: Exit) -> JobOutcome {
+        match outcome::decide(&self.tool, &self.scanner, exit, self.flash_bytes) {
+            JobOutcome::Failed { detail, .. } if self.port.is_lost() => {
+                let port = self.port.path().display();
+                failed(JobFailure::PortLost, format!("{port} went away while {}: {detail}", self.doing()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn doing(&self) -> &'static str {
+        match self.scanner.phase() {
+            Phase::Prepare => "connecting",
+            Phase::Write => "writing",
+            Phase::Verify => "verifying",
+        }
+    }
+
+    fn last_words(&self) -> String {
+        self.scanner.last_line().map_or_else(String::new, |line| format!("; last line: {line}"))
+    }
+}
+
+impl Ending {
+    fn harder(&mut self, group: &Group, now: Instant) {
+        if now >= self.next {
+            if self.killed {
+                warn!("a tool was killed and is still there: it waits for its device");
+            }
+            group.signal(Signal::KILL);
+            self.killed = true;
+            self.next = now + STUCK;
+        }
+    }
+}
+
+/// Tells what is new without ever waiting for who listens.
+struct Teller<'e> {
+    events: &'e mpsc::Sender<JobEvent>,
+    /// The newest progress that found no room yet.
+    progress: Option<(Phase, u8)>,
+    second: Instant,
+    lines: usize,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, progress: Option<(Phase, u8)>, lines: Vec<String>) {
+        self.progress = progress.or(self.progress);
+        self.tell_last();
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            (self.second, self.lines) = (Instant::now(), 0);
+        }
+        let room = LINES_PER_SECOND.saturating_sub(self.lines);
+        for line in lines.into_iter().take(room) {
+            self.lines += 1;
+            let _ = self.events.try_send(JobEvent::Line(line));
+        }
+    }
+
+    fn tell_last(&mut self) {
+        let Some((phase, percent)) = self.progress else { return };
+        if !matches!(self.events.try_send(JobEvent::Progress { phase, percent }), Err(TrySendError::Full(_))) {
+            self.progress = None;
+        }
+    }
+}
+
+fn short(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}

@@ -1,0 +1,121 @@
+//! Ending what an earlier gateway left running, before any port is touched.
+//!
+//! A tool dies with its gateway (`gate`); this is for what it had started itself. Driven once, by the gateway's start,
+//! with what the journal names.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::device::JobStart;
+
+use super::proc::{self, Process};
+
+/// How long leftovers may take to die of SIGKILL.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A job that the journal says was under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Value of `NUNCIO_JOB`.
+    pub marker: String,
+    /// Process id and id of the process group.
+    pub pid: u32,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl From<&JobStart> for Leftover {
+    fn from(start: &JobStart) -> Self {
+        Self { marker: start.marker.clone(), pid: start.pid, start_time: start.start_time }
+    }
+}
+
+impl Leftover {
+    /// A marker ends with the boot in which it was made.
+    fn is_of_boot(&self, boot: &str) -> bool {
+        self.marker.rsplit_once('.').is_none_or(|(_, of)| of == boot)
+    }
+
+    /// The group's id is only its own as long as its leader was not replaced by another process of the same id.
+    fn has_group(&self) -> bool {
+        Process::read(self.pid).is_none_or(|leader| leader.start_time == self.start_time)
+    }
+
+    fn owns(&self, process: &Process, has_group: bool) -> bool {
+        let itself = process.pid == self.pid && process.start_time == self.start_time;
+        let in_group = has_group && process.group == self.pid && process.start_time >= self.start_time;
+        itself || in_group || process.carries(&self.marker)
+    }
+}
+
+/// Kills what still runs of these jobs; names what it killed. Blocking, at most five seconds.
+pub fn sweep(leftovers: &[Leftover]) -> Vec<String> {
+    let boot = proc::boot_id();
+    let of_this_boot = leftovers.iter().filter(|leftover| leftover.is_of_boot(&boot));
+    let candidates: Vec<(&Leftover, bool)> = of_this_boot.map(|leftover| (leftover, leftover.has_group())).collect();
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let belongs = |process: &Process| candidates.iter().any(|(leftover, group)| leftover.owns(process, *group));
+    let ended = proc::end_all(belongs, LIMIT);
+    for process in &ended.killed {
+        info!(process = %process.told(), "ended what an earlier gateway had left running");
+    }
+    for process in &ended.left {
+        warn!(process = %process.told(), "left over from an earlier gateway, and it cannot be ended");
+    }
+    ended.killed.iter().map(Process::told).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::executors::environment::MARKER;
+
+    fn start(marker: &str) -> (Child, Leftover) {
+        let child = Command::new("sleep").arg("1000").env(MARKER, marker).process_group(0).spawn().expect("started");
+        let start_time = Process::read(child.id()).expect("it runs").start_time;
+        let leftover = Leftover { marker: marker.to_owned(), pid: child.id(), start_time };
+        (child, leftover)
+    }
+
+    fn marker(name: &str) -> String {
+        format!("{name}-{}.{}", std::process::id(), proc::boot_id())
+    }
+
+    #[test]
+    fn whatever_carries_a_marker_is_ended_and_nothing_else() {
+        let (mut ours, leftover) = start(&marker("sweep-a"));
+        let (mut other, _) = start(&marker("sweep-b"));
+        let gone = Leftover { pid: u32::MAX >> 2, start_time: 1, ..leftover };
+        let killed = sweep(&[gone]);
+        assert_eq!(killed, [format!("sleep (pid {})", ours.id())]);
+        ours.wait().expect("reaped");
+        assert!(other.try_wait().expect("asked").is_none(), "the other one lives");
+        other.kill().expect("killed");
+        other.wait().expect("reaped");
+    }
+
+    #[test]
+    fn a_journalled_process_is_ended_by_id_and_start_time_even_without_its_marker() {
+        let (mut child, leftover) = start(&marker("sweep-c"));
+        let unmarked = Leftover { marker: marker("sweep-d"), ..leftover.clone() };
+        let reused = Leftover { start_time: leftover.start_time + 1, ..unmarked.clone() };
+        assert!(sweep(&[reused]).is_empty(), "an id that went to another process is left alone");
+        assert_eq!(sweep(&[unmarked]).len(), 1);
+        child.wait().expect("reaped");
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_earlier_boot() {
+        let (mut child, leftover) = start(&marker("sweep-e"));
+        let earlier = Leftover { marker: "sweep-e.000000000000".to_owned(), ..leftover };
+        assert!(sweep(&[earlier]).is_empty());
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+}
