@@ -6,10 +6,13 @@
 
 pub mod download;
 pub mod inspect;
+pub mod machine;
+pub mod manager;
 pub mod policy;
 mod settings;
 pub mod staging;
 pub mod table;
 pub mod uri;
 
+pub use manager::{Adoption, Effect, Flash, Handle, Manager, Setup, StartError};
 pub use settings::{AfterCrash, DownloadSettings, UpdateSettings};

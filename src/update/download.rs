@@ -21,6 +21,7 @@ use super::staging::Stored;
 use super::table::{Refusal, Refused};
 use super::uri::ImageUri;
 use http::Http;
+pub(super) use sidecar::{MAX_SIDECAR, digest_in, version_in};
 use transfer::Transfer;
 
 /// How long a connection may take to come about.

@@ -105,7 +105,7 @@ fn sorted(response: Response, uri: &Url) -> Result<Response, Stop> {
 fn unanswered(error: reqwest::Error, uri: &Url) -> Stop {
     let error = error.without_url();
     let reason = format!("{}: {}", masked(uri.as_str()), chain(&error));
-    match causes(&error).any(|cause| cause.is::<ForbiddenAddress>()) {
+    match causes(&error).find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()).is_some() {
         true => Stop::Refused(Refused::new(Refusal::BadUri, reason)),
         false => Stop::Broken(reason),
     }

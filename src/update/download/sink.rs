@@ -29,11 +29,12 @@ impl Sink {
     /// Opens the file. Also how many bytes are in it: none, unless it is resumed.
     pub(super) async fn open(destination: &Destination, cap: u64) -> Result<(Self, u64), Refused> {
         let destination = destination.clone();
+        let resuming = destination.resume.is_some();
         let part = run(move || match destination.resume {
             Some(resume) => PartFile::resume(resume.part, resume.synced, cap),
             None => PartFile::create(destination.part, cap),
         });
-        let part = part.await?;
+        let part = part.await.map_err(|refused| if resuming { lost(refused) } else { refused })?;
         let size = part.size();
         let synced = Arc::new(AtomicU64::new(size));
         let (commands, queue) = mpsc::channel(QUEUE);
@@ -64,6 +65,11 @@ impl Sink {
         let image = destination.image.clone();
         run(move || part.finish(image)).await
     }
+}
+
+/// What an earlier gateway began is not there as its journal says: that download is lost.
+fn lost(refused: Refused) -> Refused {
+    Refused::new(Refusal::ConnectionLost, refused.reason)
 }
 
 fn write_all(

@@ -192,8 +192,6 @@ pub enum Output {
         /// The image.
         image: Box<StagedImage>,
     },
-    /// End the download, push or check of this update, and remove its files.
-    Abandon(UpdateId),
     /// Write this down; with a ticket, answer with [`Input::Journalled`] once it is on the disk.
     Journal {
         /// For the answer, where one is awaited.
@@ -201,7 +199,8 @@ pub enum Output {
         /// What.
         entry: Box<JournalEntry>,
     },
-    /// Over: write this down, keep the image as the device's last good one if asked to, then remove its files.
+    /// Over: end what is under way for this update, write this down, keep the image as the device's last good one if
+    /// asked to, then remove its files.
     Close {
         /// What to write.
         entry: Box<JournalEntry>,
