@@ -1,0 +1,171 @@
+//! ONE update of one device, as a pure state machine: no clock, no I/O, nothing that waits.
+//!
+//! ```text
+//! Idle ── Fetch ──> Downloading ─┐                                  ┌─ lease held ─> Deferred (2, result 11)
+//!      ── Push ───> Pushing ─────┼─> Checking ─> Recording ─> Staged ┤ Execute
+//!      ── Stage ─────────────────┘   (journal)                (2)   └─> Leasing ─> Preparing ─ journal ─> Flashing (3)
+//! Flashing ─ tool verified ─> Returning ─> Settling ─> Reclaiming ─> Asking ─ version as expected ─> Idle (0, result 1)
+//!          └ failed ─> Staged (2, result 8)    └──────── not proven ────────> Staged (2, result 8)
+//! ```
+//!
+//! The law is `docs/decisions.md` section 2; `table` maps where it stands to what servers read. Time is an argument.
+//! Each state carries what is valid in it; one function per state gives the next; [`Machine::enter`] alone assigns and
+//! logs it. Driven by the manager: after every call it drains the outputs, and calls [`Machine::handle_timeout`] when
+//! [`Machine::poll_timeout`] has passed.
+
+mod core;
+mod flash;
+mod io;
+mod orders;
+mod proof;
+mod receive;
+mod recover;
+mod state;
+mod wait;
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use self::core::{Facts, Rules};
+pub use io::{Input, Now, Order, Output, Reply, Ticket};
+
+use self::core::Core;
+use crate::device::{DeviceId, FirmwareState, FirmwareView, FlashProfile, JournalEntry, Link, UpdateId};
+use crate::update::table::{self, Ending};
+use state::State;
+
+/// The update of one device.
+#[derive(Debug)]
+pub struct Machine {
+    core: Core,
+    state: State,
+}
+
+impl Machine {
+    /// A device of which no update is known.
+    pub fn new(facts: Facts, rules: Arc<Rules>) -> Self {
+        Self { core: Core::new(facts, rules), state: State::Idle(Ending::Nothing) }
+    }
+
+    /// A device of which the journal tells: goes on where an earlier gateway stopped.
+    pub fn recover(facts: Facts, rules: Arc<Rules>, entry: JournalEntry, now: Now) -> Self {
+        let mut machine = Self::new(facts, rules);
+        machine.core.view = entry.view.clone();
+        machine.advance(now, |_, core| recover::recover(entry, core, now));
+        machine
+    }
+
+    /// Decides an order: right, then state, then value.
+    pub fn handle_order(&mut self, order: Order, now: Now) -> Reply {
+        if let Some(refusal) = orders::refusal(&self.state, &order, &self.core, now) {
+            return refusal;
+        }
+        let mut reply = Reply::Done;
+        self.advance(now, |state, core| orders::obey(state, order, &mut reply, core, now));
+        reply
+    }
+
+    /// Takes note of what happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Reachable { requester, reachable } => self.core.reachable(&requester, reachable, now),
+            Input::VersionIs(version) => self.core.facts.version = version,
+            Input::LinkIs(link) => {
+                self.core.facts.link.clone_from(&link);
+                self.advance(now, |state, core| state.handle(Input::LinkIs(link), core, now));
+            }
+            Input::LeaseLost => self.core.leased = None,
+            input => self.advance(now, |state, core| state.handle(input, core, now)),
+        }
+    }
+
+    /// The time that [`poll_timeout`](Self::poll_timeout) told has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.advance(now, |state, core| state.handle_timeout(core, now));
+        }
+    }
+
+    /// When something is due without any input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.state.timeout()
+    }
+
+    /// What is to be done now, in order.
+    pub fn drain(&mut self) -> Vec<Output> {
+        mem::take(&mut self.core.out)
+    }
+
+    /// Whether an answer with this ticket still means anything: else the lease that comes with it goes back.
+    pub fn expects(&self, ticket: Ticket) -> bool {
+        self.state.expects(ticket)
+    }
+
+    /// What servers read now.
+    pub fn view(&self) -> &FirmwareView {
+        &self.core.view
+    }
+
+    /// The update under way or staged.
+    pub fn update(&self) -> Option<UpdateId> {
+        self.state.update().map(|update| update.id)
+    }
+
+    /// Whether bytes of a push are awaited: the driver then tells [`Input::Pushed`] before a timeout.
+    pub fn awaits_push(&self) -> Option<Ticket> {
+        match &self.state {
+            State::Pushing(pushing) => Some(pushing.ticket),
+            _ => None,
+        }
+    }
+
+    /// Whether the update waits for somebody else's lease to be given back.
+    pub fn awaits_lease(&self) -> bool {
+        matches!(self.state, State::Deferred(_))
+    }
+
+    /// How the device is reached now.
+    pub fn link(&self) -> Option<&Link> {
+        self.core.facts.link.as_ref()
+    }
+
+    /// Whether the board is being flashed or proven.
+    pub fn is_flashing(&self) -> bool {
+        self.core.view.state == FirmwareState::Updating
+    }
+
+    /// The device.
+    pub fn device(&self) -> &DeviceId {
+        &self.core.facts.device
+    }
+
+    /// Its board.
+    pub fn profile(&self) -> &Arc<FlashProfile> {
+        &self.core.facts.profile
+    }
+
+    /// The board's file was read anew; a job under way keeps what it has.
+    pub fn set_profile(&mut self, profile: Arc<FlashProfile>) {
+        self.core.facts.profile = profile;
+    }
+
+    fn advance(&mut self, now: Now, step: impl FnOnce(State, &mut Core) -> State) {
+        let state = mem::replace(&mut self.state, State::Idle(Ending::Nothing));
+        let before = state.name();
+        let next = step(state, &mut self.core);
+        self.enter(before, next, now);
+    }
+
+    /// The one place that assigns a state.
+    fn enter(&mut self, before: &'static str, next: State, now: Now) {
+        if before != next.name() {
+            tracing::debug!(device = %self.core.facts.device, from = before, to = next.name(), "update moves on");
+        }
+        if !next.keeps_lease() {
+            self.core.release_lease();
+        }
+        self.core.show(table::told(next.standing()), now);
+        self.state = next;
+    }
+}

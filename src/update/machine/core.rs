@@ -1,0 +1,178 @@
+//! What all states of the machine share: facts, rules, the view, the outputs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::io::{Now, Output, Ticket};
+use super::state::{Held, Update};
+use crate::device::{
+    DeviceId, FirmwareState, FirmwareView, FlashProfile, JournalEntry, JournalStep, Link, ReportedVersion, Requester,
+    UpdateEvent, UpdateId, UpdateResult,
+};
+use crate::update::policy::Policy;
+use crate::update::settings::UpdateSettings;
+use crate::update::table::{self, Ending, Refused, Standing};
+
+/// 5/0/11 before anybody writes it: mandatory.
+const DEFAULT_SEVERITY: u8 = 1;
+/// Servers whose reachability is remembered per device.
+const MAX_SERVERS: usize = 64;
+
+/// What is known of the device.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its name.
+    pub device: DeviceId,
+    /// Its board.
+    pub profile: Arc<FlashProfile>,
+    /// How it is reached now.
+    pub link: Option<Link>,
+    /// What it told last.
+    pub version: Option<ReportedVersion>,
+}
+
+/// What holds for all devices.
+#[derive(Debug)]
+pub struct Rules {
+    /// `[update]`.
+    pub settings: UpdateSettings,
+    /// Which URIs may be downloaded.
+    pub policy: Policy,
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) facts: Facts,
+    pub(super) rules: Arc<Rules>,
+    pub(super) view: FirmwareView,
+    pub(super) out: Vec<Output>,
+    /// The link whose lease is held for this update, also while a tool or a question has it.
+    pub(super) leased: Option<Link>,
+    /// Servers that cannot be reached, by short id, and since when.
+    unreachable: Vec<(u16, Instant)>,
+    tickets: u32,
+    view_changed: bool,
+}
+
+impl Core {
+    pub(super) fn new(facts: Facts, rules: Arc<Rules>) -> Self {
+        let view = FirmwareView { severity: DEFAULT_SEVERITY, ..FirmwareView::default() };
+        let (out, unreachable) = (Vec::new(), Vec::new());
+        Self { facts, rules, view, out, leased: None, unreachable, tickets: 0, view_changed: false }
+    }
+
+    pub(super) fn ticket(&mut self) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        Ticket(self.tickets)
+    }
+
+    pub(super) fn reachable(&mut self, requester: &Requester, reachable: bool, now: Now) {
+        let Requester::Server { short_id, .. } = requester else { return };
+        let known = self.unreachable.iter().position(|(id, _)| id == short_id);
+        match (known, reachable) {
+            (Some(at), true) => drop(self.unreachable.swap_remove(at)),
+            (None, false) if self.unreachable.len() < MAX_SERVERS => self.unreachable.push((*short_id, now.instant)),
+            _ => {}
+        }
+    }
+
+    /// Whether any server with `own` may take, cancel or reset what is staged.
+    pub(super) fn is_released(&self, held: &Held, now: Now) -> bool {
+        let settings = &self.rules.settings;
+        let lain = now.instant.saturating_duration_since(held.since) >= settings.staged_timeout;
+        let Requester::Server { short_id, .. } = &held.update.owner else { return lain };
+        let gone = self.unreachable.iter().find(|(id, _)| id == short_id);
+        lain || gone.is_some_and(|(_, since)| now.instant.saturating_duration_since(*since) >= settings.owner_timeout)
+    }
+
+    pub(super) fn change_view(&mut self, change: impl FnOnce(&mut FirmwareView)) {
+        let before = self.view.clone();
+        change(&mut self.view);
+        self.view_changed |= before != self.view;
+    }
+
+    /// Tells servers what changed, once per step.
+    pub(super) fn show(&mut self, (state, result): (FirmwareState, UpdateResult), now: Now) {
+        if state != self.view.state {
+            self.change_view(|view| view.last_change = now.unix);
+        }
+        if (state, result) != (self.view.state, self.view.result) {
+            self.change_view(|view| (view.state, view.result) = (state, result));
+        }
+        if std::mem::take(&mut self.view_changed) {
+            self.out.push(Output::View(Box::new(self.view.clone())));
+        }
+    }
+
+    pub(super) fn release_lease(&mut self) {
+        if self.leased.take().is_some() {
+            self.out.push(Output::ReleaseLease);
+        }
+    }
+
+    pub(super) fn event(&mut self, update: UpdateId, event: UpdateEvent) {
+        log(&self.facts.device, update, &event);
+        self.out.push(Output::Event(update, event));
+    }
+
+    pub(super) fn entry(&self, update: &Update, step: JournalStep, shown: Standing, now: Now) -> Box<JournalEntry> {
+        let (state, result) = table::told(shown);
+        let last_change = if state == self.view.state { self.view.last_change } else { now.unix };
+        Box::new(JournalEntry {
+            update: update.id,
+            device: self.facts.device.clone(),
+            requester: update.owner.clone(),
+            step,
+            uri: update.uri.clone(),
+            version_before: update.before.clone(),
+            at: now.unix,
+            view: FirmwareView { state, result, last_change, ..self.view.clone() },
+        })
+    }
+
+    /// Writes down where a staged image stands; nobody waits for it.
+    pub(super) fn journal_staged(&mut self, held: &Held, shown: Standing, now: Now) {
+        let step = JournalStep::Staged { image: held.image.clone() };
+        let entry = self.entry(&held.update, step, shown, now);
+        self.out.push(Output::Journal { ticket: None, entry });
+    }
+
+    /// Ends an update without success: journal, files, event.
+    pub(super) fn close(&mut self, update: &Update, held: Option<&Held>, ending: Ending, reason: &str, now: Now) {
+        let image_sha256 = held.map(|held| held.image.sha256);
+        let step = JournalStep::Closed { outcome: Err(reason.to_owned()), image_sha256 };
+        let entry = self.entry(update, step, Standing::Idle(ending), now);
+        self.out.push(Output::Close { entry, good: None });
+    }
+
+    /// Ends the staging of an update.
+    pub(super) fn refuse(&mut self, update: &Update, refused: Refused, now: Now) -> Ending {
+        let ending = Ending::Refused(refused.why);
+        self.close(update, None, ending, &refused.reason, now);
+        self.event(update.id, UpdateEvent::StagingFailed { reason: refused.reason });
+        ending
+    }
+}
+
+/// One line in the log for what an operator cares about.
+fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
+    match event {
+        UpdateEvent::StagingFailed { reason } => tracing::warn!(%device, %update, reason, "no image was staged"),
+        UpdateEvent::UpdateFailed { reason } => tracing::warn!(%device, %update, reason, "the update failed"),
+        UpdateEvent::Deferred { reason } => tracing::info!(%device, %update, reason, "the update waits"),
+        UpdateEvent::ImageStaged { size, version, .. } => {
+            tracing::info!(%device, %update, size, version, "an image is staged");
+        }
+        UpdateEvent::ToolStarted { tool, .. } => tracing::info!(%device, %update, tool, "flashing begins"),
+        UpdateEvent::Proven { version } => {
+            let version = version.as_ref().map(|version| version.text.as_str());
+            tracing::info!(%device, %update, version, "the update is proven");
+        }
+        UpdateEvent::Dropped => tracing::info!(%device, %update, "the image is dropped"),
+        UpdateEvent::DownloadProgressed { .. }
+        | UpdateEvent::ToolProgressed { .. }
+        | UpdateEvent::ToolSaid { .. }
+        | UpdateEvent::ToolEnded { .. }
+        | UpdateEvent::Proving => tracing::debug!(%device, %update, ?event, "update"),
+    }
+}

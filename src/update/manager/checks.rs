@@ -1,0 +1,152 @@
+//! From bytes that arrived to a staged image: named, hashed, looked into. Blocking.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+
+use crate::device::{Damage, ImageRules, Sha256Digest, StagedImage, UpdateId};
+use crate::update::download::{Downloaded, MAX_SIDECAR, digest_in, version_in};
+use crate::update::inspect;
+use crate::update::staging::{PartFile, Staging, Stored, digest_of, remove};
+use crate::update::table::{Refusal, Refused};
+
+const COPY_BUFFER: usize = 64 * 1024;
+
+/// A downloaded file that several devices may share; removed when the last has its own name for it.
+#[derive(Debug)]
+pub(super) struct SharedFile {
+    pub(super) downloaded: Downloaded,
+}
+
+impl Drop for SharedFile {
+    fn drop(&mut self) {
+        remove(&self.downloaded.stored.path);
+    }
+}
+
+/// How the bytes came.
+pub(super) enum Arrival {
+    /// Downloaded; with the version that the URI names.
+    Shared(Arc<SharedFile>, Option<String>),
+    /// Pushed.
+    Pushed(PartFile),
+    /// A local file, taken up to so many bytes.
+    Local(PathBuf, u64),
+}
+
+/// Everything between the last byte and state 2.
+pub(super) fn check(
+    staging: &Staging,
+    arrival: Arrival,
+    update: UpdateId,
+    rules: &ImageRules,
+) -> Result<StagedImage, Refused> {
+    let Arrived { stored, named, beside } = arrive(staging, arrival, update)?;
+    let info = inspect::inspect(&stored.path, rules).map_err(|damage| damaged(&damage))?;
+    let version = named.or_else(|| info.version.clone()).or(beside);
+    Ok(StagedImage { path: stored.path, size: stored.size, sha256: stored.sha256, version, info })
+}
+
+/// A file under the update's own name.
+struct Arrived {
+    stored: Stored,
+    /// The version that the URI names.
+    named: Option<String>,
+    /// The version that a file beside the image names.
+    beside: Option<String>,
+}
+
+fn arrive(staging: &Staging, arrival: Arrival, update: UpdateId) -> Result<Arrived, Refused> {
+    match arrival {
+        Arrival::Shared(file, named) => {
+            let stored = staging.share(&file.downloaded.stored, update)?;
+            Ok(Arrived { stored, named, beside: file.downloaded.sidecar_version.clone() })
+        }
+        Arrival::Pushed(part) => {
+            let stored = part.finish(staging.image_path(&update.to_string()))?;
+            Ok(Arrived { stored, named: None, beside: None })
+        }
+        Arrival::Local(path, cap) => copy(staging, &path, cap, update),
+    }
+}
+
+fn copy(staging: &Staging, path: &Path, cap: u64, update: UpdateId) -> Result<Arrived, Refused> {
+    let name = update.to_string();
+    let mut from = open_plain(path)?;
+    let mut part = PartFile::create(staging.part_path(&name), cap)?;
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        let length = from.read(&mut buffer).map_err(|error| unreadable(path, &error.to_string()))?;
+        if length == 0 {
+            break;
+        }
+        part.write(&buffer[..length])?;
+    }
+    let stored = part.finish(staging.image_path(&name))?;
+    if let Some(text) = beside(path, "sha256")? {
+        same_digest(&text, path, stored.sha256)?;
+    }
+    let beside = beside(path, "version")?.and_then(|text| version_in(&text));
+    Ok(Arrived { stored, named: None, beside })
+}
+
+/// A pipe or a device would never end, or hang.
+fn open_plain(path: &Path) -> Result<File, Refused> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("open flags fit an int");
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(|error| unreadable(path, &error.to_string()))?;
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(unreadable(path, "it is no plain file")),
+        Err(error) => Err(unreadable(path, &error.to_string())),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> Result<Option<String>, Refused> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    let path = PathBuf::from(name);
+    if !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    let read = open_plain(&path)?.take(MAX_SIDECAR as u64).read_to_end(&mut text);
+    read.map_err(|error| unreadable(&path, &error.to_string()))?;
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn same_digest(text: &str, path: &Path, found: Sha256Digest) -> Result<(), Refused> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let expected = digest_in(text, &name, &format!("{}.sha256", path.display()))?;
+    if expected == found {
+        return Ok(());
+    }
+    Err(Refused::new(Refusal::Damaged, format!("{} has the SHA-256 {found}, expected is {expected}", path.display())))
+}
+
+fn unreadable(path: &Path, why: &str) -> Refused {
+    Refused::new(Refusal::BadUri, format!("cannot read {}: {why}", path.display()))
+}
+
+fn damaged(damage: &Damage) -> Refused {
+    let why = match damage {
+        Damage::WrongTarget(_) => Refusal::WrongBoard,
+        Damage::Corrupt(_) => Refusal::Damaged,
+        Damage::TooLarge(_) => Refusal::NoRoom,
+    };
+    Refused::new(why, format!("image check: {damage}"))
+}
+
+/// After a restart: is the staged file what the journal says?
+pub(super) fn recheck(image: &StagedImage) -> Result<(), String> {
+    let found = digest_of(&image.path).map_err(|error| format!("{}: {error}", image.path.display()))?;
+    if found == image.sha256 {
+        return Ok(());
+    }
+    Err(format!("{} has the SHA-256 {found}, the journal says {}", image.path.display(), image.sha256))
+}

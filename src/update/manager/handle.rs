@@ -1,0 +1,208 @@
+//! How the rest of the gateway speaks to the manager, and what the manager asks of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::device::{
+    Answer, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob, FlashProfile, JobEvent,
+    JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester, UpdateEvent, UpdateId,
+};
+
+/// What the gateway is asked to do. Each question carries the way back of its answer; a way back that is dropped counts
+/// as a failure of that step, so nothing waits for ever.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell it to the device's client: every server reads it. Every change, in order.
+    View {
+        /// Of this device.
+        device: DeviceId,
+        /// This.
+        view: Box<FirmwareView>,
+    },
+    /// A fact for `nuncio status`, progress bars and the history.
+    Event {
+        /// Of this device.
+        device: DeviceId,
+        /// And this update.
+        update: UpdateId,
+        /// What happened.
+        event: UpdateEvent,
+    },
+    /// Proven: 3/0/3 is this from now on.
+    VersionProven {
+        /// Of this device.
+        device: DeviceId,
+        /// As it was read from it.
+        version: ReportedVersion,
+    },
+    /// Write this down (upsert by update id); answer when it is on the disk.
+    Journal {
+        /// What.
+        entry: Box<JournalEntry>,
+        /// `Err` with what the store said.
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// Take the lease, have pollers let go of the link; answer at once.
+    TakeLease {
+        /// For this device.
+        device: DeviceId,
+        /// And this update.
+        update: Option<UpdateId>,
+        /// Of this link.
+        link: Link,
+        /// The lease, or who has it. When it is given back, call [`Handle::lease_released`].
+        reply: oneshot::Sender<Result<Lease, String>>,
+    },
+    /// Run the flash tool.
+    Flash(Box<Flash>),
+    /// Tell the link under which the device is there again after a flash, recognised by its identity: at once when
+    /// it never went away.
+    AwaitReturn {
+        /// This device.
+        device: DeviceId,
+        /// Not needed any more after this.
+        within: Duration,
+        /// Its link.
+        reply: oneshot::Sender<Link>,
+    },
+    /// Ask the device, and give the lease back with the answer.
+    Ask {
+        /// This device.
+        device: DeviceId,
+        /// This.
+        question: Box<Question>,
+        /// The right to open the link.
+        lease: Lease,
+        /// The answer and the lease.
+        reply: oneshot::Sender<(Result<Answer, QuestionFailed>, Lease)>,
+    },
+}
+
+/// One run of a flash tool.
+#[derive(Debug)]
+pub struct Flash {
+    /// What to run.
+    pub job: FlashJob,
+    /// The right to use its link.
+    pub lease: Lease,
+    /// What it tells: `Ready` first, `Ended` last. Closed without `Ended`: it could not be started.
+    pub events: mpsc::Sender<JobEvent>,
+    /// Resolves when the journal is on the disk: release the tool. Dropped: never do.
+    pub release: oneshot::Receiver<()>,
+    /// Cancelled when the tool shall end.
+    pub stop: CancellationToken,
+    /// The lease goes back here after `Ended`.
+    pub lease_back: oneshot::Sender<Lease>,
+}
+
+/// A device whose firmware is looked after from now on.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// Its name.
+    pub device: DeviceId,
+    /// Its board.
+    pub profile: Arc<FlashProfile>,
+    /// How it is reached.
+    pub link: Link,
+    /// The version read from it, if any.
+    pub version: Option<ReportedVersion>,
+}
+
+/// Told to the manager; never refused, and taken even while effects are piling up.
+#[derive(Debug)]
+pub(super) enum Fact {
+    Adopt(Box<Adoption>),
+    LinkGone(DeviceId),
+    Forget(DeviceId),
+    VersionIs(DeviceId, Option<ReportedVersion>),
+    LeaseReleased(Link),
+    Reachable(DeviceId, Requester, bool),
+    Drain(oneshot::Sender<()>),
+}
+
+/// Asked of the manager; waits while effects are piling up.
+pub(super) struct Demand {
+    pub(super) device: DeviceId,
+    pub(super) requester: Requester,
+    pub(super) right: FirmwareRight,
+    pub(super) order: FirmwareOrder,
+    pub(super) reply: oneshot::Sender<FirmwareReply>,
+}
+
+/// The way to the manager; cheap to clone. The manager ends when the last one is dropped.
+///
+/// The methods that tell facts may be called from the loop that also takes the effects: the manager always takes
+/// them. [`order`](Self::order) must not: it may wait until effects were taken.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) facts: mpsc::Sender<Fact>,
+    pub(super) orders: mpsc::Sender<Demand>,
+}
+
+impl Handle {
+    /// The device is there. The first time, what the journal knows of it is taken up; later it tells a new link,
+    /// profile or version.
+    pub async fn adopt(&self, adoption: Adoption) {
+        self.tell(Fact::Adopt(Box::new(adoption))).await;
+    }
+
+    /// The device's link went away; what is staged for it stays.
+    pub async fn link_gone(&self, device: DeviceId) {
+        self.tell(Fact::LinkGone(device)).await;
+    }
+
+    /// The device will not come back: what is under way for it ends, unless the board is being flashed.
+    pub async fn forget(&self, device: DeviceId) {
+        self.tell(Fact::Forget(device)).await;
+    }
+
+    /// A version was read from the device outside an update.
+    pub async fn version_is(&self, device: DeviceId, version: Option<ReportedVersion>) {
+        self.tell(Fact::VersionIs(device, version)).await;
+    }
+
+    /// A lease was given back, by whomever: an update that waits for the link tries again.
+    pub async fn lease_released(&self, link: Link) {
+        self.tell(Fact::LeaseReleased(link)).await;
+    }
+
+    /// A server answers this device, or does so no more; what it staged is released some time after.
+    pub async fn reachable(&self, device: DeviceId, server: Requester, reachable: bool) {
+        self.tell(Fact::Reachable(device, server, reachable)).await;
+    }
+
+    /// Begins no further flash, and returns when the running ones are done.
+    pub async fn drain(&self) {
+        let (done, drained) = oneshot::channel();
+        self.tell(Fact::Drain(done)).await;
+        // A manager that is gone has nothing running.
+        let _ = drained.await;
+    }
+
+    /// Orders something of a device's firmware. A device that is unknown answers [`FirmwareReply::WrongState`].
+    ///
+    /// For [`FirmwareOrder::Push`] keep the writer of the push before until this one is there.
+    pub async fn order(
+        &self,
+        device: DeviceId,
+        requester: Requester,
+        right: FirmwareRight,
+        order: FirmwareOrder,
+    ) -> FirmwareReply {
+        let (reply, answer) = oneshot::channel();
+        let demand = Demand { device, requester, right, order, reply };
+        if self.orders.send(demand).await.is_err() {
+            return FirmwareReply::WrongState;
+        }
+        answer.await.unwrap_or(FirmwareReply::WrongState)
+    }
+
+    async fn tell(&self, fact: Fact) {
+        if self.facts.send(fact).await.is_err() {
+            tracing::debug!("the update manager is gone");
+        }
+    }
+}
