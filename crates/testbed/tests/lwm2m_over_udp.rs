@@ -1,5 +1,6 @@
 //! The scripted server on a real socket, with a client that is driven the way the daemon will: one task, one socket per server.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,19 +16,19 @@ use tokio::sync::oneshot;
 const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Drives a client of one server until told to stop; obeys every order and shows a push as states 1 and 2.
-async fn drive(server: SocketAddr, mut stop: oneshot::Receiver<()>) -> Vec<FirmwareOrder> {
+async fn drive(server: SocketAddr, mut stop: oneshot::Receiver<()>) -> io::Result<Vec<FirmwareOrder>> {
     let coap = Arc::new(coap_config());
     let config = ClientConfig { endpoint: ENDPOINT.into(), servers: [account("demo", 1)].into(), coap };
     let mut client = Client::new(config, 7);
-    let mut socket = UdpSocket::bind(LOCALHOST).await.unwrap();
+    let mut socket = UdpSocket::bind(LOCALHOST).await?;
     let mut orders = Vec::new();
     let (mut buffer, mut stopping) = (vec![0; 2048], false);
     loop {
         while let Some(event) = client.poll_event() {
             match event {
                 Event::NeedSocket { session } => {
-                    socket = UdpSocket::bind(LOCALHOST).await.unwrap();
-                    socket.connect(server).await.unwrap();
+                    socket = UdpSocket::bind(LOCALHOST).await?;
+                    socket.connect(server).await?;
                     client.start(session, Instant::now());
                 }
                 Event::Firmware { command, order, .. } => {
@@ -36,12 +37,12 @@ async fn drive(server: SocketAddr, mut stop: oneshot::Receiver<()>) -> Vec<Firmw
                     client.set_firmware(FirmwareView { state, ..FirmwareView::default() }, Instant::now());
                     client.answer(command, Ok(()), Instant::now());
                 }
-                Event::ShutDown => return orders,
+                Event::ShutDown => return Ok(orders),
                 _ => {}
             }
         }
         while let Some((_, datagram)) = client.poll_transmit() {
-            socket.send(&datagram).await.unwrap();
+            socket.send(&datagram).await?;
         }
         let due = client.poll_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
         tokio::select! {
@@ -83,7 +84,7 @@ async fn a_device_is_read_observed_and_pushed_to_over_real_sockets() {
     }
 
     stop.send(()).unwrap();
-    let orders = within(device).await.unwrap();
+    let orders = within(device).await.unwrap().unwrap();
     let pushed = orders.iter().flat_map(|order| match order {
         FirmwareOrder::Push { payload, .. } => payload.as_slice(),
         _ => &[],
