@@ -136,6 +136,7 @@ impl Client {
         match exchange.take_body(message, channel.config.max_body, now) {
             Downloaded::Next => self.send_next(channel, found.id, now),
             Downloaded::Whole(response) => self.deliver(channel, found.id, response, now),
+            Downloaded::Changed => self.miss(channel, found.id, now),
             Downloaded::Failed(reason) => self.fail(channel, found.id, reason, now),
         }
     }
@@ -218,6 +219,18 @@ impl Client {
             false => Event::Response { request: id, response },
             true => Event::Notification { request: id, response },
         });
+    }
+
+    /// A body that changed too often. An observation lives on: each change announces itself.
+    fn miss(&mut self, channel: &mut Channel, id: RequestId, now: Instant) {
+        let exchange = self.get(id).filter(|exchange| exchange.answered);
+        match exchange.and_then(|exchange| exchange.observation.map(|observation| (exchange, observation))) {
+            Some((exchange, observation)) => {
+                exchange.observe(observation);
+                self.free_slot(channel, id, now);
+            }
+            None => self.fail(channel, id, Failure::BadBlock, now),
+        }
     }
 
     /// Sends the next message of a transfer, at once where nothing else has the slot.
