@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coap::Code;
-use lwm2m::client::{DeviceFacts, FirmwareView, ServerConfig};
+use lwm2m::client::{DeviceFacts, FirmwareView, ServerConfig, SessionId};
 use testbed::dm_server::{DmEvent, ask};
 use testbed::lwm2m_world::{World, account};
 
@@ -159,6 +159,23 @@ fn a_server_that_never_acknowledges_still_sees_every_state_in_order() {
     firmware(&mut world, 1);
     world.run_for(SECOND);
     assert_eq!(world.notified(0, call).last().map(String::as_str), Some("1"));
+}
+
+#[test]
+fn a_server_that_was_away_is_told_the_newest_state_once_an_update_gets_through() {
+    let mut world = world();
+    let (call, _) = world.observe(0, "/5/0/3");
+    world.dead[0] = true;
+    firmware(&mut world, 3);
+    world.run_for(200 * SECOND);
+    world.dead[0] = false;
+    world.run_for(200 * SECOND);
+    assert_eq!(world.notified(0, call), [""; 0]);
+    for _ in 0..3 {
+        world.client.update_now(SessionId(0), world.now);
+        world.run_for(10 * SECOND);
+    }
+    assert_eq!(world.notified(0, call), ["3"], "once, not with every Update");
 }
 
 #[test]

@@ -104,8 +104,8 @@ pub(super) struct Pending {
     exchange: ExchangeId,
     deadline: Instant,
     success: Code,
-    /// It carries bytes of a push, which a refusal ends.
-    pushes: bool,
+    /// It carries bytes of the push that began with this, which a refusal ends.
+    push: Option<ExchangeId>,
     /// Orders still to be given out, the last one first.
     rest: Vec<FirmwareOrder>,
 }
@@ -159,10 +159,13 @@ impl Client {
         rest.reverse();
         let id = self.commands.next_id();
         let first = rest.pop();
-        let pushes = matches!(first, Some(FirmwareOrder::Push { .. }));
+        let push = match first {
+            Some(FirmwareOrder::Push { .. }) => self.sessions[session.0].push.as_ref().map(|push| push.begun_by),
+            _ => None,
+        };
         let success = flaw.unwrap_or(success_of(first.as_ref()));
         let deadline = now + COMMAND_TIMEOUT;
-        self.commands.pending.push(Pending { id, session, exchange, deadline, success, pushes, rest });
+        self.commands.pending.push(Pending { id, session, exchange, deadline, success, push, rest });
         self.events.push_back(match first {
             None => Event::Reboot { command: id, session },
             Some(order) => Event::Firmware { command: id, session, order },
@@ -178,8 +181,9 @@ impl Client {
             self.commands.pending.push(Pending { id, deadline, ..pending });
             return self.events.push_back(Event::Firmware { command: id, session, order });
         }
-        if let (Err(_), true) = (answer, pending.pushes) {
-            self.sessions[pending.session.0].push = None;
+        if answer.is_err() && pending.push.is_some() {
+            let push = &mut self.sessions[pending.session.0].push;
+            push.take_if(|push| Some(push.begun_by) == pending.push);
         }
         let code = answer.map_or_else(Refusal::code, |()| pending.success);
         self.respond(pending.session, pending.exchange, code, now);

@@ -3,7 +3,8 @@
 //! A change is compared with what was last queued; `pmin` holds it back (and only then may two become one), `gt`, `lt` and
 //! `st` filter it, `pmax` repeats. What is due is encoded at once and queued, so that each step of an update reaches each
 //! observer in order. At most one confirmable notification per observation is under way; when it stays unacknowledged for
-//! ACK_TIMEOUT it gives way to the next one waiting.
+//! ACK_TIMEOUT it gives way to the next one waiting. Where even the newest never arrived, the server is told once more when
+//! an Update shows that it is there again.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher};
@@ -107,6 +108,16 @@ struct Observation {
     waiting: VecDeque<Response>,
     /// The confirmable notification under way, and when it gives way.
     under_way: Option<(NotificationId, Instant)>,
+    newest: Newest,
+}
+
+/// Whether the newest value has arrived, as far as one can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Newest {
+    Told,
+    Lost,
+    /// Told once more: never again, for servers that acknowledge nothing.
+    Repeated,
 }
 
 impl Observations {
@@ -174,9 +185,14 @@ impl Observations {
     }
 
     /// A confirmable notification is through, or given up.
-    pub(super) fn landed(&mut self, id: NotificationId, reporter: &mut Reporter<'_>) {
+    pub(super) fn landed(&mut self, id: NotificationId, arrived: bool, reporter: &mut Reporter<'_>) {
         let is_it = |observation: &Observation| observation.under_way.is_some_and(|(under_way, _)| under_way == id);
-        self.each(reporter, is_it, Observation::landed);
+        self.each(reporter, is_it, |observation, reporter| observation.landed(arrived, reporter));
+    }
+
+    /// The server is there: tells again what never arrived.
+    pub(super) fn repeat_lost(&mut self, reporter: &mut Reporter<'_>) {
+        self.each(reporter, |observation| observation.newest == Newest::Lost, Observation::repeat_lost);
     }
 
     /// Lets some observations act, and drops those whose path is gone.
@@ -229,6 +245,7 @@ impl Observation {
             held_back: false,
             waiting: VecDeque::new(),
             under_way: None,
+            newest: Newest::Told,
         }
     }
 
@@ -252,10 +269,19 @@ impl Observation {
         life
     }
 
-    fn landed(&mut self, reporter: &mut Reporter<'_>) -> Life {
+    fn landed(&mut self, arrived: bool, reporter: &mut Reporter<'_>) -> Life {
         self.under_way = None;
+        if !arrived && self.waiting.is_empty() && self.newest == Newest::Told {
+            self.newest = Newest::Lost;
+        }
         self.flush(reporter);
         Life::GoesOn
+    }
+
+    fn repeat_lost(&mut self, reporter: &mut Reporter<'_>) -> Life {
+        let life = self.repeat(reporter);
+        self.newest = Newest::Repeated;
+        life
     }
 
     /// Looks at the value and queues a notification if it has to be told, and may be by now.
@@ -290,6 +316,7 @@ impl Observation {
         self.digest = digest(&answer.response);
         self.number = answer.number;
         self.held_back = false;
+        self.newest = Newest::Told;
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.pop_front();
         }

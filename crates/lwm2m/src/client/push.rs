@@ -2,7 +2,7 @@
 //!
 //! The endpoint below sees to the order of the blocks; this holds only where in the wrapping the stream is.
 
-use coap::{Code, Incoming, Part};
+use coap::{Code, ExchangeId, Incoming, Part};
 
 use super::FirmwareOrder;
 use super::commands::Order;
@@ -16,6 +16,8 @@ const PACKAGE: Path = Path::new([5, 0, 0]);
 /// A push under way.
 #[derive(Debug)]
 pub(super) struct Push {
+    /// The request that it began with; tells it from one that began anew.
+    pub(super) begun_by: ExchangeId,
     wrapping: Wrapping,
     /// Bytes of the body taken so far.
     taken: u64,
@@ -38,7 +40,9 @@ pub(super) fn take(push: &mut Option<Box<Push>>, request: &Incoming, part: Part)
         *push = None;
         match begin(request, part)? {
             Start::Whole(image) => return Ok(Order::firmware(whole_order(image))),
-            Start::Stream(wrapping) => *push = Some(Box::new(Push { wrapping, taken: 0, handed_out: 0 })),
+            Start::Stream(wrapping) => {
+                *push = Some(Box::new(Push { begun_by: request.exchange, wrapping, taken: 0, handed_out: 0 }));
+            }
         }
     }
     let under_way = push.as_mut().filter(|push| push.taken == part.offset).ok_or(Code::REQUEST_ENTITY_INCOMPLETE)?;

@@ -68,12 +68,15 @@ impl Session {
             coap::Event::NotificationReset { token, .. } => {
                 self.observations.remove(token, &mut self.coap);
             }
-            coap::Event::NotificationAcknowledged(id) | coap::Event::NotificationTimedOut(id) => {
-                let (observations, mut reporter) = self.reporter(context);
-                observations.landed(id, &mut reporter);
-            }
+            coap::Event::NotificationAcknowledged(id) => self.notification_landed(id, true, context),
+            coap::Event::NotificationTimedOut(id) => self.notification_landed(id, false, context),
             coap::Event::Request(_) | coap::Event::Notification { .. } | coap::Event::PingAnswered => {}
         }
+    }
+
+    fn notification_landed(&mut self, id: coap::NotificationId, arrived: bool, context: &Context<'_>) {
+        let (observations, mut reporter) = self.reporter(context);
+        observations.landed(id, arrived, &mut reporter);
     }
 
     /// Notifies this server's observers of an object.

@@ -50,6 +50,8 @@ impl Session {
         }
         self.settle(sent, context);
         context.events.push_back(Event::Updated { session: SessionId(self.index) });
+        let (observations, mut reporter) = self.reporter(context);
+        observations.repeat_lost(&mut reporter);
         self.catch_up(context);
     }
 
