@@ -116,20 +116,22 @@ fn serve(stream: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Mutex<Share
     };
     let mut reader = BufReader::new(stream);
     // One request after the other until the client or the behaviour closes the connection.
-    while let Some((method, request)) = read_request(&mut reader) {
+    while let Some((method, close, request)) = read_request(&mut reader) {
         lock(shared).requests.push(request.clone());
         let kept = answer(reader.get_mut().as_mut(), &method, &request, shared).unwrap_or(false);
-        if !kept {
+        if close || !kept {
             return;
         }
     }
 }
 
-fn read_request(reader: &mut impl std::io::BufRead) -> Option<(String, Request)> {
+/// The next request: its method, whether the connection ends with it, and what matters of it.
+fn read_request(reader: &mut impl std::io::BufRead) -> Option<(String, bool, Request)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split(' ');
     let method = words.next()?.to_owned();
+    let mut close = false;
     let mut request = Request { path: words.next()?.to_owned(), range: None, if_range: None };
     loop {
         line.clear();
@@ -137,11 +139,12 @@ fn read_request(reader: &mut impl std::io::BufRead) -> Option<(String, Request)>
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "range" => request.range = Some(value.trim().to_owned()),
+            "connection" => close = value.trim().eq_ignore_ascii_case("close"),
             "if-range" => request.if_range = Some(value.trim().to_owned()),
             _ => {}
         }
     }
-    Some((method, request))
+    Some((method, close, request))
 }
 
 /// Answers, and says whether the connection goes on.
