@@ -1,1 +1,12 @@
-//! Under construction.
+//! LwM2M without I/O.
+//!
+//! The lower half is what a client and a server share: paths, values, object models, content formats, links and
+//! attributes. It knows (path, value) records and bytes, no session and no time. What speaks for a device stands above it.
+
+pub mod attributes;
+pub mod format;
+pub mod link;
+pub mod model;
+pub mod path;
+pub mod record;
+pub mod value;
