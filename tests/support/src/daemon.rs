@@ -88,6 +88,12 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// Modem lines for the daemon's own questions to a chip; its tools get theirs from a wrapper.
+    #[must_use]
+    pub fn modem_lines(self, chip: &crate::EspFake) -> Self {
+        chip.modem_lines().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
+    }
+
     /// A folder that comes first on the daemon's PATH.
     #[must_use]
     pub fn path(mut self, dir: &Path) -> Self {
