@@ -23,20 +23,15 @@ pub struct DaemonBuilder<'a> {
     allow: Vec<String>,
     tables: String,
     serial: String,
+    download: String,
     env: Vec<(String, String)>,
     path: Vec<PathBuf>,
 }
 
 impl<'a> DaemonBuilder<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
-        Self {
-            world,
-            allow: Vec::new(),
-            tables: String::new(),
-            serial: String::new(),
-            env: Vec::new(),
-            path: Vec::new(),
-        }
+        let (tables, serial, download) = (String::new(), String::new(), String::new());
+        Self { world, allow: Vec::new(), tables, serial, download, env: Vec::new(), path: Vec::new() }
     }
 
     /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
@@ -71,6 +66,13 @@ impl<'a> DaemonBuilder<'a> {
     #[must_use]
     pub fn serial(mut self, lines: &str) -> Self {
         self.serial.push_str(&format!("{lines}\n"));
+        self
+    }
+
+    /// Further lines of `[download]`, e.g. `max_size = 20000`.
+    #[must_use]
+    pub fn download(mut self, lines: &str) -> Self {
+        self.download.push_str(&format!("{lines}\n"));
         self
     }
 
@@ -116,8 +118,8 @@ impl<'a> DaemonBuilder<'a> {
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
         let text = format!(
             "[gateway]\nname = \"world\"\nstate = {state:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
-             [download]\nallow = {:?}\n{}",
-            self.serial, self.allow, self.tables
+             [download]\nallow = {:?}\n{}{}",
+            self.serial, self.allow, self.download, self.tables
         );
         let config = self.world.file("config/nuncio.toml", text);
         if let Some(user) = self.world.user() {
@@ -126,7 +128,9 @@ impl<'a> DaemonBuilder<'a> {
         let path = std::env::var("PATH").unwrap_or_default();
         let path: String = self.path.iter().map(|dir| format!("{}:", dir.display())).chain([path]).collect();
         let mut env = self.env;
-        env.push(("PATH".to_owned(), path));
+        if env.iter().all(|(key, _)| key != "PATH") {
+            env.push(("PATH".to_owned(), path));
+        }
         Daemon { nuncio: self.world.nuncio(), config, env, user: self.world.user().cloned(), process: None }
     }
 }

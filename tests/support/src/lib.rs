@@ -147,6 +147,19 @@ impl World {
         self.executable(&self.nuncio)
     }
 
+    /// A process of this world's user that has a port open and locked, as a serial monitor would.
+    pub fn holder(&self, port: &Path) -> Process {
+        let mut command = std::process::Command::new("flock");
+        command.args(["--exclusive", "--nonblock", "--no-fork"]).arg(port).args([
+            "sh",
+            "-c",
+            "echo held; exec sleep 600",
+        ]);
+        let mut process = Process::start("holder", &command, self.user());
+        process.line_after(0, std::time::Duration::from_secs(20), |line| (line == "held").then_some(()));
+        process
+    }
+
     pub(crate) fn user(&self) -> Option<&User> {
         self.user.as_ref()
     }

@@ -183,7 +183,8 @@ fn collect(lines: &Arc<Lines>, began: Instant, stream: impl Read + Send + 'stati
 
 /// The same command through `setpriv`, so that it dies with this process and may run as somebody else.
 fn wrapped(command: &Command, user: Option<&User>) -> Command {
-    let mut outer = Command::new("setpriv");
+    // By its path: the command may have a PATH of its own.
+    let mut outer = Command::new(crate::cache::program("avr", "setpriv"));
     outer.args(["--pdeathsig", "KILL"]);
     if let Some(user) = user {
         let id = user.id.to_string();

@@ -103,6 +103,11 @@ impl Scene {
         self.await_firmware(server, "0", result);
     }
 
+    /// Waits until nuncio says that the device is plugged in.
+    pub fn await_device_present(&self) {
+        self.daemon.await_device(&self.name, "is present", |device| device.present().then_some(()));
+    }
+
     /// A server executes 5/0/2.
     pub fn execute(&self, server: &Leshan) {
         let answer = server.execute(&self.name, "5/0/2");
