@@ -21,7 +21,7 @@ check: ## formatting, lints, licences, documentation
 	tests/peers/install.sh deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	.cache/peers/cargo-deny/bin/cargo-deny --log-level warn check bans licenses sources
+	"$${NUNCIO_CACHE:-.cache}/peers/cargo-deny/bin/cargo-deny" --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 bench: peers world ## the figures of docs/BENCHMARKS.md
