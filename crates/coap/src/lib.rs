@@ -9,6 +9,8 @@ mod endpoint;
 mod exchange;
 pub mod message;
 pub mod options;
+#[cfg(test)]
+mod testing;
 mod token;
 
 pub use code::Code;
