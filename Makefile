@@ -1,0 +1,45 @@
+# Each target installs what it needs on a bare Debian 12 with Rust, a C compiler and make. One target folder and the same
+# flags for all of them; only fuzz and bench build with optimisation, in folders of their own.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 20
+
+.PHONY: help demo test check bench peers world fuzz fmt clean-world
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job with no hardware and no server: two servers, a simulated Uno, the real avrdude, one proven update
+	tests/peers/install.sh demo
+	$(CARGO) build --locked --bins --example demo
+	$(CARGO) run --locked --quiet --example demo
+
+test: peers world ## all tests; gets the foreign servers and tools that they need
+	$(CARGO) test --locked --workspace
+
+check: ## formatting, lints, licences, documentation
+	tests/peers/install.sh deny
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	"$${NUNCIO_CACHE:-.cache}/peers/cargo-deny/bin/cargo-deny" --log-level warn check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+bench: peers world ## the figures of docs/BENCHMARKS.md
+	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml
+
+peers: ## the foreign programs that tests need: avrdude, esptool 4 and 5, Leshan, lwm2m-node-lib
+	tests/peers/install.sh all
+
+world: peers ## the simulated boards and their firmware
+	tests/world/build.sh all
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (20), from its committed seeds
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+fmt: ## formats everything
+	$(CARGO) fmt --all
+	$(CARGO) fmt --all --manifest-path fuzz/Cargo.toml
+
+clean-world: ## forgets what peers and world have fetched and built
+	rm -rf .cache

@@ -1,0 +1,96 @@
+//! The daemon as a program: bad configuration, missing tools, a second daemon, what it lists and explains.
+//!
+//! Needs the peer avr: `make peers`.
+
+use std::time::Duration;
+
+use world::{avr_image, eventually, world};
+
+#[test]
+fn a_typo_in_the_configuration_is_shown_where_it_is() {
+    let world = world!();
+    let daemon = world.daemon().toml("[update]\nafter_crsh = \"finish\"").prepare();
+    for command in ["run", "check"] {
+        let answer = daemon.cli(&[command]);
+        assert!(answer.code.is_some_and(|code| code != 0), "{command}: {}", answer.output);
+        assert!(answer.output.contains("nuncio.toml:") && answer.output.contains("after_crsh"), "{}", answer.output);
+        assert!(answer.output.contains('^'), "a caret under it: {}", answer.output);
+    }
+}
+
+#[test]
+fn a_missing_tool_fails_the_check_and_marks_the_board_but_the_gateway_runs() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let daemon = world.daemon().device("press-3", "arduino-uno", &board.link(), "").env("PATH", "/nowhere").start();
+    let line = daemon.await_device("press-3", "is not updatable", |device| {
+        Some(device.not_updatable().to_owned()).filter(|line| !line.is_empty())
+    });
+    assert!(line.contains("apt install avrdude"), "{line}");
+    let check = daemon.cli(&["check", "--json"]);
+    assert!(check.code != Some(0) && check.output.contains("avrdude"), "{}", check.output);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_refuses_and_names_the_first() {
+    let world = world!();
+    let mut first = world.daemon().start();
+    let second = first.cli(&["run"]);
+    assert!(second.code.is_some_and(|code| code != 0), "{}", second.output);
+    let pid = first.process().id();
+    assert!(second.output.contains(&pid.to_string()), "names process {pid}: {}", second.output);
+}
+
+#[test]
+fn a_board_without_a_name_is_recognised_by_asking_its_bootloader_where_policy_allows() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let port = board.port().to_owned();
+    let daemon = world.daemon().serial(&format!("questions = \"bootloader\"\nwatch = [{port:?}]")).start();
+    let why = eventually("the port is explained", Duration::from_secs(60), || {
+        let why = daemon.cli(&["why", &port.display().to_string(), "--json"]).json();
+        why["steps"].as_array().is_some_and(|steps| !steps.is_empty()).then_some(why)
+    });
+    assert!(why.to_string().contains("1e950f") || why.to_string().contains("1e 95 0f"), "{why}");
+}
+
+#[test]
+fn nothing_is_asked_of_a_port_under_the_passive_policy_and_why_says_so() {
+    let world = world!();
+    let mut board = world.uno("uno-1.2.0.hex");
+    let port = board.port().to_owned();
+    let before = board.stat().opens;
+    let daemon = world.daemon().serial(&format!("watch = [{port:?}]")).start();
+    let why = eventually("the port is explained", Duration::from_secs(60), || {
+        let why = daemon.cli(&["why", &port.display().to_string(), "--json"]);
+        (why.code == Some(0)).then_some(why)
+    });
+    assert!(why.output.contains("not-asked"), "{}", why.output);
+    assert_eq!(board.stat().opens, before);
+}
+
+#[test]
+fn a_server_that_never_answers_keeps_nobody_waiting() {
+    let world = world!();
+    let mut board = world.uno("uno-1.2.0.hex");
+    // Bound and never read: packets are swallowed without an ICMP error.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let uri = format!("coap://{}", silent.local_addr().expect("a bound socket"));
+    let mut daemon =
+        world.daemon().server("silent", &uri, 1, "").device("press-3", "arduino-uno", &board.link(), "").start();
+    let done = daemon.flash("press-3", &avr_image("uno-1.3.0.hex"));
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert!(board.stat().pages > 0);
+    assert_eq!(daemon.stop(Duration::from_secs(10)), Some(0));
+}
+
+#[test]
+fn an_ordinary_tcp_listener_is_a_device_that_cannot_be_flashed() {
+    let world = world!();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound listener");
+    let daemon = world.daemon().device("pump", "arduino-uno", &format!("tcp:{address}"), "").start();
+    daemon.await_device("pump", "is present", |device| device.present().then_some(()));
+    let refused = daemon.flash("pump", &avr_image("uno-1.3.0.hex"));
+    assert!(refused.code.is_some_and(|code| code != 0), "{}", refused.output);
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
+#
+#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|deny|all]...
+#
+# Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
+# installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${NUNCIO_CACHE:-$here/../../.cache}
+mkdir -p "$cache/peers"
+peers=$(cd "$cache/peers" && pwd)
+
+leshan_jar=org.eclipse.leshan:leshan-server-demo:2.0.0-M4:jar:jar-with-dependencies
+leshan_sha256=6d1cf53a18d516f02ae0b7bc34dd06dac15f3d67797d163574dec4b5feecbd32
+firmata_package=avrgirl-arduino@5.0.1
+firmata_sha256=e1e8a7e4a4384ad9f95b5ce7e638a13e43ec8eccdea766b6a3b8d7d6892d14d2
+cargo_deny=0.20.2
+
+fail() {
+  printf 'tests/peers/install.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# Runs a command up to three times: registries and package mirrors have bad moments.
+retry() {
+  local try
+  for try in 1 2 3; do
+    "$@" && return 0
+    printf 'try %s of 3 failed: %s\n' "$try" "$*" >&2
+    sleep $((try * 3))
+  done
+  return 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    fail "this needs root: $*"
+  fi
+}
+
+present() { # what shows that a package is there
+  case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+debian() { # group
+  local group package proof missing=()
+  while read -r group package proof; do
+    [ "$group" = "$1" ] || continue
+    present "$proof" || missing+=("$package")
+  done <"$here/debian-packages.txt"
+  # python3 without its venv module: only trying tells.
+  if [ "$1" = esp ] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  retry as_root apt-get update -qq || fail "apt-get update failed"
+  retry as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    fail "Debian's packages could not be installed: ${missing[*]}"
+}
+
+# place NAME WANTED FUNCTION: calls FUNCTION with an empty folder unless NAME's stamp says WANTED.
+place() {
+  local dir=$peers/$1 wanted=$2
+  [ "$(cat "$dir/.stamp" 2>/dev/null)" = "$wanted" ] && return 0
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  "$3" "$dir" || fail "$1 ($wanted) could not be installed"
+  printf '%s\n' "$wanted" >"$dir/.stamp"
+}
+
+check_sha256() { # file digest
+  [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ] || fail "$1 is not the file that is pinned here: its SHA-256 differs"
+}
+
+firmata() {
+  local tarball
+  tarball=$(cd "$1" && retry npm pack --silent "$firmata_package") || return 1
+  tar -xzf "$1/$tarball" -C "$1" --strip-components=4 package/junk/hex/duemilanove328/StandardFirmata.cpp.hex
+  mv "$1/StandardFirmata.cpp.hex" "$1/StandardFirmata.hex"
+  rm "$1/$tarball"
+  check_sha256 "$1/StandardFirmata.hex" "$firmata_sha256"
+}
+
+venv() { # folder requirements
+  python3 -m venv "$1" && retry "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+}
+esptool4() { venv "$1" "$here/esptool-4.txt"; }
+esptool5() { venv "$1" "$here/esptool-5.txt"; }
+
+leshan() {
+  retry mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$leshan_jar" \
+    "-DoutputDirectory=$1" -Dmdep.stripVersion=true || return 1
+  mv "$1"/leshan-server-demo*.jar "$1/leshan-server-demo.jar"
+  check_sha256 "$1/leshan-server-demo.jar" "$leshan_sha256"
+}
+
+node_lib() {
+  cp "$here/node/package.json" "$here/node/package-lock.json" "$1"
+  (cd "$1" && retry npm ci --silent --ignore-scripts --no-audit --no-fund)
+}
+
+deny() {
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$1/target retry cargo install --quiet --locked --debug --root "$1" \
+    --version "$cargo_deny" cargo-deny || return 1
+  rm -rf "$1/target"
+}
+
+group() {
+  case $1 in
+    avr)
+      debian avr
+      place firmata "$firmata_package" firmata
+      ;;
+    esp)
+      debian esp
+      place esptool4 "$(sha256sum <"$here/esptool-4.txt")" esptool4
+      place esptool5 "$(sha256sum <"$here/esptool-5.txt")" esptool5
+      ;;
+    leshan)
+      debian leshan
+      place leshan "$leshan_jar" leshan
+      ;;
+    node)
+      debian node
+      place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
+      ;;
+    tls | demo | fuzz) debian "$1" ;;
+    deny) place cargo-deny "$cargo_deny" deny ;;
+    all) for part in avr esp leshan node tls; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, deny, all)" ;;
+  esac
+}
+
+exec 9>"$peers/.lock"
+flock 9
+for wanted in "${@:-all}"; do
+  began=$(date +%s)
+  group "$wanted"
+  printf 'peers %-7s there (%s s)\n' "$wanted" "$(($(date +%s) - began))"
+done

@@ -1,0 +1,71 @@
+//! Where the built boards, images and foreign programs lie.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::process;
+
+/// The repository's root.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// An AVR image or program of `tests/world`, by its file name.
+pub fn avr_image(name: &str) -> PathBuf {
+    world("avr", name)
+}
+
+/// An ESP image or library of `tests/world`, by its file name.
+pub fn esp_image(name: &str) -> PathBuf {
+    world("esp", name)
+}
+
+/// StandardFirmata for an ATmega328P.
+pub fn firmata_image() -> PathBuf {
+    peer("avr", "firmata/StandardFirmata.hex")
+}
+
+/// A foreign program or file below `.cache/peers`. Where it is missing the test fails and says what to run.
+pub(crate) fn peer(group: &str, path: &str) -> PathBuf {
+    let found = cache().join("peers").join(path);
+    let folder = cache().join("peers").join(path.split('/').next().expect("a split has a first part"));
+    assert!(
+        folder.join(".stamp").exists() && found.exists(),
+        "the peer `{group}` is not installed ({} is missing); run: make peers",
+        found.display()
+    );
+    found
+}
+
+/// A program on the PATH.
+pub(crate) fn program(group: &str, name: &str) -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("`{name}` of the peer group `{group}` is not installed; run: make peers"))
+}
+
+fn cache() -> PathBuf {
+    std::env::var_os("NUNCIO_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
+}
+
+fn world(part: &'static str, name: &str) -> PathBuf {
+    built(part);
+    let found = cache().join("world").join(part).join(name);
+    assert!(found.exists(), "{} does not exist: is the name right?", found.display());
+    found
+}
+
+/// Builds a part of the world once per process; some milliseconds when nothing has changed.
+fn built(part: &'static str) {
+    static AVR: OnceLock<()> = OnceLock::new();
+    static ESP: OnceLock<()> = OnceLock::new();
+    let once = if part == "avr" { &AVR } else { &ESP };
+    once.get_or_init(|| {
+        let mut build = Command::new(repository().join("tests/world/build.sh"));
+        build.arg(part);
+        let (status, output) = process::run("tests/world/build.sh", &build, Duration::from_secs(300));
+        assert!(status.success(), "the test world cannot be built (make peers gets what it needs):\n{output}");
+    });
+}

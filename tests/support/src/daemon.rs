@@ -1,0 +1,244 @@
+//! The daemon under test: configured by a file, started as a process, asked through its own command line.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::process::{Process, User};
+use crate::status::DeviceView;
+use crate::wait::eventually;
+use crate::{World, process};
+
+/// Ten times what the daemon takes for anything but a flash.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon that is being configured.
+pub struct DaemonBuilder<'a> {
+    world: &'a World,
+    allow: Vec<String>,
+    tables: String,
+    serial: String,
+    download: String,
+    env: Vec<(String, String)>,
+    path: Vec<PathBuf>,
+}
+
+impl<'a> DaemonBuilder<'a> {
+    pub(crate) fn new(world: &'a World) -> Self {
+        let (tables, serial, download) = (String::new(), String::new(), String::new());
+        Self { world, allow: Vec::new(), tables, serial, download, env: Vec::new(), path: Vec::new() }
+    }
+
+    /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
+    #[must_use]
+    pub fn server(mut self, name: &str, uri: &str, short_id: u16, extra: &str) -> Self {
+        // Shorter than the default, so that no test waits for a retry.
+        let retry = if extra.contains("retry") { "" } else { "retry = \"2s\"\nretry_max = \"2s\"\n" };
+        write!(self.tables, "\n[[server]]\nname = {name:?}\nuri = {uri:?}\nshort_id = {short_id}\n{retry}{extra}\n")
+            .expect("a String takes everything");
+        self
+    }
+
+    /// A `[[device]]` with its endpoint name; `extra` are further lines.
+    #[must_use]
+    pub fn device(mut self, name: &str, board: &str, link: &str, extra: &str) -> Self {
+        write!(
+            self.tables,
+            "\n[[device]]\nname = {name:?}\nboard = {board:?}\nlink = {link:?}\nendpoint = {name:?}\n{extra}\n"
+        )
+        .expect("a String takes everything");
+        self
+    }
+
+    /// Any further tables, e.g. `[executors]`.
+    #[must_use]
+    pub fn toml(mut self, text: &str) -> Self {
+        self.tables.push_str(&format!("\n{text}\n"));
+        self
+    }
+
+    /// Further lines of `[serial]`, e.g. `watch = [...]`.
+    #[must_use]
+    pub fn serial(mut self, lines: &str) -> Self {
+        self.serial.push_str(&format!("{lines}\n"));
+        self
+    }
+
+    /// Further lines of `[download]`, e.g. `max_size = 20000`.
+    #[must_use]
+    pub fn download(mut self, lines: &str) -> Self {
+        self.download.push_str(&format!("{lines}\n"));
+        self
+    }
+
+    /// A prefix of `[download] allow`.
+    #[must_use]
+    pub fn allow(mut self, prefix: &str) -> Self {
+        self.allow.push(prefix.to_owned());
+        self
+    }
+
+    /// A variable of the daemon's environment.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<Path>) -> Self {
+        self.env.push((key.to_owned(), value.as_ref().display().to_string()));
+        self
+    }
+
+    /// Modem lines for the daemon's own questions to a chip; its tools get theirs from a wrapper.
+    #[must_use]
+    pub fn modem_lines(self, chip: &crate::EspFake) -> Self {
+        chip.modem_lines().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
+    }
+
+    /// A folder that comes first on the daemon's PATH.
+    #[must_use]
+    pub fn path(mut self, dir: &Path) -> Self {
+        self.path.push(dir.to_owned());
+        self
+    }
+
+    /// Writes the configuration and starts `nuncio run`; returns once it answers.
+    pub fn start(self) -> Daemon {
+        let mut daemon = self.prepare();
+        daemon.run();
+        daemon
+    }
+
+    /// Writes the configuration only.
+    pub fn prepare(self) -> Daemon {
+        let home = self.world.home();
+        let state = home.join("state");
+        let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
+        let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
+        let text = format!(
+            "[gateway]\nname = \"world\"\nstate = {state:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
+             [download]\nallow = {:?}\n{}{}",
+            self.serial, self.allow, self.download, self.tables
+        );
+        let config = self.world.file("config/nuncio.toml", text);
+        if let Some(user) = self.world.user() {
+            user.own(&config);
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path: String = self.path.iter().map(|dir| format!("{}:", dir.display())).chain([path]).collect();
+        let mut env = self.env;
+        if env.iter().all(|(key, _)| key != "PATH") {
+            env.push(("PATH".to_owned(), path));
+        }
+        Daemon { nuncio: self.world.nuncio(), config, env, user: self.world.user().cloned(), process: None }
+    }
+}
+
+/// `nuncio run` and its command line.
+pub struct Daemon {
+    nuncio: PathBuf,
+    config: PathBuf,
+    env: Vec<(String, String)>,
+    user: Option<User>,
+    process: Option<Process>,
+}
+
+/// What a command of nuncio gave back.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    /// Its exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Both of its outputs.
+    pub output: String,
+}
+
+impl Cli {
+    /// The first output line that is JSON and every line after it; null when there is none.
+    pub fn json(&self) -> Value {
+        let start = self.output.find(['{', '[']).unwrap_or(self.output.len());
+        serde_json::from_str(&self.output[start..]).unwrap_or_default()
+    }
+}
+
+impl Daemon {
+    /// Starts `nuncio run` (again) and returns once it answers.
+    pub fn run(&mut self) {
+        let command = self.command(&["run"]);
+        self.process = Some(Process::start("nuncio run", &command, self.user.as_ref()));
+        eventually("the daemon answers", PATIENCE, || {
+            let ended = self.process.as_mut().and_then(Process::try_wait);
+            assert!(ended.is_none(), "nuncio run ended with {ended:?}");
+            self.cli(&["devices", "--json"]).json()["devices"].is_array().then_some(())
+        });
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the daemon was started")
+    }
+
+    /// Everything it has logged since it was started last.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(&mut self, within: Duration) -> Option<i32> {
+        self.process().signal(Signal::TERM);
+        self.process().wait(within).code()
+    }
+
+    /// SIGKILL to the daemon itself: a crash. Its tools are not in its group.
+    pub fn crash(&mut self) {
+        self.process().signal(Signal::KILL);
+        self.process().wait(PATIENCE);
+    }
+
+    /// Runs another command of nuncio with this configuration.
+    pub fn cli(&self, args: &[&str]) -> Cli {
+        let (status, output) = process::run("nuncio", &self.command(args), Duration::from_secs(300));
+        Cli { code: status.code(), output }
+    }
+
+    /// A device of `nuncio status --json`.
+    pub fn device(&self, name: &str) -> Option<DeviceView> {
+        let answer = self.cli(&["status", "--json"]).json();
+        DeviceView::all(&answer).into_iter().find(|device| device.id() == name)
+    }
+
+    /// Waits until `nuncio status` says something of a device.
+    pub fn await_device<T>(&self, name: &str, what: &str, wanted: impl Fn(&DeviceView) -> Option<T>) -> T {
+        eventually(&format!("{name}: {what}"), PATIENCE, || wanted(&self.device(name)?))
+    }
+
+    /// Waits until a device is registered at a server, and gives the registration id that nuncio tells.
+    pub fn await_registered(&self, device: &str, server: &str) -> String {
+        self.await_device(device, &format!("is registered at {server}"), |view| {
+            let session = view.server(server).filter(|session| session.state() == "registered")?;
+            Some(session.registration().to_owned())
+        })
+    }
+
+    /// `nuncio flash DEVICE IMAGE`.
+    pub fn flash(&self, device: &str, image: &Path) -> Cli {
+        self.cli(&["flash", device, &image.display().to_string()])
+    }
+
+    /// Changes the configuration file as text; SIGHUP or a restart makes it known.
+    pub fn edit_config(&self, edit: impl FnOnce(&str) -> String) {
+        let text = fs::read_to_string(&self.config).expect("our own configuration");
+        fs::write(&self.config, edit(&text)).expect("our own configuration");
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.nuncio);
+        command.args(args).arg("--config").arg(&self.config).envs(self.env.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}

@@ -1,0 +1,189 @@
+//! The world that end-to-end tests happen in: simulated boards, foreign servers, and the daemon as a process.
+//!
+//! Everything here is started from the outside, as a user would: nothing of nuncio is imported, the daemon is the built
+//! binary with a configuration file in a folder of its own. What is started lives as long as its value; its output is
+//! printed when the test fails. Programs that are missing are a failure that says what to run, never a skip.
+//!
+//! `tests/world` builds the boards, `tests/peers` gets the foreign programs; this crate starts and drives both. It is
+//! not for unit tests: those have `testbed`, without processes and with virtual time.
+
+mod board;
+mod cache;
+mod daemon;
+mod esp;
+mod files;
+mod http;
+mod leshan;
+mod node;
+mod ports;
+mod process;
+mod scene;
+mod status;
+mod tls;
+mod tools;
+mod tty;
+mod wait;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+pub use board::{BoardBuilder, Model, SimBoard, Stat};
+pub use cache::{avr_image, esp_image, firmata_image, repository};
+pub use daemon::{Cli, Daemon, DaemonBuilder};
+pub use esp::{EspBuilder, EspFake};
+pub use files::{Behaviour, HttpFiles, Request};
+pub use http::{Answer, get, request};
+pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
+pub use node::NodeServer;
+pub use ports::{free_tcp, free_udp};
+pub use process::{Process, User};
+pub use scene::{Firmware, Scene};
+pub use status::{DeviceView, ServerView};
+pub use tls::Authority;
+pub use tools::{Esptool, avrdude, esptool};
+pub use tty::Tty;
+pub use wait::{eventually, holds};
+
+/// One test's world: a temporary folder, a seed, and the binary under test.
+pub struct World {
+    dir: tempfile::TempDir,
+    nuncio: PathBuf,
+    seed: u64,
+    user: Option<User>,
+}
+
+/// A [`World`] around the binary that cargo built for this test.
+#[macro_export]
+macro_rules! world {
+    () => {
+        $crate::World::new(env!("CARGO_BIN_EXE_nuncio"))
+    };
+}
+
+impl World {
+    /// An empty world. `nuncio` is the binary's path; see [`world!`].
+    pub fn new(nuncio: impl Into<PathBuf>) -> Self {
+        let dir = tempfile::Builder::new().prefix("nuncio-").tempdir().expect("a temporary folder");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a folder that others may enter");
+        let seed = std::env::var("NUNCIO_SEED").ok().and_then(|seed| seed.parse().ok());
+        Self { dir, nuncio: nuncio.into(), seed: seed.unwrap_or_else(|| fastrand::u64(..)), user: None }
+    }
+
+    /// From here on boards and daemons run as an unprivileged user, from copies in a folder that this user may enter.
+    /// Only root can do this.
+    #[must_use]
+    pub fn unprivileged(mut self) -> Self {
+        let user = User::nobody_special();
+        let home = self.dir.path().join("home");
+        fs::create_dir(&home).expect("a home for the unprivileged user");
+        user.own(&home);
+        self.user = Some(user);
+        self
+    }
+
+    /// The folder of this world; it goes with it. Set `NUNCIO_KEEP=1` to keep it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where boards and daemons of this world keep their files: theirs to write, whoever they run as.
+    pub fn home(&self) -> PathBuf {
+        if self.user.is_some() { self.dir().join("home") } else { self.dir().to_owned() }
+    }
+
+    /// Writes a file below [`home`](Self::home), readable for all.
+    pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.home().join(name);
+        fs::create_dir_all(path.parent().expect("a path below home has a parent")).expect("a folder for the file");
+        fs::write(&path, contents).expect("a writable folder");
+        path
+    }
+
+    /// Writes an executable script below [`home`](Self::home).
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.file(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        path
+    }
+
+    /// What chance there is in this world comes from here; printed when the test fails, set by `NUNCIO_SEED`.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A name that no other test uses, for endpoints at servers that several tests share.
+    pub fn name(&self, stem: &str) -> String {
+        format!("{stem}-{:08x}", self.seed & 0xffff_ffff)
+    }
+
+    /// An Arduino Uno that runs this image of [`avr_image`], e.g. `uno-1.2.0.hex`.
+    pub fn uno(&self, image: &str) -> SimBoard {
+        self.board(Model::Uno).with(&avr_image(image)).start()
+    }
+
+    /// Any AVR board, not yet started.
+    pub fn board(&self, model: Model) -> BoardBuilder<'_> {
+        BoardBuilder::new(self, model)
+    }
+
+    /// An Espressif chip, not yet started.
+    pub fn esp(&self, chip: &str) -> EspBuilder<'_> {
+        EspBuilder::new(self, chip)
+    }
+
+    /// A small HTTP server for images.
+    pub fn http(&self) -> HttpFiles {
+        HttpFiles::start()
+    }
+
+    /// A daemon, not yet configured.
+    pub fn daemon(&self) -> DaemonBuilder<'_> {
+        DaemonBuilder::new(self)
+    }
+
+    /// The binary under test, where this world's user may execute it.
+    pub fn nuncio(&self) -> PathBuf {
+        self.executable(&self.nuncio)
+    }
+
+    /// A process of this world's user that has a port open and locked, as a serial monitor would.
+    pub fn holder(&self, port: &Path) -> Process {
+        let mut command = std::process::Command::new("flock");
+        command.args(["--exclusive", "--nonblock", "--no-fork"]).arg(port).args([
+            "sh",
+            "-c",
+            "echo held; exec sleep 600",
+        ]);
+        let mut process = Process::start("holder", &command, self.user());
+        process.line_after(0, std::time::Duration::from_secs(20), |line| (line == "held").then_some(()));
+        process
+    }
+
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// The program itself, or a copy below this world for an unprivileged user.
+    pub(crate) fn executable(&self, program: &Path) -> PathBuf {
+        if self.user.is_none() {
+            return program.to_owned();
+        }
+        let copy = self.dir().join(program.file_name().expect("a program has a name"));
+        if !copy.exists() {
+            fs::copy(program, &copy).expect("a copy of the program");
+        }
+        copy
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            process::say(&format!("world: seed {} (NUNCIO_SEED), folder {}", self.seed, self.dir.path().display()));
+        }
+        if std::env::var_os("NUNCIO_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+        }
+    }
+}
