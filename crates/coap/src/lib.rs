@@ -9,8 +9,6 @@ mod endpoint;
 mod exchange;
 pub mod message;
 pub mod options;
-#[cfg(test)]
-mod testing;
 mod token;
 
 pub use code::Code;
@@ -20,3 +18,21 @@ pub use exchange::{
     Event, ExchangeId, Failure, Incoming, NotificationId, Part, Refused, Request, RequestId, Response, Stats,
 };
 pub use token::{MessageId, Token};
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    /// The instant from which the tests of this crate count.
+    #[expect(clippy::disallowed_methods, reason = "an Instant can be had no other way; tests only count from it")]
+    pub(crate) fn epoch() -> Instant {
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        *EPOCH.get_or_init(Instant::now)
+    }
+
+    #[test]
+    fn an_endpoint_is_small_since_thousands_live_in_one_process() {
+        assert!(size_of::<crate::Endpoint>() <= 512);
+    }
+}

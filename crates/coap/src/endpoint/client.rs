@@ -78,6 +78,7 @@ impl Client {
         let id = RequestId(channel.fresh_id());
         let token = self.take_cancelled(&request).unwrap_or_else(|| channel.fresh_token());
         let upload = large.then(|| Upload::new(szx));
+        let confirmable = request.confirmable;
         self.exchanges.push(Box::new(Exchange {
             id,
             request,
@@ -89,7 +90,10 @@ impl Client {
             observation: None,
             answered: false,
         }));
-        self.queue.push_back(id);
+        match confirmable {
+            true => self.queue.push_back(id),
+            false => self.send(channel, id, now),
+        }
         self.proceed(channel, now);
         Ok(id)
     }
@@ -246,18 +250,17 @@ impl Client {
         self.proceed(channel, now);
     }
 
-    /// Sends what waits, as far as the slot allows.
+    /// Sends the next confirmable request if the slot is free.
     fn proceed(&mut self, channel: &mut Channel, now: Instant) {
-        while let Some(id) = self.queue.front().copied() {
-            let confirmable = self.get(id).is_some_and(|exchange| exchange.request.confirmable);
-            if confirmable && self.slot.is_some() {
-                return;
-            }
-            self.queue.pop_front();
-            self.slot = if confirmable { Some(id) } else { self.slot };
+        if self.slot.is_none()
+            && let Some(id) = self.queue.pop_front()
+        {
+            self.slot = Some(id);
             self.send(channel, id, now);
         }
-        self.queue = VecDeque::new();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 
     fn send(&mut self, channel: &mut Channel, id: RequestId, now: Instant) {

@@ -101,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::testing::epoch;
+    use crate::tests::epoch;
 
     const LIFETIME: Duration = Duration::from_secs(247);
 

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::Code;
     use crate::message::{Kind, Message};
-    use crate::testing::epoch;
+    use crate::tests::epoch;
 
     fn key(path: &str) -> TransferKey {
         let mut message = Message::empty(Kind::Confirmable, crate::MessageId(1));

@@ -107,7 +107,7 @@ impl Retransmissions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::epoch;
+    use crate::tests::epoch;
 
     const SECOND: Duration = Duration::from_secs(1);
 

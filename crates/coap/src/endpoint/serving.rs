@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::MessageId;
     use crate::message::{Kind, Message};
-    use crate::testing::epoch;
+    use crate::tests::epoch;
 
     fn key() -> TransferKey {
         TransferKey::of(&Message::empty(Kind::Confirmable, MessageId(1)))

@@ -1,0 +1,6 @@
+//! The endpoint from outside, through its public API only.
+
+mod bench;
+mod client_role;
+mod hostile;
+mod server_role;
