@@ -136,7 +136,9 @@ impl Manager {
     ) {
         loop {
             let due = self.timers.first().map(|(at, _)| *at);
+            // In this order, so that a fact told before an order is known when the order is decided.
             tokio::select! {
+                biased;
                 permit = out.reserve(), if !self.backlog.is_empty() => match (permit, self.backlog.pop_front()) {
                     (Ok(permit), Some(effect)) => permit.send(effect),
                     _ => return,
@@ -145,10 +147,10 @@ impl Manager {
                     Some(fact) => self.take_fact(fact),
                     None => return,
                 },
-                Some(demand) = orders.recv(), if self.backlog.len() < BACKLOG => self.take_order(demand),
                 Some(outcome) = self.pending.next(), if !self.pending.is_empty() => self.take_outcome(outcome),
                 Some(report) = reports.recv() => self.take_report(&report),
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => self.take_time(),
+                Some(demand) = orders.recv(), if self.backlog.len() < BACKLOG => self.take_order(demand),
             }
             self.answer_drained();
         }
