@@ -13,7 +13,7 @@ use nuncio::device::{
     BoardId, DeviceId, FlashJob, ImageFormat, ImageInfo, JobEvent, JobFailure, JobOutcome, JobStart, Lease, Link,
     Phase, Sha256Digest, StagedImage, UpdateId,
 };
-use nuncio::executors::{Executor, ExecutorSettings, JobHandle, ToolChoice, Tools};
+use nuncio::executors::{Executor, ExecutorSettings, JobHandle, Leftover, ToolChoice, Tools, sweep};
 use tokio::sync::mpsc;
 
 /// Far more than any of these runs takes.
@@ -528,8 +528,7 @@ async fn the_version_chooses_the_arguments_and_too_old_is_refused() {
         let world = versioned(&tool(min), version);
         let ended = world.run().await;
         assert_eq!(ended.lines[0], words);
-        let told = ended.start.and_then(|start| start.tool_version).expect("a version");
-        assert!(version.starts_with(&told), "{told}");
+        assert_eq!(ended.start.and_then(|start| start.tool_version).as_deref(), Some(version));
     }
     let ended = versioned(&tool("4.8"), "4.7").run().await;
     ended.assert_failed(JobFailure::NotStarted, "is version 4.7, and at least 4.8 is needed: apt install flasher");
@@ -542,4 +541,52 @@ fn versioned(tool: &str, version: &str) -> World {
     write_program(&program, &script);
     let tool = tool.replace("PROGRAM", program.to_str().expect("text"));
     World::with_tool(folder, &tool)
+}
+
+/// Set for the process that plays the gateway which is killed: the folder where it notes its job.
+const DOOMED: &str = "EXECUTORS_PROCESS_DOOMED";
+
+#[tokio::test]
+async fn a_killed_gateway_takes_its_tool_along_and_the_next_one_sweeps_the_rest() {
+    if let Some(folder) = std::env::var_os(DOOMED) {
+        return be_the_doomed_gateway(Path::new(&folder)).await;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = "a_killed_gateway_takes_its_tool_along_and_the_next_one_sweeps_the_rest";
+    let mut gateway = Command::new(std::env::current_exe().expect("this test"));
+    gateway.args([name, "--exact"]).env(DOOMED, folder.path()).stdout(Stdio::null());
+    let mut gateway = gateway.spawn().expect("started");
+    let noted = folder.path().join("noted");
+    wait_until(|| noted.exists()).await;
+    let start: JobStart = serde_json::from_slice(&std::fs::read(&noted).expect("read")).expect("a start");
+    assert_eq!(carriers(&start.marker).len(), 3, "the tool, its child, and one that left the group");
+    gateway.kill().expect("killed");
+    gateway.wait().expect("reaped");
+    let tool = format!("/proc/{}", start.pid);
+    wait_until(|| !carriers(&start.marker).contains(&tool)).await;
+    let swept = tokio::task::spawn_blocking(move || sweep(&[Leftover::from(&start)])).await.expect("swept");
+    assert_eq!(swept.len(), 2, "{swept:?}");
+    assert!(swept.iter().all(|process| process.starts_with("sleep (pid ")), "{swept:?}");
+}
+
+async fn be_the_doomed_gateway(folder: &Path) {
+    let world = World::new("sleep 1000 & setsid sleep 1001 & sleep 0.2; echo ready; wait");
+    let mut run = world.start();
+    let start = run.ready().await;
+    run.handle.release();
+    run.line("ready").await;
+    let noted = folder.join("noting");
+    std::fs::write(&noted, serde_json::to_vec(&start).expect("text")).expect("written");
+    std::fs::rename(noted, folder.join("noted")).expect("noted");
+    run.end().await;
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    tokio::time::timeout(LONG, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it comes true");
 }

@@ -405,6 +405,14 @@ require = ['(?P<bytes>\d+)']
 result = "ok"
 "#;
 
+    #[test]
+    fn the_example_of_the_readme_is_taken() {
+        let readme = include_str!("../../flash-tools/README.md");
+        let example = readme.split("```").nth(1).and_then(|block| block.strip_prefix("toml\n")).expect("an example");
+        let tools = read(Path::new("README.md"), example).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        assert_eq!(tools[0].name(), "dd");
+    }
+
     fn errors(text: &str) -> Vec<FileError> {
         read(Path::new("x.toml"), text).expect_err("an error")
     }

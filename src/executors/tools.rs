@@ -104,7 +104,7 @@ impl Tools {
         for (board, choice) in &self.table {
             match choice {
                 ToolChoice::Tool(name) => {
-                    problems.extend(self.wrong(name, None).map(|why| (format!("executors.{board}"), why)))
+                    problems.extend(self.wrong(name, None).map(|why| (format!("executors.{board}"), why)));
                 }
                 ToolChoice::ByFormat(by_format) => problems.extend(by_format.iter().filter_map(|(format, name)| {
                     Some((format!("executors.{board}.{format}"), self.wrong(name, Some(*format))?))
@@ -131,10 +131,10 @@ impl Tools {
         for &format in &profile.image.formats {
             match self.tool_for(&profile.board, Some(format)) {
                 None => {
-                    lacks.push(format!("[executors] names no tool for {format} images of board `{}`", profile.board))
+                    lacks.push(format!("[executors] names no tool for {format} images of board `{}`", profile.board));
                 }
                 Some(tool) if !tool.takes(format) => {
-                    lacks.push(format!("tool `{}` takes no {format} images", tool.name))
+                    lacks.push(format!("tool `{}` takes no {format} images", tool.name));
                 }
                 Some(tool) => {
                     let missing = tool.needs.iter().filter(|name| !profile.vars.contains_key(*name));
