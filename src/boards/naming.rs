@@ -110,16 +110,21 @@ impl Names {
     /// The names of a device, and whether they are new to the store.
     pub(super) fn give(&mut self, identity: &Identity, entry: Option<&DeviceEntry>) -> (IdentityRecord, bool) {
         let known = self.records.get(identity).cloned();
-        let endpoint = match (entry.and_then(|entry| entry.endpoint.clone()), &known) {
-            (Some(endpoint), _) => endpoint,
-            (None, Some(known)) if !self.configured_endpoints.contains(&known.endpoint) => known.endpoint.clone(),
-            (None, _) => self.free_endpoint(identity),
+        let mine = |value: &String, taken: &BTreeSet<String>, of: fn(&IdentityRecord) -> &str| {
+            let mut others = self.records.values().filter(|other| other.identity != *identity);
+            !taken.contains(value) && !others.any(|other| of(other) == value)
         };
-        let id = match (entry, &known) {
-            (Some(entry), _) => DeviceId::new(entry.name.as_str()),
-            (None, Some(known)) if !self.configured_ids.contains(known.id.as_str()) => known.id.clone(),
-            (None, _) => DeviceId::new(endpoint.as_str()),
-        };
+        let kept_endpoint = known.as_ref().map(|known| known.endpoint.clone());
+        let endpoint = entry
+            .and_then(|entry| entry.endpoint.clone())
+            .or_else(|| kept_endpoint.filter(|kept| mine(kept, &self.configured_endpoints, |other| &other.endpoint)))
+            .unwrap_or_else(|| self.free_endpoint(identity));
+        let kept_id = known.as_ref().map(|known| known.id.to_string());
+        let id = entry
+            .map(|entry| entry.name.clone())
+            .or_else(|| kept_id.filter(|kept| mine(kept, &self.configured_ids, |other| other.id.as_str())))
+            .unwrap_or_else(|| endpoint.clone());
+        let id = DeviceId::new(id);
         let record = IdentityRecord { identity: identity.clone(), id, endpoint };
         let news = known.as_ref() != Some(&record);
         if news {
@@ -127,11 +132,6 @@ impl Names {
             self.records.insert(identity.clone(), record.clone());
         }
         (record, news)
-    }
-
-    /// The device that has this identity, as far as names were given.
-    pub(super) fn known(&self, identity: &Identity) -> Option<&DeviceId> {
-        self.records.get(identity).map(|record| &record.id)
     }
 
     /// A name by the rules that nobody has or had.
@@ -241,6 +241,19 @@ mod tests {
         let plain = DeviceEntry { endpoint: None, name: "press-4".to_owned(), ..entry };
         let (record, _) = names.give(&Identity::Configured("press-4".to_owned()), Some(&plain));
         assert_eq!(record.endpoint, "pi-press-4");
+    }
+
+    #[test]
+    fn two_boards_that_had_one_name_in_turn_do_not_share_it_afterwards() {
+        let entry: DeviceEntry =
+            toml::from_str("name = \"press-3\"\nlink = \"tcp:h:1\"\nendpoint = \"press\"").expect("an entry");
+        let boards = ["a", "b"].map(|serial| Identity::UsbSerial(format!("2341-0043-{serial}")));
+        let mut names = Names::new("pi", [&entry].into_iter(), Vec::new());
+        let known: Vec<IdentityRecord> = boards.iter().map(|board| names.give(board, Some(&entry)).0).collect();
+        assert_eq!(known[0].endpoint, known[1].endpoint);
+        let mut names = Names::new("pi", std::iter::empty(), known);
+        let [one, other] = boards.map(|board| names.give(&board, None).0);
+        assert!(one.id != other.id && one.endpoint != other.endpoint, "{one:?} {other:?}");
     }
 
     proptest! {

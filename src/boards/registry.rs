@@ -196,9 +196,8 @@ impl Registry {
         if device.present {
             let link = device.info.link.clone();
             self.settle(&link, &mut decisions);
-        } else {
-            self.devices.remove(id);
-            decisions.push(Decision::DeviceGone(id.clone()));
+        } else if let Some(device) = self.devices.remove(id) {
+            self.replace(&device.info, &mut decisions);
         }
         decisions
     }
@@ -332,6 +331,9 @@ impl Registry {
         let opinion = self.opinion(seen);
         let next = match opinion.board {
             Some((board, sureness)) => {
+                if self.stands_back(link, decisions) {
+                    return;
+                }
                 self.know(link, &board, sureness, &opinion.steps, decisions);
                 self.next_for_device(link)
             }
@@ -368,12 +370,6 @@ impl Registry {
         let Some(seen) = self.links.get_mut(link) else { return };
         let id = info.id.clone();
         if let Some(device) = self.devices.get_mut(&id) {
-            if device.info.link != *link && device.present {
-                // The same device over a second link: the first one stays the one that is used.
-                debug!(%link, device = %id, "this link leads to a device that is there already");
-                return;
-            }
-            seen.device = Some(id);
             let changed = device.info != info || device.profile != profile;
             (device.info, device.profile, device.present) = (info, profile, true);
             if changed {
@@ -503,31 +499,60 @@ impl Registry {
             device.asked = seen.asked;
             return;
         }
-        self.devices.remove(&id);
-        if let Some(other) = self.links.keys().find(|other| self.leads_to(other, &id)).cloned() {
-            let before = decisions.len();
-            self.settle(&other, decisions);
-            let ready = decisions[before..].iter_mut().find(|decision| matches!(decision, Decision::DeviceReady(_)));
-            if let Some(decision) = ready
-                && let Decision::DeviceReady(info) = decision
-            {
-                *decision = Decision::DeviceChanged(info.clone());
-                return;
-            }
+        if let Some(device) = self.devices.remove(&id) {
+            self.replace(&device.info, decisions);
         }
-        info!(%link, device = %id, "device gone");
-        decisions.push(Decision::DeviceGone(id));
     }
 
-    /// Whether a link without a device of its own leads to this one.
-    fn leads_to(&self, link: &Link, id: &DeviceId) -> bool {
+    /// A device is off the list: a link that stood back behind it gets its turn.
+    fn replace(&mut self, gone: &DeviceInfo, decisions: &mut Vec<Decision>) {
+        let mut follow = Vec::new();
+        let heir = self.links.keys().find(|other| self.leads_to(other, &gone.identity)).cloned();
+        if let Some(link) = heir {
+            self.settle(&link, &mut follow);
+        }
+        let same = follow.iter_mut().find(|one| matches!(one, Decision::DeviceReady(info) if info.id == gone.id));
+        match same {
+            // The same device over another link never went.
+            Some(one) if self.devices.get(&gone.id).is_some_and(|device| device.info.board == gone.board) => {
+                if let Decision::DeviceReady(info) = one {
+                    *one = Decision::DeviceChanged(info.clone());
+                }
+            }
+            _ => {
+                info!(link = %gone.link, device = %gone.id, "device gone");
+                decisions.push(Decision::DeviceGone(gone.id.clone()));
+            }
+        }
+        decisions.append(&mut follow);
+    }
+
+    /// Whether a link without a device of its own leads to the one with this identity.
+    fn leads_to(&self, link: &Link, identity: &Identity) -> bool {
         let Some(seen) = self.links.get(link).filter(|seen| seen.device.is_none()) else { return false };
-        self.opinion(seen).board.is_some() && self.names.known(&self.identity(seen)) == Some(id)
+        self.opinion(seen).board.is_some() && self.identity(seen) == *identity
+    }
+
+    /// Whether a link has to stand back because a device with its identity is there already. A link that the user named
+    /// takes the device over from one that was only found.
+    fn stands_back(&mut self, link: &Link, decisions: &mut Vec<Decision>) -> bool {
+        let Some(seen) = self.links.get(link).filter(|seen| seen.device.is_none()) else { return false };
+        let identity = self.identity(seen);
+        let Some(other) = self.devices.values().find(|device| device.info.identity == identity) else { return false };
+        let named = |link: &Link| self.links.get(link).is_some_and(|seen| self.entry(&seen.report).is_some());
+        if other.held || !named(link) || named(&other.info.link) {
+            debug!(%link, device = %other.info.id, "this link leads to a device that is there already");
+            return true;
+        }
+        let other = other.info.link.clone();
+        self.lose(&other, decisions);
+        false
     }
 
     /// The device that a link without one leads to as well.
     fn double(&self, link: &Link) -> Option<&DeviceId> {
-        self.devices.keys().find(|id| self.leads_to(link, id))
+        let identity = self.identity(self.links.get(link)?);
+        self.devices.values().find(|device| device.info.identity == identity).map(|device| &device.info.id)
     }
 
     /// A device under update is found again: by its identity, or by where it hangs.

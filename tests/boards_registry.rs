@@ -1,0 +1,484 @@
+//! Which device is on a link: the registry's decisions, from reports and answers alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nuncio::boards::{Catalogue, Decision, DeviceEntry, Registry, RegistrySettings, Sureness, Verdict};
+use nuncio::device::{
+    Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
+    QuestionFailed, Questions, ReportedVersion, UsbIds,
+};
+use proptest::prelude::*;
+
+fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> Registry {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(default)]
+        device: Vec<DeviceEntry>,
+    }
+    let File { device } = toml::from_str(entries).expect("entries");
+    let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
+    Registry::new(catalogue, RegistrySettings { gateway: "pi".to_owned(), questions, devices: device }, known)
+}
+
+fn link(path: &str) -> Link {
+    Link::Serial(PathBuf::from(path))
+}
+
+fn usb(ids: &str, serial: Option<&str>, socket: &str) -> Evidence {
+    let (vid, pid) = ids.split_once(':').expect("vid:pid");
+    let hex = |text| u16::from_str_radix(text, 16).expect("hex");
+    let serial = serial.map(str::to_owned);
+    let path = socket.to_owned();
+    Evidence::Usb(UsbIds {
+        vid: hex(vid),
+        pid: hex(pid),
+        serial,
+        manufacturer: None,
+        product: None,
+        path,
+        interface: 0,
+    })
+}
+
+fn report(path: &str, evidence: &[Evidence]) -> LinkReport {
+    LinkReport { link: link(path), aliases: Vec::new(), access: Access::Usable, evidence: evidence.to_vec() }
+}
+
+fn told(evidence: Evidence) -> Result<Answer, QuestionFailed> {
+    Ok(Answer { evidence: vec![evidence], version: None })
+}
+
+fn signature(protocol: &str, bytes: [u8; 3], baud: u32) -> Evidence {
+    Evidence::Signature { protocol: protocol.to_owned(), bytes, baud }
+}
+
+fn asked(decisions: &[Decision]) -> Option<Question> {
+    decisions.iter().find_map(|decision| match decision {
+        Decision::Ask { question, .. } => Some(question.clone()),
+        _ => None,
+    })
+}
+
+fn ready(decisions: &[Decision]) -> Option<DeviceInfo> {
+    decisions.iter().find_map(|decision| match decision {
+        Decision::DeviceReady(info) => Some(info.clone()),
+        _ => None,
+    })
+}
+
+/// Answers each question by a script until none comes any more; all decisions.
+fn play(
+    registry: &mut Registry,
+    first: Vec<Decision>,
+    mut script: impl FnMut(&Question) -> Result<Answer, QuestionFailed>,
+) -> (Vec<Decision>, Vec<Question>) {
+    let mut all = first;
+    let mut questions = Vec::new();
+    let mut at = 0;
+    while at < all.len() {
+        if let Decision::Ask { link, question } = all[at].clone() {
+            questions.push(question.clone());
+            assert!(questions.len() < 50, "questions go on for ever");
+            let outcome = script(&question);
+            all.extend(registry.handle_answer(&link, &question, outcome));
+        }
+        at += 1;
+    }
+    (all, questions)
+}
+
+#[test]
+fn usb_ids_of_one_board_decide_without_a_question() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let report = report("/dev/ttyACM0", &[usb("2341:0043", Some("75437303830351F0D0C1"), "1-1.4")]);
+    let decisions = registry.handle_link(report);
+    let info = ready(&decisions).expect("a device");
+    assert_eq!(info.board.as_str(), "arduino-uno");
+    assert_eq!(info.endpoint, "usb-2341-0043-75437303830351F0D0C1");
+    assert_eq!(info.serial_number.as_deref(), Some("75437303830351F0D0C1"));
+    assert_eq!((info.version, asked(&decisions)), (None, None));
+    assert!(matches!(&decisions[0], Decision::Remember(record) if record.endpoint == info.endpoint));
+}
+
+#[test]
+fn a_shared_bridge_chip_never_decides() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let decisions = registry.handle_link(report("/dev/ttyUSB0", &[usb("0403:6001", Some("A50285BI"), "1-1.2")]));
+    assert_eq!(decisions, []);
+    let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
+    assert_eq!((why.board, why.sureness), (None, Sureness::Unknown));
+    assert!(why.steps.iter().any(|step| step.verdict == Verdict::NotAsked && step.detail.contains("\"bootloader\"")));
+    assert_eq!(registry.links().count(), 1);
+}
+
+#[test]
+fn the_old_nano_is_told_by_its_bootloaders_speed_and_flashed_at_it() {
+    let mut registry = registry(Questions::Bootloader, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("1a86:7523", None, "1-1.2")]));
+    let (decisions, questions) = play(&mut registry, first, |question| match question {
+        Question::Stk500 { baud: 57_600 } => told(signature("stk500", [0x1E, 0x95, 0x0F], 57_600)),
+        _ => Ok(Answer::default()),
+    });
+    assert!(matches!(questions[0], Question::Listen(_)), "the least disturbing question comes first: {questions:?}");
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.board.as_str(), info.endpoint.as_str()), ("arduino-nano", "port-pi-1-1.2"));
+    let profile = registry.profile(&info.id).expect("a profile");
+    assert_eq!((profile.vars["baud"].as_str(), profile.image.max_size), ("57600", 30_720));
+    let asked_late = questions.iter().any(|question| matches!(question, Question::EspRom { .. }));
+    assert!(!asked_late, "a bootloader that has told is not asked again: {questions:?}");
+}
+
+#[test]
+fn what_two_boards_answer_alike_stays_unknown_and_is_listed() {
+    let mut registry = registry(Questions::Bootloader, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("1a86:7523", None, "1-1.2")]));
+    let (decisions, _) = play(&mut registry, first, |question| match question {
+        Question::Stk500 { baud: 115_200 } => told(signature("stk500", [0x1E, 0x95, 0x0F], 115_200)),
+        _ => Ok(Answer::default()),
+    });
+    assert!(ready(&decisions).is_none());
+    let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
+    assert!(why.steps.iter().any(|step| step.detail.contains("`arduino-nano` and `arduino-uno` answer alike")));
+    assert!(why.steps.iter().any(|step| step.what == "`esp32`" && step.verdict == Verdict::Excluded));
+    // On an FT232R there is no Uno, and the same answer decides.
+    let first = registry.handle_link(report("/dev/ttyUSB1", &[usb("0403:6001", Some("A50285BI"), "1-1.3")]));
+    let (decisions, _) = play(&mut registry, first, |question| match question {
+        Question::Stk500 { baud: 115_200 } => told(signature("stk500", [0x1E, 0x95, 0x0F], 115_200)),
+        _ => Ok(Answer::default()),
+    });
+    assert_eq!(ready(&decisions).expect("a device").board.as_str(), "arduino-nano");
+}
+
+#[test]
+fn firmata_is_asked_by_serial_questions_and_tells_the_board_by_its_pins() {
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let first = registry.handle_link(report("/tmp/ttyA", &[]));
+    let name = "StandardFirmata.ino".to_owned();
+    let (decisions, questions) = play(&mut registry, first, |_| {
+        let evidence = vec![Evidence::Firmata { name: name.clone(), major: 2, minor: 5, pins: Some(70) }];
+        Ok(Answer { evidence, version: Some(ReportedVersion { text: "2.5".to_owned(), source: "firmata".to_owned() }) })
+    });
+    assert_eq!(questions.len(), 1, "the answer also told the version: {questions:?}");
+    let info = ready(&decisions).expect("a device");
+    assert_eq!(info.board.as_str(), "arduino-mega2560");
+    assert_eq!(info.version.map(|version| version.text).as_deref(), Some("2.5"));
+    assert_eq!(info.identity, Identity::PortPath("/tmp/ttyA".to_owned()));
+    assert_eq!(registry.why_link(&link("/tmp/ttyA")).expect("a link").sureness, Sureness::Program);
+}
+
+#[test]
+fn a_chip_gives_its_address_as_identity_and_its_version_in_one_go() {
+    let mut registry = registry(Questions::Bootloader, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("10c4:ea60", Some("0001"), "1-1.2")]));
+    let (decisions, questions) = play(&mut registry, first, |question| match question {
+        Question::EspRom { app_offset: Some(0x10000), .. } => Ok(Answer {
+            evidence: vec![Evidence::EspChip {
+                chip: "ESP32".to_owned(),
+                mac: Some([0x24, 0x6F, 0x28, 0xAA, 0xBB, 0xCC]),
+                app_version: Some("1.4.2".to_owned()),
+            }],
+            version: Some(ReportedVersion { text: "1.4.2".to_owned(), source: "esp-app-desc".to_owned() }),
+        }),
+        _ => Ok(Answer::default()),
+    });
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.board.as_str(), info.endpoint.as_str()), ("esp32", "mac-246f28aabbcc"));
+    assert_eq!(info.version.map(|version| version.text).as_deref(), Some("1.4.2"));
+    assert_eq!(questions.len(), 1, "{questions:?}");
+}
+
+#[test]
+fn the_user_wins_over_usb_ids_and_the_contradiction_is_told() {
+    let entries = "[[device]]\nname = \"press-3\"\nboard = \"arduino-nano\"\nlink = \"serial:/dev/ttyACM0\"";
+    let mut registry = registry(Questions::Passive, entries, Vec::new());
+    let decisions = registry.handle_link(report("/dev/ttyACM0", &[usb("2341:0043", Some("7543730383"), "1-1.4")]));
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.id.as_str(), info.board.as_str()), ("press-3", "arduino-nano"));
+    let why = registry.why_device(&info.id).expect("a device");
+    assert_eq!(why.sureness, Sureness::Configured);
+    assert!(why.steps.iter().any(|step| step.verdict == Verdict::Contradicts && step.detail.contains("arduino-uno")));
+    let json = serde_json::to_string(&why).expect("it serialises");
+    assert_eq!(serde_json::from_str::<nuncio::boards::Why>(&json).expect("it reads back"), why);
+}
+
+#[test]
+fn an_entry_without_any_identity_is_called_after_the_gateway_and_itself() {
+    let entries = "[[device]]\nname = \"pump\"\nboard = \"arduino-uno\"\nlink = \"tcp:10.0.0.7:4000\"";
+    let mut registry = registry(Questions::Bootloader, entries, Vec::new());
+    let link: Link = "tcp:10.0.0.7:4000".parse().expect("a link");
+    let evidence = vec![Evidence::Connected];
+    let decisions = registry.handle_link(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.id.as_str(), info.endpoint.as_str()), ("pump", "pi-pump"));
+    assert!(info.not_updatable.is_some(), "flashing over tcp is not possible");
+    assert_eq!(asked(&decisions), None);
+}
+
+#[test]
+fn a_port_that_may_not_be_used_is_listed_with_its_remedy_and_asked_nothing() {
+    let entries = "[[device]]\nname = \"a\"\nboard = \"arduino-uno\"\nlink = \"serial:/tmp/a\"";
+    let mut registry = registry(Questions::Bootloader, entries, Vec::new());
+    let locked = Access::NotPermitted {
+        permissions: "root:dialout 0660".to_owned(),
+        remedy: "`sudo usermod -aG dialout nuncio`".to_owned(),
+    };
+    let decisions = registry.handle_link(LinkReport { access: locked, ..report("/tmp/a", &[]) });
+    let info = ready(&decisions).expect("a device");
+    assert!(info.not_updatable.expect("a reason").contains("usermod -aG dialout nuncio"));
+    assert_eq!(asked(&decisions), None);
+    let decisions = registry.handle_link(report("/tmp/a", &[]));
+    assert!(matches!(&decisions[0], Decision::DeviceChanged(info) if info.not_updatable.is_none()), "{decisions:?}");
+    assert!(asked(&decisions).is_some());
+}
+
+#[test]
+fn a_question_that_finds_the_link_held_is_asked_when_it_comes_back() {
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let path = link("/tmp/a");
+    let question = asked(&registry.handle_link(report("/tmp/a", &[]))).expect("a question");
+    registry.handle_held(&path, &question);
+    assert_eq!(asked(&registry.handle_released(&path)), Some(question.clone()));
+    // Somebody else's process is no lease of ours: no loop, the next change of the port brings the question again.
+    assert_eq!(registry.handle_answer(&path, &question, Err(QuestionFailed::Busy("picocom (pid 7)".to_owned()))), []);
+    assert_eq!(registry.handle_released(&path), []);
+    let busy = Access::Busy { holder: "picocom (pid 7)".to_owned(), remedy: String::new() };
+    assert_eq!(registry.handle_link(LinkReport { access: busy, ..report("/tmp/a", &[]) }), []);
+    assert_eq!(asked(&registry.handle_link(report("/tmp/a", &[]))), Some(question));
+}
+
+#[test]
+fn an_answer_for_a_device_that_was_unplugged_meanwhile_is_void() {
+    let mut registry = registry(Questions::Bootloader, "", Vec::new());
+    let path = link("/dev/ttyUSB0");
+    let ids = [usb("0403:6001", Some("A50285BI"), "1-1.2")];
+    let question = asked(&registry.handle_link(report("/dev/ttyUSB0", &ids))).expect("a question");
+    registry.handle_vanished(&path);
+    assert_eq!(registry.handle_answer(&path, &question, Ok(Answer::default())), []);
+    let again = asked(&registry.handle_link(report("/dev/ttyUSB0", &ids)));
+    assert_eq!(again, Some(question), "the next device is asked from the beginning");
+}
+
+#[test]
+fn a_device_under_update_stays_while_its_link_is_away_and_is_found_under_another_name() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let ids = [usb("2341:0043", Some("75437303830351F0D0C1"), "1-1.4")];
+    let info = ready(&registry.handle_link(report("/dev/ttyACM0", &ids))).expect("a device");
+    registry.hold(&info.id);
+    assert_eq!(registry.handle_vanished(&link("/dev/ttyACM0")), []);
+    assert!(!registry.present(&info.id));
+    let decisions = registry.handle_link(report("/dev/ttyACM3", &ids));
+    assert!(
+        matches!(&decisions[..], [Decision::DeviceReturned(back)] if back.link == link("/dev/ttyACM3") && back.id == info.id),
+        "{decisions:?}"
+    );
+    assert_eq!(registry.unhold(&info.id), []);
+    assert_eq!(registry.handle_vanished(&link("/dev/ttyACM3")), [Decision::DeviceGone(info.id)]);
+}
+
+#[test]
+fn another_board_in_the_socket_of_one_under_update_is_not_taken_for_it() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let uno = [usb("2341:0043", None, "1-1.4")];
+    let mega = [usb("2341:0042", None, "1-1.4")];
+    let info = ready(&registry.handle_link(report("/dev/ttyACM0", &uno))).expect("a device");
+    registry.hold(&info.id);
+    registry.handle_vanished(&link("/dev/ttyACM0"));
+    let decisions = registry.handle_link(report("/dev/ttyACM0", &mega));
+    assert!(!decisions.iter().any(|decision| matches!(decision, Decision::DeviceReturned(_))), "{decisions:?}");
+    assert!(registry.unhold(&info.id).contains(&Decision::DeviceGone(info.id.clone())));
+}
+
+#[test]
+fn a_device_that_does_not_return_is_gone_when_the_update_gives_up() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let ids = [usb("2341:0043", Some("75437303830351F0D0C1"), "1-1.4")];
+    let info = ready(&registry.handle_link(report("/dev/ttyACM0", &ids))).expect("a device");
+    registry.hold(&info.id);
+    registry.handle_vanished(&link("/dev/ttyACM0"));
+    assert_eq!(registry.unhold(&info.id), [Decision::DeviceGone(info.id.clone())]);
+    assert!(registry.device(&info.id).is_none());
+}
+
+#[test]
+fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
+    let ids = [usb("2341:0043", None, "1-1.4")];
+    let mut first = registry(Questions::Passive, "", Vec::new());
+    let decisions = first.handle_link(report("/dev/ttyACM0", &ids));
+    let records: Vec<IdentityRecord> = decisions
+        .iter()
+        .filter_map(|decision| match decision {
+            Decision::Remember(record) => Some(record.clone()),
+            _ => None,
+        })
+        .collect();
+    let catalogue = Arc::new(Catalogue::load(None).expect("good"));
+    let settings =
+        RegistrySettings { gateway: "renamed".to_owned(), questions: Questions::Passive, devices: Vec::new() };
+    let mut second = Registry::new(catalogue, settings, records);
+    let again = second.handle_link(report("/dev/ttyACM7", &ids));
+    assert_eq!(ready(&again).expect("a device").endpoint, "port-pi-1-1.4");
+    assert!(!again.iter().any(|decision| matches!(decision, Decision::Remember(_))));
+}
+
+#[test]
+fn two_ports_with_one_serial_number_are_two_devices() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let one = ready(&registry.handle_link(report("/dev/ttyACM0", &[usb("2341:0043", Some("CLONE123"), "1-1.1")])));
+    let other = ready(&registry.handle_link(report("/dev/ttyACM1", &[usb("2341:0043", Some("CLONE123"), "1-1.2")])));
+    assert_eq!(one.expect("a device").endpoint, "usb-2341-0043-CLONE123");
+    assert_eq!(other.expect("a device").endpoint, "port-pi-1-1.2");
+}
+
+#[test]
+fn a_proven_version_replaces_what_was_told_and_an_unknown_one_is_asked_again() {
+    let entries = "[[device]]\nname = \"a\"\nboard = \"arduino-uno\"\nlink = \"serial:/tmp/a\"";
+    let mut registry = registry(Questions::Serial, entries, Vec::new());
+    let version = |text: &str| ReportedVersion { text: text.to_owned(), source: "banner".to_owned() };
+    let first = registry.handle_link(report("/tmp/a", &[]));
+    let banner = |text: &str| {
+        let evidence = vec![Evidence::Banner { line: format!("fw={text}"), version: Some(text.to_owned()) }];
+        Ok(Answer { evidence, version: Some(version(text)) })
+    };
+    play(&mut registry, first, |_| banner("1.0"));
+    let id = DeviceId::new("a");
+    let now = |registry: &Registry| registry.device(&id).and_then(|info| info.version.clone());
+    assert_eq!(now(&registry), Some(version("1.0")));
+    registry.set_version(&id, Some(version("1.1")));
+    assert_eq!(now(&registry), Some(version("1.1")));
+    let decisions = registry.set_version(&id, None);
+    assert_eq!(now(&registry), None);
+    play(&mut registry, decisions, |_| banner("1.2"));
+    assert_eq!(now(&registry), Some(version("1.2")));
+}
+
+#[test]
+fn a_board_without_tool_is_told_so_and_again_when_it_has_one() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let info =
+        ready(&registry.handle_link(report("/dev/ttyACM0", &[usb("2341:0043", None, "1-1")]))).expect("a device");
+    let trouble = BTreeMap::from([(info.board.clone(), "avrdude is not installed".to_owned())]);
+    let decisions = registry.set_troubles(trouble);
+    assert!(matches!(&decisions[..], [Decision::DeviceChanged(info)] if info.not_updatable.is_some()));
+    let decisions = registry.set_troubles(BTreeMap::new());
+    assert!(matches!(&decisions[..], [Decision::DeviceChanged(info)] if info.not_updatable.is_none()));
+}
+
+#[test]
+fn a_thousand_entries_are_settled_in_no_time() {
+    let entries: String = (0..1000)
+        .map(|n| {
+            format!(
+                "[[device]]\nname = \"d{n}\"\nboard = \"arduino-uno\"\nlink = \"tcp:127.0.{}.{}:7\"\n",
+                n / 250,
+                n % 250 + 1
+            )
+        })
+        .collect();
+    let mut registry = registry(Questions::Passive, &entries, Vec::new());
+    let began = std::time::Instant::now();
+    for n in 0..1000 {
+        let link: Link = format!("tcp:127.0.{}.{}:7", n / 250, n % 250 + 1).parse().expect("a link");
+        let evidence = vec![Evidence::Connected];
+        let decisions =
+            registry.handle_link(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+        assert!(ready(&decisions).is_some());
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Link(usize, usize, bool),
+    Vanish(usize),
+    Answer(usize, usize),
+    Release(usize),
+    Hold(usize),
+    Unhold(usize),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (0..4usize, 0..6usize, any::<bool>()).prop_map(|(link, what, usable)| Happening::Link(link, what, usable)),
+        (0..4usize).prop_map(Happening::Vanish),
+        (0..4usize, 0..7usize).prop_map(|(link, answer)| Happening::Answer(link, answer)),
+        (0..4usize).prop_map(Happening::Release),
+        (0..4usize).prop_map(Happening::Hold),
+        (0..4usize).prop_map(Happening::Unhold),
+    ]
+}
+
+fn some_evidence(what: usize) -> Vec<Evidence> {
+    match what {
+        0 => Vec::new(),
+        1 => vec![usb("2341:0043", Some("SERIAL-1"), "1-1")],
+        2 => vec![usb("2341:0043", Some("SERIAL-1"), "1-2")],
+        3 => vec![usb("1a86:7523", None, "1-3")],
+        4 => vec![usb("303a:1001", Some("DC:DA:0C:11:22:33"), "1-4")],
+        _ => vec![usb("dead:beef", None, "1-5")],
+    }
+}
+
+fn some_answer(what: usize) -> Option<Result<Answer, QuestionFailed>> {
+    let chip =
+        |mac: u8| Evidence::EspChip { chip: "ESP32-C3".to_owned(), mac: Some([2, 0, 0, 0, 0, mac]), app_version: None };
+    Some(match what {
+        0 => Ok(Answer::default()),
+        1 => told(signature("stk500", [0x1E, 0x95, 0x0F], 115_200)),
+        2 => told(chip(1)),
+        3 => Err(QuestionFailed::Busy("x".to_owned())),
+        4 => Err(QuestionFailed::Failed("x".to_owned())),
+        5 => told(Evidence::Firmata { name: "x".to_owned(), major: 1, minor: 0, pins: Some(20) }),
+        _ => return None,
+    })
+}
+
+proptest! {
+    /// Whatever happens in whatever order: a device is made once before it goes, one question at a time is under way
+    /// for each link, and no two devices share a name.
+    #[test]
+    fn decisions_are_consistent(happenings in proptest::collection::vec(happening(), 1..60)) {
+        let entries = "[[device]]\nname = \"named\"\nboard = \"arduino-uno\"\nlink = \"serial:/tmp/0\"";
+        let mut registry = registry(Questions::Bootloader, entries, Vec::new());
+        let mut alive: BTreeSet<DeviceId> = BTreeSet::new();
+        let mut asking: BTreeMap<Link, Question> = BTreeMap::new();
+        for happening in happenings {
+            let at = |number: usize| link(&format!("/tmp/{number}"));
+            let device = |number: usize| alive.iter().nth(number).cloned();
+            let decisions = match happening {
+                Happening::Link(number, what, usable) => {
+                    let access = if usable { Access::Usable } else { Access::Denied };
+                    let report = report(&format!("/tmp/{number}"), &some_evidence(what));
+                    registry.handle_link(LinkReport { access, ..report })
+                }
+                Happening::Vanish(number) => { asking.remove(&at(number)); registry.handle_vanished(&at(number)) }
+                Happening::Answer(number, what) => match (asking.remove(&at(number)), some_answer(what)) {
+                    (Some(question), Some(outcome)) => registry.handle_answer(&at(number), &question, outcome),
+                    (Some(question), None) => { registry.handle_held(&at(number), &question); Vec::new() }
+                    (None, _) => Vec::new(),
+                },
+                Happening::Release(number) => registry.handle_released(&at(number)),
+                Happening::Hold(number) => { device(number).iter().for_each(|id| registry.hold(id)); Vec::new() }
+                Happening::Unhold(number) => device(number).map_or_else(Vec::new, |id| registry.unhold(&id)),
+            };
+            for decision in decisions {
+                match decision {
+                    Decision::Ask { link, question } => { asking.insert(link, question); }
+                    Decision::DeviceReady(info) => prop_assert!(alive.insert(info.id.clone()), "{} twice", info.id),
+                    Decision::DeviceChanged(info) | Decision::DeviceReturned(info) => prop_assert!(alive.contains(&info.id)),
+                    Decision::DeviceGone(id) => prop_assert!(alive.remove(&id), "{id} was not there"),
+                    Decision::Remember(_) => {}
+                }
+            }
+            let known: BTreeSet<DeviceId> = registry.devices().map(|info| info.id.clone()).collect();
+            prop_assert_eq!(&known, &alive);
+            let endpoints: BTreeSet<&str> = registry.devices().map(|info| info.endpoint.as_str()).collect();
+            prop_assert_eq!(endpoints.len(), known.len());
+            for (report, _) in registry.links() {
+                prop_assert!(registry.why_link(&report.link).is_some());
+            }
+        }
+    }
+}
