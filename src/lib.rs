@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod device;
 pub mod executors;
+pub mod gateway;
 pub mod leases;
 pub mod proxy;
 pub mod store;

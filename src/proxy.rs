@@ -54,8 +54,8 @@ pub enum Event {
     Session {
         /// Of which device.
         device: DeviceId,
-        /// Short id of the server.
-        short_id: u16,
+        /// Which server.
+        server: Requester,
         /// Whether the server knows the device now.
         registered: bool,
     },

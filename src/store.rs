@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::device::{DeviceId, Identity, JournalEntry};
+use crate::device::{IdentityRecord, JournalEntry};
 
 use lock::Lock;
 use writer::Order;
@@ -30,19 +30,6 @@ const MAX_WAITING: usize = 8192;
 pub const MAX_HISTORY: usize = 1000;
 
 const DATABASE: &str = "nuncio.db";
-
-/// An identity and the names that it was given once and for all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityRecord {
-    /// What the device is recognised by.
-    pub identity: Identity,
-    /// Its name in this gateway.
-    pub id: DeviceId,
-    /// Its endpoint name.
-    pub endpoint: String,
-    /// Seconds since 1970 when it was first given.
-    pub since: i64,
-}
 
 /// The handle; clones share one writer. The folder is free for another daemon when the last clone is gone and the writer
 /// is done, or after [`close`](Self::close).

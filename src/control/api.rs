@@ -229,6 +229,10 @@ pub enum WhyVerdict {
     Asked,
     /// It was not asked.
     NotAsked,
+    /// It was seen, and decides nothing.
+    Noted,
+    /// It speaks against what was decided.
+    Contradicts,
 }
 
 /// How `nuncio flash` ended.

@@ -62,7 +62,12 @@ pub enum FirmwareOrder {
     /// Begin a push (first block of 5/0/0). Answered with [`FirmwareReply::Writer`].
     Push,
     /// Take a local file (`nuncio flash`).
-    Stage(PathBuf),
+    Stage {
+        /// The file.
+        path: PathBuf,
+        /// The version that it is expected to bring, where the operator said so.
+        version: Option<String>,
+    },
     /// Drop what is staged or under way (`""` to 5/0/1, one NUL to 5/0/0).
     Reset,
     /// Flash what is staged (5/0/2).

@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::control::{Failure, FailureCode, Outcome, Verdict};
-use crate::device::{DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, Requester, UpdateEvent, UpdateId};
+use crate::device::{
+    DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, ReportedVersion, Requester, UpdateEvent, UpdateId,
+};
+use crate::update;
 
 /// What a flash needs of the gateway.
 pub(super) struct Session {
@@ -15,23 +18,23 @@ pub(super) struct Session {
     pub(super) device: DeviceId,
     /// The image, absolute.
     pub(super) image: PathBuf,
-    /// Version that the operator says it has.
+    /// The version that the operator expects of it.
     pub(super) version: Option<String>,
-    /// The update that was the device's last one before this: its late events are not ours.
+    /// The device's last update before this one: its late events are not ours.
     pub(super) before: Option<UpdateId>,
     /// What happens at the device.
     pub(super) happening: mpsc::Receiver<(UpdateId, UpdateEvent)>,
     /// Where the operator reads it; nobody may be there any more.
     pub(super) events: mpsc::Sender<UpdateEvent>,
     /// The way to the update.
-    pub(super) update: crate::update::Handle,
+    pub(super) update: update::Handle,
 }
 
 impl Session {
     /// Runs to the end.
     ///
     /// # Errors
-    /// When the order is refused: another update is under way, or the gateway stops.
+    /// When an order is refused: another update is under way, or the gateway stops.
     pub(super) async fn run(mut self) -> Result<Verdict, Failure> {
         let begin = Instant::now();
         let stage = FirmwareOrder::Stage { path: self.image.clone(), version: self.version.clone() };
@@ -57,20 +60,17 @@ impl Session {
     }
 
     async fn order(&self, order: FirmwareOrder, in_the_way: &str) -> Result<(), Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.update.order(self.device.clone(), Requester::Local, FirmwareRight::Any, order, reply).await;
-        match answer.await {
-            Ok(FirmwareReply::Done | FirmwareReply::Writer(_)) => Ok(()),
-            Ok(FirmwareReply::WrongState | FirmwareReply::NotAllowed | FirmwareReply::BadValue) => {
-                Err(Failure::new(FailureCode::NotNow, in_the_way)
-                    .with_hint(format!("`nuncio status {}` shows it", self.device)))
+        match self.update.order(self.device.clone(), Requester::Local, FirmwareRight::Any, order).await {
+            FirmwareReply::Done | FirmwareReply::Writer(_) => Ok(()),
+            FirmwareReply::WrongState | FirmwareReply::NotAllowed | FirmwareReply::BadValue => {
+                let hint = format!("`nuncio status {}` shows what is under way", self.device);
+                Err(Failure::new(FailureCode::NotNow, in_the_way).with_hint(hint))
             }
-            Err(_) => Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")),
         }
     }
 }
 
-type Ending = (Outcome, Option<crate::device::ReportedVersion>, Option<String>);
+type Ending = (Outcome, Option<ReportedVersion>, Option<String>);
 
 /// What an event ends the update with, if it does.
 fn ending(event: &UpdateEvent) -> Option<Ending> {

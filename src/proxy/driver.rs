@@ -96,7 +96,13 @@ impl Driver {
                     armed = None;
                     self.client.handle_timeout(Instant::now());
                 }
-                Some(done) = self.pending.next(), if !self.pending.is_empty() => self.handle_done(done),
+                Some(done) = self.pending.next(), if !self.pending.is_empty() => {
+                    // What was told before the answer was given goes first: a server that has its 2.04 may read at once.
+                    while let Ok(command) = inbox.try_recv() {
+                        self.handle_command(command);
+                    }
+                    self.handle_done(done);
+                }
                 command = inbox.recv() => match command {
                     Some(command) => self.handle_command(command),
                     None => self.shut_down(),
@@ -279,8 +285,8 @@ impl Driver {
     }
 
     fn tell_session(&self, session: SessionId, registered: bool) {
-        let short_id = self.servers[session.0].short_id;
-        let event = Event::Session { device: self.device.clone(), short_id, registered };
+        let server = translate::requester(&self.servers[session.0]);
+        let event = Event::Session { device: self.device.clone(), server, registered };
         if self.events.try_send(event).is_err() {
             debug!("the gateway is too busy to hear of a session");
         }

@@ -30,6 +30,8 @@ async fn connect_to(address: SocketAddr) -> io::Result<UdpSocket> {
     let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(local).await?;
     socket.connect(address).await?;
+    // Until the runtime has seen the socket once, a send would be put off, and the first Register lost.
+    socket.writable().await?;
     Ok(socket)
 }
 

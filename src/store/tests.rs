@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::device::{FirmwareView, JournalStep, Requester, UpdateId};
+use crate::device::{DeviceId, FirmwareView, Identity, JournalStep, Requester, UpdateId};
 
 fn entry(update: u128, device: &str, step: JournalStep) -> JournalEntry {
     JournalEntry {
@@ -27,7 +27,7 @@ fn closed() -> JournalStep {
 }
 
 fn identity(identity: Identity, id: &str, endpoint: &str) -> IdentityRecord {
-    IdentityRecord { identity, id: DeviceId::new(id), endpoint: endpoint.into(), since: 7 }
+    IdentityRecord { identity, id: DeviceId::new(id), endpoint: endpoint.into() }
 }
 
 fn closed_store(dir: &Path) -> Store {

@@ -4,10 +4,10 @@ use std::sync::mpsc::Receiver;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
-use crate::device::{DeviceId, Identity, JournalEntry, JournalStep};
+use crate::device::{DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep};
 
 use super::lock::Lock;
-use super::{Done, IdentityRecord, MAX_HISTORY, StoreError};
+use super::{Done, MAX_HISTORY, StoreError};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -167,10 +167,10 @@ fn upsert_identity(transaction: &Transaction<'_>, record: &IdentityRecord, ident
     }
     cached(
         transaction,
-        "INSERT INTO identities (identity, device, endpoint, since) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO identities (identity, device, endpoint, since) VALUES (?1, ?2, ?3, unixepoch())
          ON CONFLICT (identity) DO UPDATE SET device = ?2, endpoint = ?3",
     )?
-    .execute(params![identity, name, endpoint, record.since])?;
+    .execute(params![identity, name, endpoint])?;
     Ok(())
 }
 
@@ -200,16 +200,15 @@ fn entries(transaction: &Transaction<'_>, sql: &str, limit: i64) -> Result<Vec<J
 }
 
 fn read_identities(transaction: &Transaction<'_>) -> Result<Vec<IdentityRecord>, StoreError> {
-    let read = || -> rusqlite::Result<Vec<(String, String, String, i64)>> {
-        let mut statement =
-            cached(transaction, "SELECT identity, device, endpoint, since FROM identities ORDER BY number")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let read = || -> rusqlite::Result<Vec<(String, String, String)>> {
+        let mut statement = cached(transaction, "SELECT identity, device, endpoint FROM identities ORDER BY number")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.collect()
     };
     let rows = read().map_err(|error| StoreError::database("read the identities", error))?;
-    let record = |(identity, device, endpoint, since): (String, String, String, i64)| {
+    let record = |(identity, device, endpoint): (String, String, String)| {
         let identity = parse(&device, &identity)?;
-        Some(IdentityRecord { identity, id: DeviceId::new(device), endpoint, since })
+        Some(IdentityRecord { identity, id: DeviceId::new(device), endpoint })
     };
     Ok(rows.into_iter().filter_map(record).collect())
 }

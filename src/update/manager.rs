@@ -232,8 +232,7 @@ impl Manager {
             Reply::WrongState => FirmwareReply::WrongState,
             Reply::BadValue => FirmwareReply::BadValue,
         };
-        // Whoever asked may have gone meanwhile; what was ordered happens all the same.
-        let _ = reply.send(answer);
+        self.effect(Effect::Answer { reply, answer });
     }
 
     fn decide(

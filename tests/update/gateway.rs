@@ -169,7 +169,7 @@ async fn take(
     views: watch::Sender<HashMap<DeviceId, FirmwareView>>,
 ) {
     while let Some(effect) = effects.recv().await {
-        if world.deaf.load(Ordering::Relaxed) && !matches!(effect, Effect::View { .. } | Effect::Journal { .. }) {
+        if world.deaf.load(Ordering::Relaxed) && !matches!(effect, Effect::View { .. } | Effect::Answer { .. } | Effect::Journal { .. }) {
             continue;
         }
         match effect {
@@ -201,6 +201,7 @@ async fn take(
                 let told = Some(version(&world.version.lock().expect("version")));
                 let _ = reply.send((Ok(Answer { evidence: Vec::new(), version: told }), lease));
             }
+            Effect::Answer { reply, answer } => drop(reply.send(answer)),
             Effect::Event { .. } | Effect::VersionProven { .. } => {}
         }
     }

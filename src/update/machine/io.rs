@@ -177,6 +177,8 @@ pub enum Output {
         update: UpdateId,
         /// The file.
         path: PathBuf,
+        /// The version that the operator expects of it.
+        version: Option<String>,
     },
     /// Check what was pushed: answered with [`Input::Received`].
     Check {

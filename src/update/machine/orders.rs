@@ -54,7 +54,7 @@ fn fits_state(state: &State, order: &FirmwareOrder) -> bool {
         _ if standing == Standing::Updating => false,
         FirmwareOrder::Execute => is_executable(state, standing),
         FirmwareOrder::Cancel => !matches!(standing, Standing::Idle(_)),
-        FirmwareOrder::Fetch(_) | FirmwareOrder::Push | FirmwareOrder::Stage(_) | FirmwareOrder::Reset => true,
+        FirmwareOrder::Fetch(_) | FirmwareOrder::Push | FirmwareOrder::Stage { .. } | FirmwareOrder::Reset => true,
     }
 }
 
@@ -72,7 +72,7 @@ fn fits_value(state: &State, order: &Order) -> bool {
     let idle = matches!(state, State::Idle(_));
     match &order.order {
         FirmwareOrder::Fetch(uri) => idle || uri.is_empty(),
-        FirmwareOrder::Stage(_) => idle,
+        FirmwareOrder::Stage { .. } => idle,
         FirmwareOrder::Push => idle || is_own_push(state, &order.requester),
         FirmwareOrder::SetSeverity(severity) => *severity <= MAX_SEVERITY,
         FirmwareOrder::Reset | FirmwareOrder::Execute | FirmwareOrder::Cancel | FirmwareOrder::SetMaxDefer(_) => true,
@@ -104,9 +104,9 @@ pub(super) fn obey(state: State, order: Order, reply: &mut Reply, core: &mut Cor
         }
         FirmwareOrder::Cancel => drop_all(&state, Ending::Cancelled, &format!("cancelled by {requester}"), core, now),
         FirmwareOrder::Push => push(&state, begun(String::new(), core), reply, core, now),
-        FirmwareOrder::Stage(path) => {
+        FirmwareOrder::Stage { path, version } => {
             core.change_view(|view| view.uri.clear());
-            receive::copy(begun(String::new(), core), path, core, now)
+            receive::copy(begun(String::new(), core), path, version, core, now)
         }
         FirmwareOrder::Execute => execute(state, requester, core, now),
         FirmwareOrder::SetSeverity(severity) => {

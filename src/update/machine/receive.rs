@@ -67,10 +67,10 @@ pub(super) fn push(update: Update, core: &mut Core, now: Now) -> State {
 }
 
 /// Copies a local file.
-pub(super) fn copy(update: Update, path: PathBuf, core: &mut Core, now: Now) -> State {
+pub(super) fn copy(update: Update, path: PathBuf, version: Option<String>, core: &mut Core, now: Now) -> State {
     let ticket = core.ticket();
     journal_begin(&update, core, now);
-    core.out.push(Output::Copy { ticket, update: update.id, path });
+    core.out.push(Output::Copy { ticket, update: update.id, path, version });
     State::Checking(Box::new(Checking { update, ticket, pushed: false }))
 }
 

@@ -10,7 +10,7 @@ use super::checks::SharedFile;
 use super::downloads::Finished;
 use super::perform::ToolEnds;
 use super::slot::Push;
-use super::{Manager, now};
+use super::{Effect, Manager, now};
 use crate::device::{
     Answer, DeviceId, FirmwareReply, JobEvent, JobOutcome, Lease, QuestionFailed, StagedImage, UpdateId, WriteError,
 };
@@ -75,8 +75,7 @@ impl Manager {
             Outcome::Downloaded(finished) => self.downloaded(finished),
             Outcome::PushOpened { device, update, ticket, part, reply } => {
                 let answer = self.push_opened(device, update, ticket, part);
-                // A server that went away meanwhile drops the writer, which ends the push.
-                let _ = reply.send(answer);
+                self.effect(Effect::Answer { reply, answer });
             }
             Outcome::PushOver { device, ticket, end } => self.push_over(&device, ticket, end),
             Outcome::Checked { device, update, ticket, result } => self.checked(&device, update, ticket, result),

@@ -34,8 +34,8 @@ pub(super) enum Arrival {
     Shared(Arc<SharedFile>, Option<String>),
     /// Pushed.
     Pushed(PartFile),
-    /// A local file, taken up to so many bytes.
-    Local(PathBuf, u64),
+    /// A local file, with the version that the operator expects of it, taken up to so many bytes.
+    Local(PathBuf, Option<String>, u64),
 }
 
 /// Everything between the last byte and state 2.
@@ -70,11 +70,11 @@ fn arrive(staging: &Staging, arrival: Arrival, update: UpdateId) -> Result<Arriv
             let stored = part.finish(staging.image_path(&update.to_string()))?;
             Ok(Arrived { stored, named: None, beside: None })
         }
-        Arrival::Local(path, cap) => copy(staging, &path, cap, update),
+        Arrival::Local(path, named, cap) => copy(staging, &path, named, cap, update),
     }
 }
 
-fn copy(staging: &Staging, path: &Path, cap: u64, update: UpdateId) -> Result<Arrived, Refused> {
+fn copy(staging: &Staging, path: &Path, named: Option<String>, cap: u64, update: UpdateId) -> Result<Arrived, Refused> {
     let name = update.to_string();
     let mut from = open_plain(path)?;
     let mut part = PartFile::create(staging.part_path(&name), cap)?;
@@ -91,7 +91,7 @@ fn copy(staging: &Staging, path: &Path, cap: u64, update: UpdateId) -> Result<Ar
         same_digest(&text, path, stored.sha256)?;
     }
     let beside = beside(path, "version")?.and_then(|text| version_in(&text));
-    Ok(Arrived { stored, named: None, beside })
+    Ok(Arrived { stored, named, beside })
 }
 
 /// A pipe or a device would never end, or hang.

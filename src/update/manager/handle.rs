@@ -22,6 +22,14 @@ pub enum Effect {
         /// This.
         view: Box<FirmwareView>,
     },
+    /// Send this answer to whoever gave an order. It comes as an effect so that it never overtakes the views before it:
+    /// a server that has its 2.04 reads what it changed. A taker that has gone drops a push's writer, which ends the push.
+    Answer {
+        /// Where to.
+        reply: oneshot::Sender<FirmwareReply>,
+        /// What.
+        answer: FirmwareReply,
+    },
     /// A fact for `nuncio status`, progress bars and the history.
     Event {
         /// Of this device.

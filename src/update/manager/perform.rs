@@ -43,8 +43,8 @@ impl Manager {
                     self.await_outcome(async move { task.await.map_or(Outcome::Nothing, Outcome::Downloaded) });
                 }
             }
-            Output::Copy { ticket, update, path } => {
-                let arrival = Arrival::Local(path, self.downloads.downloader.max_size());
+            Output::Copy { ticket, update, path, version } => {
+                let arrival = Arrival::Local(path, version, self.downloads.downloader.max_size());
                 self.check(device, ticket, update, arrival);
             }
             Output::Check { ticket, update } => self.check_pushed(device, ticket, update),

@@ -81,12 +81,10 @@ async fn demo() -> Result<(), Failure> {
     time.say("cloud", &format!("writes {uri} to /5/0/1"));
     second.expect("write", ask::write_text("5/0/1", &format!("{uri}#version={NEW}")), "2.04").await?;
     let (mut first_changes, mut second_changes) = (first_changes, second_changes);
-    first.until(&mut first_changes, "2").await?;
-    second.until(&mut second_changes, "2").await?;
+    tokio::try_join!(first.until(&mut first_changes, "2"), second.until(&mut second_changes, "2"))?;
     time.say("cloud", "executes /5/0/2");
     second.expect("execute", ask::execute("5/0/2", ""), "2.04").await?;
-    first.until(&mut first_changes, "0").await?;
-    second.until(&mut second_changes, "0").await?;
+    tokio::try_join!(first.until(&mut first_changes, "0"), second.until(&mut second_changes, "0"))?;
     first.proof().await?;
     second.proof().await?;
     drop(gateway);
@@ -95,7 +93,9 @@ async fn demo() -> Result<(), Failure> {
     if !banner.contains(&format!("fw={NEW}")) {
         return Err(format!("the board does not run {NEW}").into());
     }
-    say(&format!("\nPROVEN: asked for by the second server, flashed by the real avrdude, seen by both, {NEW} runs on the board."));
+    say(&format!(
+        "\nPROVEN: asked for by the second server, flashed by the real avrdude, seen by both, {NEW} runs on the board."
+    ));
     Ok(())
 }
 
@@ -163,8 +163,13 @@ impl Gateway {
         if !program.exists() {
             return Err(format!("{} is not built: run `make demo`", program.display()).into());
         }
-        let mut child =
-            Command::new(program).arg("--config").arg(config).arg("run").stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut child = Command::new(program)
+            .arg("--config")
+            .arg(config)
+            .arg("run")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
         if let Some(log) = child.stderr.take() {
             std::thread::spawn(move || {
                 for line in BufReader::new(log).lines().map_while(Result::ok) {

@@ -1,0 +1,150 @@
+//! The wiring and the one event loop: the only place where the rooms meet.
+//!
+//! Events come in from transports, clients, updates, operators and the process; each arm is a call into the room whose
+//! business it is. Nothing here decides about boards or updates, packets and image bytes never pass through, and nothing
+//! is waited for in the loop: what takes time is a task that comes back as an [`Event`] or answers by itself.
+
+mod data;
+mod effects;
+mod flash;
+mod ledger;
+mod links;
+mod operators;
+mod reload;
+mod start;
+mod views;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::boards::Registry;
+use crate::config::Config;
+use crate::control::{CheckItem, ControlRequest, Lifecycle, LifecycleOrder, LogControl};
+use crate::device::{Answer, DeviceId, Link, Question, QuestionFailed};
+use crate::executors::Executor;
+use crate::leases;
+use crate::proxy::{self, Proxy};
+use crate::store::Store;
+use crate::transports::{self, serial};
+use crate::update::{self, Effect};
+
+use ledger::Ledger;
+
+/// How long the de-registration of all devices may take.
+const DEREGISTRATION: Duration = Duration::from_secs(5);
+/// Events of one kind that wait for the loop.
+const EVENTS_WAITING: usize = 4096;
+
+/// What the gateway's own tasks come back with.
+#[derive(Debug)]
+enum Event {
+    /// A question of the registry was answered.
+    Answered { link: Link, question: Question, outcome: Result<Answer, QuestionFailed> },
+    /// No flash is running any more: the way to stop is free.
+    Drained,
+    /// Tools were looked for: why boards cannot be updated.
+    Troubles(std::collections::BTreeMap<crate::device::BoardId, String>),
+}
+
+/// The gateway's rooms and the channels between them.
+struct Gateway {
+    config: Config,
+    started: i64,
+    notes: Vec<String>,
+    registry: Registry,
+    leases: leases::Table,
+    serial: serial::Handle,
+    proxy: Proxy,
+    update: update::Handle,
+    executor: Arc<Executor>,
+    store: Store,
+    ledger: Ledger,
+    /// Updates that wait for their device to come back.
+    returning: HashMap<DeviceId, oneshot::Sender<Link>>,
+    log: LogControl,
+    events: mpsc::Sender<Event>,
+    /// Cancelled when tools shall end at once.
+    stop_now: CancellationToken,
+}
+
+/// The receiving ends.
+struct Inbox {
+    links: mpsc::Receiver<transports::Event>,
+    clients: mpsc::Receiver<proxy::Event>,
+    effects: mpsc::Receiver<Effect>,
+    operators: mpsc::Receiver<ControlRequest>,
+    releases: leases::Releases,
+    lifecycle: mpsc::Receiver<LifecycleOrder>,
+    own: mpsc::Receiver<Event>,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// When it cannot start: the state folder is in use, a file of boards or tools is wrong, the socket cannot be bound.
+pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    let Lifecycle { orders, ready, log } = lifecycle;
+    let (mut gateway, mut inbox) = start::start(config, orders, log).await?;
+    // Whoever waits for it may have been told to stop meanwhile.
+    let _ = ready.send(());
+    gateway.turn(&mut inbox).await;
+    gateway.end(inbox).await;
+    Ok(())
+}
+
+/// What boards and tools have to say to `nuncio check`. Blocking; starts no runtime.
+pub fn check(config: &Config) -> Vec<CheckItem> {
+    data::check(config)
+}
+
+impl Gateway {
+    /// The event loop.
+    async fn turn(&mut self, inbox: &mut Inbox) {
+        loop {
+            tokio::select! {
+                Some(event) = inbox.links.recv() => self.handle_link(event).await,
+                Some(event) = inbox.clients.recv() => self.handle_client(event).await,
+                Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
+                Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
+                link = inbox.releases.next() => self.handle_released(link).await,
+                Some(event) = inbox.own.recv() => match event {
+                    Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
+                    Event::Troubles(troubles) => self.handle_troubles(troubles).await,
+                    Event::Drained => return,
+                },
+                order = inbox.lifecycle.recv() => match order {
+                    Some(LifecycleOrder::Stop) => self.stop(),
+                    Some(LifecycleOrder::StopNow) | None => {
+                        self.stop_now.cancel();
+                        self.stop();
+                    }
+                    Some(LifecycleOrder::Reload { done }) => drop(done.send(self.reload().await)),
+                    Some(LifecycleOrder::Beat { done }) => drop(done.send(())),
+                },
+            }
+        }
+    }
+
+    /// No further flash begins; the loop goes on until the running ones are through.
+    fn stop(&self) {
+        let (update, events) = (self.update.clone(), self.events.clone());
+        tokio::spawn(async move {
+            update.drain().await;
+            // The loop may have ended by an earlier stop.
+            let _ = events.send(Event::Drained).await;
+        });
+    }
+
+    /// Leaves the servers and closes the journal.
+    async fn end(mut self, inbox: Inbox) {
+        drop(inbox);
+        self.proxy.shut_down(DEREGISTRATION).await;
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+    }
+}

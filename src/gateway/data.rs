@@ -1,0 +1,111 @@
+//! The data that is read from files: configuration, boards, tools. Read at start, again on SIGHUP, and by `nuncio check`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::boards::Catalogue;
+use crate::config::Config;
+use crate::control::{CheckItem, CheckState};
+use crate::device::{BoardId, FileError};
+use crate::executors::{ToolCheck, Tools};
+
+/// Boards and tools, fitting together.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) tools: Arc<Tools>,
+}
+
+/// Reads boards and tools and holds them against the configuration and each other.
+///
+/// # Errors
+/// Everything that is wrong in the files: what would be wrong at the flash is told at start.
+pub(super) fn load(config: &Config) -> Result<Data, Vec<FileError>> {
+    let catalogue = Catalogue::load(Some(&config.boards_dir));
+    let tools = Tools::load(Some(&config.tools_dir), &config.executors);
+    match (catalogue, tools) {
+        (Ok(catalogue), Ok(tools)) => {
+            let problems = mismatches(config, &catalogue, &tools);
+            if problems.is_empty() {
+                return Ok(Data { catalogue: Arc::new(catalogue), tools: Arc::new(tools) });
+            }
+            Err(problems)
+        }
+        (catalogue, tools) => Err(catalogue.err().into_iter().chain(tools.err()).flatten().collect()),
+    }
+}
+
+/// Names that lead nowhere: a device's board, an executor's board or tool.
+fn mismatches(config: &Config, catalogue: &Catalogue, tools: &Tools) -> Vec<FileError> {
+    let known = |board: &str| catalogue.source(&BoardId::new(board)).is_some();
+    let listed = || catalogue.boards().map(BoardId::as_str).collect::<Vec<_>>().join(", ");
+    let unknown = |key: String, board: &str| {
+        config.error_at(&key, format!("there is no board `{board}`: expected one of {}", listed()))
+    };
+    let devices = config.devices.iter().enumerate().filter_map(|(at, device)| {
+        let board = device.board.as_deref().filter(|board| !known(board))?;
+        Some(unknown(format!("device[{at}].board"), board))
+    });
+    let boards = tools.boards().filter(|board| !known(board)).map(|board| unknown(format!("executors.{board}"), board));
+    let table = tools.problems().into_iter().map(|(key, message)| config.error_at(&key, message));
+    devices.chain(boards).chain(table).collect()
+}
+
+/// Why boards cannot be updated at all, with the remedy. Blocking: asks programs for their versions.
+pub(super) fn troubles(data: &Data) -> BTreeMap<BoardId, String> {
+    let checks = data.tools.check();
+    let trouble = |board: &BoardId| {
+        let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+        let broken = checks.iter().filter(|check| check.boards.iter().any(|name| name == board.as_str()));
+        let reasons: Vec<String> = lacks.into_iter().chain(broken.filter_map(problem)).collect();
+        (!reasons.is_empty()).then(|| (board.clone(), reasons.join("; ")))
+    };
+    data.catalogue.boards().filter_map(trouble).collect()
+}
+
+fn problem(check: &ToolCheck) -> Option<String> {
+    let problem = check.problem.as_ref()?;
+    let cure = check.install.as_ref().map(|install| format!("; install it: {install}")).unwrap_or_default();
+    Some(format!("tool `{}`: {problem}{cure}", check.name))
+}
+
+/// What boards and tools have to say to `nuncio check`. Blocking.
+pub(super) fn check(config: &Config) -> Vec<CheckItem> {
+    let data = match load(config) {
+        Ok(data) => data,
+        Err(errors) => {
+            return errors.iter().map(|error| CheckItem::of_file_error("boards and tools", error)).collect();
+        }
+    };
+    let boards = data.catalogue.boards().map(|board| {
+        let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+        let state = if lacks.is_empty() { CheckState::Ok } else { CheckState::Warning };
+        let name = data.catalogue.name(board).unwrap_or_default();
+        let detail = if lacks.is_empty() { name.to_owned() } else { format!("{name}: {}", lacks.join("; ")) };
+        let item = CheckItem::new(format!("board {board}"), state, detail);
+        let file = data.catalogue.source(board).map(|file| file.display().to_string());
+        file.map_or(item.clone(), |file| item.from_file(file))
+    });
+    let tools = data.tools.check();
+    boards.chain(tools.iter().map(|tool| tool_item(config, tool))).collect()
+}
+
+/// A tool that is missing is an error where a configured device needs it, else a warning.
+fn tool_item(config: &Config, tool: &ToolCheck) -> CheckItem {
+    let needed =
+        config.devices.iter().filter_map(|device| device.board.as_ref()).any(|board| tool.boards.contains(board));
+    let (state, detail) = match (&tool.problem, &tool.warning) {
+        (Some(problem), _) if needed => (CheckState::Error, problem.to_string()),
+        (Some(problem), _) => (CheckState::Warning, problem.to_string()),
+        (None, Some(warning)) => (CheckState::Warning, warning.clone()),
+        (None, None) => {
+            let program = tool.program.as_ref().map(|program| program.display().to_string()).unwrap_or_default();
+            (CheckState::Ok, format!("{program} {}", tool.version.as_deref().unwrap_or("(version unknown)")))
+        }
+    };
+    let item = CheckItem::new(format!("tool {}", tool.name), state, detail).from_file(tool.file.display().to_string());
+    match (&tool.problem, &tool.install) {
+        (Some(_), Some(install)) => item.with_hint(format!("install it: {install}")),
+        _ => item,
+    }
+}

@@ -1,0 +1,194 @@
+//! What an update asks for, and what clients ask of it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Gateway;
+use crate::device::{
+    DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, UpdateEvent,
+    UpdateId,
+};
+use crate::executors::Executor;
+use crate::proxy;
+use crate::update::{self, Effect, Flash};
+
+impl Gateway {
+    pub(super) async fn handle_client(&mut self, event: proxy::Event) {
+        match event {
+            proxy::Event::Firmware { device, requester, right, order, reply } => {
+                let update = self.update.clone();
+                tokio::spawn(async move {
+                    let answer = update.order(device, requester, right, order).await;
+                    // A client that has ended needs no answer.
+                    let _ = reply.send(answer);
+                });
+            }
+            proxy::Event::Reboot { device, server, reply } => self.reboot(&device, &server, reply),
+            proxy::Event::Session { device, server, registered } => {
+                self.update.reachable(device, server, registered).await;
+            }
+        }
+    }
+
+    /// 3/0/4. Refused while somebody else uses the link: an update restarts the board by itself.
+    fn reboot(&self, device: &DeviceId, server: &str, reply: oneshot::Sender<Result<(), String>>) {
+        let refuse = |reply: oneshot::Sender<_>, why: String| drop(reply.send(Err(why)));
+        let Some(info) = self.registry.device(device) else {
+            return refuse(reply, "the device is gone".to_owned());
+        };
+        if info.reboot == RebootMethod::None {
+            return refuse(reply, format!("board {} has no way to be restarted from here", info.board));
+        }
+        let lease = match self.leases.take(&info.link, &format!("reboot of {device}")) {
+            Ok(lease) => lease,
+            Err(held) => return refuse(reply, held.to_string()),
+        };
+        info!(%device, server, "restarting");
+        let (serial, method) = (self.serial.clone(), info.reboot);
+        tokio::spawn(async move {
+            let (_lease, outcome) = serial.restart(lease, method).await;
+            let _ = reply.send(outcome.map_err(|error| error.to_string()));
+        });
+    }
+
+    pub(super) async fn handle_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::View { device, view } => self.set_view(device, *view).await,
+            Effect::Answer { reply, answer } => drop(reply.send(answer)),
+            Effect::Event { device, update, event } => self.note(&device, update, &event),
+            Effect::VersionProven { device, version } => {
+                let decisions = self.registry.set_version(&device, Some(version));
+                self.carry_out(decisions).await;
+            }
+            Effect::Journal { entry, done } => self.journal(*entry, done),
+            Effect::TakeLease { device, link, reply, .. } => self.lend(&device, &link, reply),
+            Effect::Flash(flash) => {
+                tokio::spawn(run_tool(Arc::clone(&self.executor), *flash, self.stop_now.clone()));
+            }
+            Effect::AwaitReturn { device, reply, .. } => self.await_return(device, reply),
+            Effect::Ask { question, lease, reply, .. } => self.ask_for_update(*question, lease, reply),
+        }
+    }
+
+    async fn set_view(&mut self, device: DeviceId, view: FirmwareView) {
+        let was = self.ledger.view(&device).state;
+        self.ledger.entry(&device).set_view(view.clone());
+        self.proxy.set_firmware(&device, view.clone()).await;
+        match (was, view.state) {
+            (FirmwareState::Updating, FirmwareState::Updating) => {}
+            (_, FirmwareState::Updating) => self.registry.hold(&device),
+            (FirmwareState::Updating, _) => {
+                self.returning.remove(&device);
+                let decisions = self.registry.unhold(&device);
+                self.carry_out(decisions).await;
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
+        log(device, update, event);
+        self.ledger.entry(device).note(update, event);
+    }
+
+    fn journal(&mut self, entry: JournalEntry, done: oneshot::Sender<Result<(), String>>) {
+        let uri = update::uri::masked(&entry.uri);
+        self.ledger.entry(&entry.device).set_journal(&entry, uri);
+        let ack = self.store.journal(entry);
+        tokio::spawn(async move {
+            let result = ack.await.map_err(|error| error.to_string());
+            if let Err(error) = &result {
+                tracing::error!(error, "the journal cannot be written");
+            }
+            let _ = done.send(result);
+        });
+    }
+
+    fn lend(&self, device: &DeviceId, link: &Link, reply: oneshot::Sender<Result<Lease, String>>) {
+        let lease = self.leases.take(link, &format!("update of {device}"));
+        let _ = reply.send(lease.map_err(|held| held.to_string()));
+    }
+
+    fn await_return(&mut self, device: DeviceId, reply: oneshot::Sender<Link>) {
+        match self.registry.device(&device).filter(|_| self.registry.present(&device)) {
+            Some(info) => drop(reply.send(info.link.clone())),
+            None => {
+                self.serial.rescan();
+                self.returning.insert(device, reply);
+            }
+        }
+    }
+
+    fn ask_for_update(
+        &self,
+        question: Question,
+        lease: Lease,
+        reply: oneshot::Sender<(Result<crate::device::Answer, crate::device::QuestionFailed>, Lease)>,
+    ) {
+        let serial = self.serial.clone();
+        tokio::spawn(async move {
+            let (lease, outcome) = serial.ask(lease, question).await;
+            let _ = reply.send((outcome, lease));
+        });
+    }
+}
+
+/// Runs a tool to its end: let loose when the journal is on the disk, stopped when the update or the gateway says so.
+async fn run_tool(executor: Arc<Executor>, flash: Flash, stop_now: CancellationToken) {
+    let Flash { job, lease, events, mut release, stop, lease_back } = flash;
+    let mut handle = executor.start(job, lease, events);
+    let Some(mut back) = handle.take_lease() else { return };
+    let (mut held, mut stopping) = (true, false);
+    loop {
+        tokio::select! {
+            journalled = &mut release, if held => {
+                held = false;
+                if journalled.is_ok() { handle.release() } else { handle.stop() }
+            }
+            () = async { tokio::select! { () = stop.cancelled() => {}, () = stop_now.cancelled() => {} } }, if !stopping => {
+                stopping = true;
+                handle.stop();
+            }
+            lease = &mut back => {
+                if let Ok(lease) = lease {
+                    let _ = lease_back.send(lease);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One line for the operator on what changed course; what moves on is for debugging.
+fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
+    let span = tracing::info_span!("update", id = %update, %device);
+    let _entered = span.enter();
+    match event {
+        UpdateEvent::ImageStaged { size, sha256, version } => {
+            let version = version.as_deref().unwrap_or("unknown");
+            info!(size, %sha256, version, "image staged and checked");
+        }
+        UpdateEvent::StagingFailed { reason } => warn!(reason, "image refused"),
+        UpdateEvent::Deferred { reason } => info!(reason, "deferred"),
+        UpdateEvent::ToolStarted { tool, tool_version, argv } => {
+            info!(tool, version = tool_version.as_deref(), ?argv, "tool started");
+        }
+        UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => info!(bytes, "tool verified the image"),
+        UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class, detail } } => {
+            warn!(?class, detail, "tool failed");
+        }
+        UpdateEvent::Proving => info!("waiting for the board to tell its version"),
+        UpdateEvent::Proven { version } => {
+            info!(version = version.as_ref().map(|version| version.text.as_str()), "proven");
+        }
+        UpdateEvent::UpdateFailed { reason } => warn!(reason, "update failed"),
+        UpdateEvent::Dropped => info!("dropped on request"),
+        UpdateEvent::ToolSaid { line } => tracing::debug!(line, "tool"),
+        UpdateEvent::DownloadProgressed { .. } | UpdateEvent::ToolProgressed { .. } => {
+            tracing::debug!(?event, "progress");
+        }
+    }
+}

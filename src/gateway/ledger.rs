@@ -1,0 +1,115 @@
+//! What was last told of each device's update: the gateway's memory for answers. It decides nothing.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use crate::control::UpdateStatus;
+use crate::device::{DeviceId, FirmwareView, JournalEntry, Phase, UpdateEvent, UpdateId};
+
+/// Those who follow one device's update, at most; the oldest makes room.
+const FOLLOWERS_MAX: usize = 16;
+
+/// Who follows a device's update: gets each event with the update it belongs to.
+pub(super) type Follower = mpsc::Sender<(UpdateId, UpdateEvent)>;
+
+/// All devices' updates as last told.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: BTreeMap<DeviceId, Entry>,
+}
+
+/// One device's update as last told.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// What servers read.
+    pub(super) view: FirmwareView,
+    /// What operators read.
+    pub(super) status: UpdateStatus,
+    followers: Vec<Follower>,
+}
+
+impl Ledger {
+    /// A device's entry; empty for one that nothing was told of.
+    pub(super) fn entry(&mut self, device: &DeviceId) -> &mut Entry {
+        self.entries.entry(device.clone()).or_default()
+    }
+
+    /// What operators read of a device's update.
+    pub(super) fn status(&self, device: &DeviceId) -> UpdateStatus {
+        self.entries.get(device).map(|entry| entry.status.clone()).unwrap_or_default()
+    }
+
+    /// What servers read of a device's update.
+    pub(super) fn view(&self, device: &DeviceId) -> FirmwareView {
+        self.entries.get(device).map(|entry| entry.view.clone()).unwrap_or_default()
+    }
+}
+
+impl Entry {
+    /// Servers read this from now on.
+    pub(super) fn set_view(&mut self, view: FirmwareView) {
+        self.status.state = view.state;
+        self.status.result = view.result;
+        self.status.changed = (view.last_change != 0).then_some(view.last_change);
+        self.view = view;
+    }
+
+    /// What the journal says of who asked, and from where; `uri` has its login masked.
+    pub(super) fn set_journal(&mut self, entry: &JournalEntry, uri: String) {
+        self.begin(entry.update);
+        self.status.requester = Some(entry.requester.clone());
+        self.status.uri = (!uri.is_empty()).then_some(uri);
+    }
+
+    /// Lets somebody follow this device's updates.
+    pub(super) fn follow(&mut self, follower: Follower) {
+        self.followers.retain(|other| !other.is_closed());
+        if self.followers.len() == FOLLOWERS_MAX {
+            self.followers.remove(0);
+        }
+        self.followers.push(follower);
+    }
+
+    /// A fact about an update: remembered, and told to all who follow. One who does not keep up loses it.
+    pub(super) fn note(&mut self, update: UpdateId, event: &UpdateEvent) {
+        self.begin(update);
+        match event {
+            UpdateEvent::DownloadProgressed { bytes, total } => {
+                let share = total.filter(|&total| total > 0).map(|total| bytes.saturating_mul(100) / total);
+                self.status.percent = share.and_then(|share| u8::try_from(share).ok());
+            }
+            UpdateEvent::ImageStaged { sha256, version, .. } => {
+                self.status.image_sha256 = Some(*sha256);
+                self.status.expected_version.clone_from(version);
+                self.at(None, None);
+            }
+            UpdateEvent::StagingFailed { reason }
+            | UpdateEvent::Deferred { reason }
+            | UpdateEvent::UpdateFailed { reason } => self.at(None, Some(reason.clone())),
+            UpdateEvent::ToolProgressed { phase, percent } => self.at(Some((*phase, *percent)), None),
+            UpdateEvent::ToolStarted { .. }
+            | UpdateEvent::ToolEnded { .. }
+            | UpdateEvent::Proving
+            | UpdateEvent::Proven { .. }
+            | UpdateEvent::Dropped => self.at(None, None),
+            UpdateEvent::ToolSaid { .. } => {}
+        }
+        self.followers.retain(|follower| {
+            !matches!(follower.try_send((update, event.clone())), Err(mpsc::error::TrySendError::Closed(_)))
+        });
+    }
+
+    fn begin(&mut self, update: UpdateId) {
+        if self.status.id != Some(update) {
+            let UpdateStatus { state, result, changed, .. } = self.status;
+            self.status = UpdateStatus { state, result, changed, id: Some(update), ..UpdateStatus::default() };
+        }
+    }
+
+    fn at(&mut self, progress: Option<(Phase, u8)>, message: Option<String>) {
+        self.status.phase = progress.map(|(phase, _)| phase);
+        self.status.percent = progress.map(|(_, percent)| percent);
+        self.status.message = message;
+    }
+}

@@ -1,0 +1,114 @@
+//! Links and devices: from what transports report to clients, through the registry's decisions.
+
+use std::collections::BTreeMap;
+
+use super::{Event, Gateway};
+use crate::boards::Decision;
+use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, IdentityRecord, Link, Question, QuestionFailed};
+use crate::transports;
+use crate::update::Adoption;
+
+impl Gateway {
+    pub(super) async fn handle_link(&mut self, event: transports::Event) {
+        let decisions = match event {
+            transports::Event::Appeared(report) | transports::Event::Changed(report) => {
+                self.registry.handle_link(report)
+            }
+            transports::Event::Vanished(link) => self.registry.handle_vanished(&link),
+        };
+        self.carry_out(decisions).await;
+    }
+
+    pub(super) async fn handle_answer(
+        &mut self,
+        link: &Link,
+        question: &Question,
+        outcome: Result<Answer, QuestionFailed>,
+    ) {
+        let decisions = self.registry.handle_answer(link, question, outcome);
+        self.carry_out(decisions).await;
+    }
+
+    pub(super) async fn handle_released(&mut self, link: Link) {
+        let decisions = self.registry.handle_released(&link);
+        self.carry_out(decisions).await;
+        self.update.lease_released(link).await;
+    }
+
+    pub(super) async fn handle_troubles(&mut self, troubles: BTreeMap<BoardId, String>) {
+        let decisions = self.registry.set_troubles(troubles);
+        self.carry_out(decisions).await;
+    }
+
+    pub(super) async fn carry_out(&mut self, decisions: Vec<Decision>) {
+        for decision in decisions {
+            match decision {
+                Decision::Ask { link, question } => self.ask(link, question),
+                Decision::DeviceReady(info) => self.device_ready(info).await,
+                Decision::DeviceChanged(info) => self.device_changed(info).await,
+                Decision::DeviceReturned(info) => self.device_returned(info).await,
+                Decision::DeviceGone(device) => self.device_gone(&device).await,
+                Decision::Remember(record) => self.remember(record),
+            }
+        }
+    }
+
+    fn ask(&mut self, link: Link, question: Question) {
+        let lease = match self.leases.take(&link, "finding out what it is") {
+            Ok(lease) => lease,
+            Err(held) => {
+                tracing::debug!(%held, "a question has to wait");
+                return self.registry.handle_held(&link, &question);
+            }
+        };
+        let (serial, events) = (self.serial.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let (lease, outcome) = serial.ask(lease, question.clone()).await;
+            drop(lease);
+            let _ = events.send(Event::Answered { link, question, outcome }).await;
+        });
+    }
+
+    async fn device_ready(&mut self, info: DeviceInfo) {
+        if let Some(reason) = &info.not_updatable {
+            tracing::warn!(device = %info.id, board = %info.board, reason, "cannot be updated");
+        }
+        self.adopt(&info).await;
+        let view = self.ledger.view(&info.id);
+        self.proxy.add(info, view).await;
+    }
+
+    async fn device_changed(&mut self, info: DeviceInfo) {
+        self.adopt(&info).await;
+        self.proxy.set_device(info).await;
+    }
+
+    async fn device_returned(&mut self, info: DeviceInfo) {
+        if let Some(waiting) = self.returning.remove(&info.id) {
+            // An update that gave up waiting has said so already.
+            let _ = waiting.send(info.link.clone());
+        }
+        self.device_changed(info).await;
+    }
+
+    async fn device_gone(&mut self, device: &DeviceId) {
+        tracing::info!(%device, "gone");
+        self.update.link_gone(device.clone()).await;
+        self.proxy.remove(device).await;
+    }
+
+    async fn adopt(&self, info: &DeviceInfo) {
+        let Some(profile) = self.registry.profile(&info.id) else { return };
+        let (device, link, version) = (info.id.clone(), info.link.clone(), info.version.clone());
+        self.update.adopt(Adoption { device, profile, link, version }).await;
+    }
+
+    fn remember(&self, record: IdentityRecord) {
+        let ack = self.store.remember_identity(record);
+        tokio::spawn(async move {
+            if let Err(error) = ack.await {
+                tracing::warn!(%error, "a device's names are not remembered");
+            }
+        });
+    }
+}

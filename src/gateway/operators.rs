@@ -1,0 +1,130 @@
+//! What operators ask over the control socket.
+
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+use super::Gateway;
+use super::flash::Session;
+use super::views;
+use crate::control::{Answer, ControlRequest, DeviceList, Failure, FailureCode, Status, Verdict, Why};
+use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, Link, Requester, UpdateEvent};
+
+/// Events that wait for one `nuncio flash`.
+const FLASH_EVENTS: usize = 256;
+
+impl Gateway {
+    pub(super) async fn handle_operator(&mut self, request: ControlRequest) {
+        match request {
+            ControlRequest::Devices { reply } => self.tell_devices(reply),
+            ControlRequest::Status { device, reply } => self.tell_status(device.as_deref(), reply),
+            ControlRequest::Why { device, reply } => drop(reply.send(self.why(&device))),
+            ControlRequest::Flash { device, image, version, events, verdict } => {
+                self.flash(&device, image, version, events, verdict);
+            }
+            ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
+            ControlRequest::Reload { reply } => {
+                let waiting = self.waiting_for_restart();
+                let outcome = self.reload().await;
+                drop(reply.send(outcome.map(|()| waiting).map_err(|error| Failure::new(FailureCode::Failed, error))));
+            }
+        }
+    }
+
+    fn tell_devices(&self, reply: Answer<DeviceList>) {
+        let collected = self.collect(self.registry.devices());
+        let links = self.links();
+        tokio::spawn(async move {
+            let devices = views::devices(collected).await;
+            drop(reply.send(Ok(DeviceList { devices, links })));
+        });
+    }
+
+    fn tell_status(&self, word: Option<&str>, reply: Answer<Status>) {
+        let wanted: Vec<&DeviceInfo> = match word.map(|word| (word, self.find(word))) {
+            None => self.registry.devices().collect(),
+            Some((_, Some(info))) => vec![info],
+            Some((word, None)) => return drop(reply.send(Err(Failure::no_such_device(word)))),
+        };
+        let collected = self.collect(wanted.into_iter());
+        // What the servers have is counted over all devices, whichever was asked for.
+        let all = word.map(|_| self.collect(self.registry.devices()));
+        let (gateway, servers) = (self.gateway_status(), self.config.servers.clone());
+        tokio::spawn(async move {
+            let devices = views::devices(collected).await;
+            let all = match all {
+                Some(all) => views::devices(all).await,
+                None => devices.clone(),
+            };
+            let servers = servers.iter().map(|server| views::server(server, &all)).collect();
+            drop(reply.send(Ok(Status { gateway, servers, devices })));
+        });
+    }
+
+    fn why(&self, word: &str) -> Result<Why, Failure> {
+        let why = match self.find(word) {
+            Some(info) => self.registry.why_device(&info.id),
+            None => self.find_link(word).and_then(|link| self.registry.why_link(&link)),
+        };
+        why.map(views::why).ok_or_else(|| Failure::no_such_device(word))
+    }
+
+    fn flash(
+        &mut self,
+        word: &str,
+        image: PathBuf,
+        version: Option<String>,
+        events: mpsc::Sender<UpdateEvent>,
+        verdict: Answer<Verdict>,
+    ) {
+        let device = match self.flashable(word) {
+            Ok(device) => device,
+            Err(failure) => return drop(verdict.send(Err(failure))),
+        };
+        let (follower, happening) = mpsc::channel(FLASH_EVENTS);
+        let entry = self.ledger.entry(&device);
+        entry.follow(follower);
+        let before = entry.status.id;
+        let session = Session { device, image, version, before, happening, events, update: self.update.clone() };
+        tokio::spawn(async move { drop(verdict.send(session.run().await)) });
+    }
+
+    fn flashable(&self, word: &str) -> Result<DeviceId, Failure> {
+        let info = self.find(word).ok_or_else(|| Failure::no_such_device(word))?;
+        match &info.not_updatable {
+            Some(reason) => Err(Failure::new(FailureCode::NotNow, format!("{} cannot be updated: {reason}", info.id))
+                .with_hint("`nuncio check` looks again")),
+            None => Ok(info.id.clone()),
+        }
+    }
+
+    fn cancel(&self, word: &str, reply: Answer<()>) {
+        let Some(info) = self.find(word) else {
+            return drop(reply.send(Err(Failure::no_such_device(word))));
+        };
+        let (device, update) = (info.id.clone(), self.update.clone());
+        tokio::spawn(async move {
+            let answer = update.order(device, Requester::Local, FirmwareRight::Any, FirmwareOrder::Cancel).await;
+            let outcome = match answer {
+                FirmwareReply::Done | FirmwareReply::Writer(_) => Ok(()),
+                _ => Err(Failure::new(FailureCode::NotNow, "nothing to give up, or it is being flashed already")),
+            };
+            drop(reply.send(outcome));
+        });
+    }
+
+    /// The device that an operator's word means: its name, its endpoint name, or its link.
+    fn find(&self, word: &str) -> Option<&DeviceInfo> {
+        self.registry
+            .devices()
+            .find(|info| info.id.as_str() == word || info.endpoint == word || means_link(&info.link, word))
+    }
+
+    fn find_link(&self, word: &str) -> Option<Link> {
+        self.registry.links().map(|(report, _)| &report.link).find(|link| means_link(link, word)).cloned()
+    }
+}
+
+fn means_link(link: &Link, word: &str) -> bool {
+    link.to_string() == word || link.serial_path().is_some_and(|path| path.to_str() == Some(word))
+}

@@ -1,0 +1,62 @@
+//! SIGHUP: boards, tools and log level are read again; what a running gateway cannot change is said.
+
+use std::sync::Arc;
+
+use super::{Gateway, data, start};
+use crate::config::{self, Config};
+
+impl Gateway {
+    /// Takes over what can be taken over. A file that is wrong changes nothing.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
+        let outcome = self.take_over().await;
+        self.notes.retain(|note| !note.starts_with(RELOAD));
+        match &outcome {
+            Ok(()) => tracing::info!("configuration, boards and tools were read again"),
+            Err(error) => {
+                tracing::error!("nothing was reloaded, the old configuration holds:\n{error}");
+                self.notes.push(format!("{RELOAD} failed, the old configuration holds: {error}"));
+            }
+        }
+        outcome
+    }
+
+    async fn take_over(&mut self) -> Result<(), String> {
+        let config = config::load(self.config.chosen.as_deref()).map_err(|error| error.to_string())?;
+        let data = data::load(&config)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))?;
+        self.log.set(&config.gateway.log)?;
+        for part in needs_restart(&self.config, &config) {
+            tracing::warn!(part, "has changed, which takes a restart");
+        }
+        self.executor.set_tools(Arc::clone(&data.tools));
+        let decisions = self.registry.set_catalogue(Arc::clone(&data.catalogue));
+        self.carry_out(decisions).await;
+        start::look_for_tools(data, self.events.clone());
+        self.config.executors = config.executors;
+        self.config.gateway.log = config.gateway.log;
+        Ok(())
+    }
+
+    /// What changed in the file and takes a restart, for the operator who asked for the reload.
+    pub(super) fn waiting_for_restart(&self) -> Vec<String> {
+        config::load(self.config.chosen.as_deref())
+            .map(|config| needs_restart(&self.config, &config).into_iter().map(str::to_owned).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Begins the note on a reload that failed.
+const RELOAD: &str = "reload";
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let parts = [
+        ("[gateway]", old.gateway.name != new.gateway.name || old.gateway.state != new.gateway.state),
+        ("[[server]]", old.servers != new.servers),
+        ("[[device]]", old.devices != new.devices),
+        ("[serial]", old.serial != new.serial),
+        ("[tcp]", old.tcp != new.tcp),
+        ("[update]", old.update != new.update),
+        ("[download]", old.download != new.download),
+    ];
+    parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect()
+}

@@ -1,0 +1,136 @@
+//! Bringing the gateway up: what earlier runs left behind first, then the rooms, the ports last.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::Ledger;
+use super::{EVENTS_WAITING, Event, Gateway, Inbox, data};
+use crate::boards::{Probe, Registry, RegistrySettings};
+use crate::config::Config;
+use crate::control::{self, LifecycleOrder, Listener, LogControl};
+use crate::device::{FileError, JournalEntry, JournalStep, Link};
+use crate::executors::{self, Executor, Leftover};
+use crate::leases;
+use crate::proxy::Proxy;
+use crate::store::Store;
+use crate::transports::{serial, tcp};
+use crate::update::{Manager, Setup};
+
+/// Links that are reported before the loop has looked at the first ones.
+const LINKS_WAITING: usize = 256;
+/// Requests of operators that wait for the loop.
+const OPERATORS_WAITING: usize = 64;
+
+/// Everything up to the first turn of the loop.
+pub(super) async fn start(
+    config: Config,
+    lifecycle: mpsc::Receiver<LifecycleOrder>,
+    log: LogControl,
+) -> anyhow::Result<(Gateway, Inbox)> {
+    let data = data::load(&config).map_err(|errors| anyhow!(drawn(&errors)))?;
+    let state = config.gateway.state.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&state)).await??;
+    let notes: Vec<String> = store.damaged().map(damaged).into_iter().collect();
+    let open = store.open_journal().await?;
+    end_leftovers(&open).await?;
+
+    let (events, own) = mpsc::channel(EVENTS_WAITING);
+    let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
+    let journal = store.latest_closed().await?.into_iter().chain(open).collect();
+    let staging = config.gateway.state.join("staging");
+    let setup = Setup { update: config.update.clone(), download: &config.download, staging: &staging, journal };
+    let (update, _manager) = Manager::spawn(setup, effects_out)?;
+    let executor = Arc::new(Executor::new(Arc::clone(&data.tools), config.gateway.state.join("jobs")));
+    let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
+    let proxy = Proxy::new(config.servers.clone(), clients_out);
+    let (leases, releases) = leases::Table::new();
+    let known = store.identities().await?;
+    let settings = RegistrySettings {
+        gateway: config.gateway.name.clone(),
+        questions: config.serial.questions,
+        devices: config.devices.clone(),
+    };
+    let registry = Registry::new(Arc::clone(&data.catalogue), settings, known);
+    let operators = serve_operators(&config.gateway.socket)?;
+    look_for_tools(data, events.clone());
+    let (links_out, links) = mpsc::channel(LINKS_WAITING);
+    let serial = open_transports(&config, &links_out)?;
+
+    let gateway = Gateway {
+        started: unix_now(),
+        notes,
+        registry,
+        leases,
+        serial,
+        proxy,
+        update,
+        executor,
+        store,
+        ledger: Ledger::default(),
+        returning: HashMap::new(),
+        log,
+        events,
+        stop_now: CancellationToken::new(),
+        config,
+    };
+    Ok((gateway, Inbox { links, clients, effects, operators, releases, lifecycle, own }))
+}
+
+/// Several errors of files, each drawn.
+fn drawn(errors: &[FileError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+}
+
+fn damaged(aside: &Path) -> String {
+    format!("the database was damaged and put aside as {}: names and history begin anew", aside.display())
+}
+
+/// Ends tools that an earlier gateway left running, before any port is touched.
+async fn end_leftovers(open: &[JournalEntry]) -> anyhow::Result<()> {
+    let started = |entry: &JournalEntry| match &entry.step {
+        JournalStep::Flashing { start, .. } => Some(Leftover::from(start)),
+        _ => None,
+    };
+    let leftovers: Vec<Leftover> = open.iter().filter_map(started).collect();
+    for killed in tokio::task::spawn_blocking(move || executors::sweep(&leftovers)).await? {
+        tracing::warn!(process = killed, "ended a tool that an earlier gateway left behind");
+    }
+    Ok(())
+}
+
+fn serve_operators(socket: &Path) -> anyhow::Result<mpsc::Receiver<control::ControlRequest>> {
+    let listener = Listener::bind(socket)?;
+    let (requests, operators) = mpsc::channel(OPERATORS_WAITING);
+    tokio::spawn(control::serve(listener, requests));
+    Ok(operators)
+}
+
+/// Asks programs for their versions in the background: a slow one keeps nobody from registering.
+pub(super) fn look_for_tools(data: data::Data, events: mpsc::Sender<Event>) {
+    tokio::task::spawn_blocking(move || {
+        // The loop may have ended meanwhile.
+        let _ = events.blocking_send(Event::Troubles(data::troubles(&data)));
+    });
+}
+
+fn open_transports(config: &Config, links: &mpsc::Sender<crate::transports::Event>) -> anyhow::Result<serial::Handle> {
+    let paths: Vec<PathBuf> =
+        config.devices.iter().filter_map(|device| device.link.serial_path().map(Path::to_owned)).collect();
+    let serial = serial::spawn(&config.serial, paths, links.clone()).context("cannot look after serial ports")?;
+    let of_tcp = config.devices.iter().filter(|device| matches!(device.link, Link::Tcp { .. }));
+    let targets =
+        of_tcp.map(|device| tcp::Target { link: device.link.clone(), never_probe: device.probe == Probe::Never });
+    tcp::spawn(&config.tcp, targets.collect(), links.clone());
+    Ok(serial)
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,179 @@
+//! What operators see, made from what the rooms know.
+
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use super::Gateway;
+use crate::boards;
+use crate::control::{
+    DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WhatWhy, Why,
+    WhyStep, WhyVerdict,
+};
+use crate::device::{Access, DeviceInfo, Evidence, LinkReport};
+use crate::proxy::{self, ServerSettings, SessionStatus};
+
+/// A device's status but for its sessions, which its client tells in its own time.
+pub(super) type Collected = (DeviceStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>);
+
+/// Completes statuses with their sessions. A client that has ended has none.
+pub(super) async fn devices(collected: Vec<Collected>) -> Vec<DeviceStatus> {
+    let mut devices = Vec::with_capacity(collected.len());
+    for (mut device, sessions) in collected {
+        if let Some(sessions) = sessions {
+            device.registrations = sessions.await.unwrap_or_default().into_iter().map(registration).collect();
+        }
+        devices.push(device);
+    }
+    devices
+}
+
+impl Gateway {
+    pub(super) fn collect<'a>(&self, infos: impl Iterator<Item = &'a DeviceInfo>) -> Vec<Collected> {
+        infos.map(|info| (self.device_status(info), self.proxy.sessions(&info.id))).collect()
+    }
+
+    fn device_status(&self, info: &DeviceInfo) -> DeviceStatus {
+        let report = self.registry.links().map(|(report, _)| report).find(|report| report.link == info.link);
+        DeviceStatus {
+            id: info.id.clone(),
+            endpoint: info.endpoint.clone(),
+            identity: info.identity.clone(),
+            link: info.link.clone(),
+            board: info.board.clone(),
+            present: self.registry.present(&info.id),
+            access: report.map_or(Access::Usable, |report| report.access.clone()),
+            in_use_by: self.leases.holder(&info.link),
+            version: info.version.clone(),
+            not_updatable: info.not_updatable.clone(),
+            registrations: Vec::new(),
+            update: self.ledger.status(&info.id),
+        }
+    }
+
+    pub(super) fn links(&self) -> Vec<LinkStatus> {
+        let unused =
+            self.registry.links().filter(|(report, device)| device.is_none() || report.access != Access::Usable);
+        unused.map(|(report, device)| link(report, device.is_some())).collect()
+    }
+
+    pub(super) fn gateway_status(&self) -> GatewayStatus {
+        GatewayStatus {
+            name: self.config.gateway.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            state: self.config.gateway.state.clone(),
+            config: self.config.file().map(PathBuf::from),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+fn link(report: &LinkReport, is_device: bool) -> LinkStatus {
+    let note = match (&report.access, is_device) {
+        (Access::Usable, false) => Some(format!(
+            "board unknown: name it in a [[device]], or let the gateway ask ([serial] questions); `nuncio why {}` tells more",
+            report.link
+        )),
+        (Access::Busy { remedy, .. } | Access::NotPermitted { remedy, .. }, _) => Some(remedy.clone()),
+        (Access::Denied, _) => Some("`[serial] deny` forbids opening it".to_owned()),
+        (Access::Usable, true) => None,
+    };
+    let seen: Vec<String> = report.evidence.iter().map(describe).collect();
+    let seen = (!seen.is_empty()).then(|| seen.join(", "));
+    LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note }
+}
+
+fn describe(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Usb(usb) => {
+            let product = usb.product.as_ref().map(|product| format!(" \"{product}\"")).unwrap_or_default();
+            format!("USB {:04x}:{:04x}{product} at {}", usb.vid, usb.pid, usb.path)
+        }
+        Evidence::Connected => "answers a connect".to_owned(),
+        Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),
+        Evidence::Banner { line, .. } => format!("says \"{line}\""),
+        Evidence::Signature { protocol, bytes: [a, b, c], .. } => {
+            format!("{protocol} signature {a:02x} {b:02x} {c:02x}")
+        }
+        Evidence::EspChip { chip, .. } => chip.clone(),
+    }
+}
+
+fn registration(session: SessionStatus) -> RegistrationStatus {
+    let state = state(session.state);
+    let segments = session.location.as_deref().map(|location| location.trim_start_matches('/').split('/').collect());
+    let registration_id = segments.map(|segments: Vec<&str>| match segments.split_first() {
+        Some((_, rest)) if !rest.is_empty() => rest.join("/"),
+        _ => segments.join("/"),
+    });
+    RegistrationStatus {
+        server: session.server,
+        short_id: session.short_id,
+        state,
+        registration_id,
+        lifetime_s: session.lifetime_s.into(),
+        expires_in_s: session.expires_in_s,
+        retry_in_s: session.next_attempt_in_s.filter(|_| state == RegistrationState::Waiting),
+        last_error: session.last_error,
+    }
+}
+
+fn state(state: proxy::RegistrationState) -> RegistrationState {
+    match state {
+        proxy::RegistrationState::Connecting => RegistrationState::Idle,
+        proxy::RegistrationState::Registering => RegistrationState::Registering,
+        proxy::RegistrationState::Registered | proxy::RegistrationState::Updating => RegistrationState::Registered,
+        proxy::RegistrationState::Deregistering => RegistrationState::Deregistering,
+        proxy::RegistrationState::Waiting | proxy::RegistrationState::Disabled => RegistrationState::Waiting,
+        proxy::RegistrationState::Ended => RegistrationState::Deregistered,
+    }
+}
+
+/// A server with how many of the devices it knows.
+pub(super) fn server(settings: &ServerSettings, devices: &[DeviceStatus]) -> ServerStatus {
+    let sessions: Vec<&RegistrationStatus> = devices
+        .iter()
+        .flat_map(|device| &device.registrations)
+        .filter(|registration| registration.short_id == settings.short_id)
+        .collect();
+    ServerStatus {
+        name: settings.name.clone(),
+        uri: settings.uri.clone(),
+        short_id: settings.short_id,
+        registered: sessions.iter().filter(|session| session.state == RegistrationState::Registered).count(),
+        devices: devices.len(),
+        last_error: sessions.iter().find_map(|session| session.last_error.clone()),
+    }
+}
+
+/// The registry's explanation in the words of the control API.
+pub(super) fn why(why: boards::Why) -> Why {
+    let sureness = match why.sureness {
+        boards::Sureness::Configured => "certain: the configuration says so",
+        boards::Sureness::UsbIds => "sure: its USB ids belong to this board alone",
+        boards::Sureness::Bootloader => "sure: its bootloader told signature or chip",
+        boards::Sureness::Program => "likely: the running program told",
+        boards::Sureness::Unknown => "unknown",
+    };
+    let step = |step: boards::WhyStep| WhyStep {
+        what: step.what,
+        verdict: match step.verdict {
+            boards::Verdict::Matched => WhyVerdict::Matched,
+            boards::Verdict::Excluded => WhyVerdict::Excluded,
+            boards::Verdict::Asked => WhyVerdict::Asked,
+            boards::Verdict::NotAsked => WhyVerdict::NotAsked,
+            boards::Verdict::Noted => WhyVerdict::Noted,
+            boards::Verdict::Contradicts => WhyVerdict::Contradicts,
+        },
+        detail: step.detail,
+    };
+    Why {
+        subject: WhatWhy { device: why.device, link: why.link },
+        board: why.board,
+        identity: why.identity,
+        sureness: Some(sureness.to_owned()),
+        steps: why.steps.into_iter().map(step).collect(),
+    }
+}
