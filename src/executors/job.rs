@@ -22,7 +22,7 @@ use super::gate;
 use super::outcome::failed;
 use super::port::Port;
 use super::proc::{self, Process};
-use super::process::{self, End, Held};
+use super::process::{self, End, Group, Held};
 use super::program::Program;
 use super::scratch::Scratch;
 use super::supervisor::{Supervisor, Watched};
@@ -121,20 +121,14 @@ async fn run(
     };
     let Prepared { tool, program, argv, port, held } = prepared;
     let Held { gate, stdout, stderr, group } = held;
-    let mut gate = match announced(gate, &mut end).await {
-        Ok((gate, pid)) => {
-            group.announce(pid);
-            let start = job_start(&tool, &program, argv, pid, marker);
-            let _ = events.send(JobEvent::Ready(start)).await;
-            gate
-        }
+    let (mut gate, pid) = match announced(gate, &mut end).await {
+        Ok(announced) => announced,
         Err(outcome) => return outcome,
     };
+    group.announce(pid);
+    let _ = events.send(JobEvent::Ready(job_start(&tool, &program, argv, pid, marker))).await;
     if let Err(outcome) = wait_for_the_word(&mut orders).await {
-        // The end of the stream would do, but copies of our end may live in children that are forked meanwhile.
-        group.signal(Signal::KILL);
-        let _ = end.await;
-        return outcome;
+        return give_up(&group, end, outcome).await;
     }
     if gate.write_all(&[gate::GO]).await.is_err() {
         debug!("the tool is gone already");
@@ -145,11 +139,18 @@ async fn run(
     match Supervisor::new(watched, events) {
         Ok(supervisor) => supervisor.run().await,
         Err((group, end, error)) => {
-            group.signal(Signal::KILL);
-            let _ = end.await;
-            failed(JobFailure::NotStarted, format!("cannot read its output: {error}"))
+            let outcome = failed(JobFailure::NotStarted, format!("cannot read its output: {error}"));
+            give_up(&group, end, outcome).await
         }
     }
+}
+
+/// Ends a process that was not watched, and waits until nothing of it is left. That its gate closes would do, but copies
+/// of our end may live in children that are forked meanwhile.
+async fn give_up(group: &Group, end: oneshot::Receiver<End>, outcome: JobOutcome) -> JobOutcome {
+    group.signal(Signal::KILL);
+    let _ = end.await;
+    outcome
 }
 
 /// Starts the thread that owns the process, and takes what it prepared.

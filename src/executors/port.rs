@@ -168,6 +168,23 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_not_permitted_is_told_with_the_remedy() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ttyX");
+        let told = |mode: u32| {
+            std::fs::write(&path, "").expect("made");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("permitted");
+            not_permitted(&path, &std::fs::metadata(&path).expect("there")).to_string()
+        };
+        let group_may = told(0o660);
+        assert!(group_may.contains(" 0660): add the gateway's user to the group `"), "{group_may}");
+        let only_owner = told(0o600);
+        assert!(only_owner.ends_with(" 0600): give the gateway's user read and write access"), "{only_owner}");
+        assert_eq!(name_of("/etc/passwd", 0).as_deref(), Some("root"));
+    }
+
+    #[test]
     fn a_port_that_went_away_or_was_exchanged_is_lost() {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, other) = (folder.path().join("ttyX"), folder.path().join("ttyY"));
