@@ -11,8 +11,8 @@ help: ## this list
 
 demo: ## the main job with no hardware and no server: two servers, a simulated Uno, the real avrdude, one proven update
 	tests/peers/install.sh demo
-	$(CARGO) build --locked --bins --example demo
-	$(CARGO) run --locked --quiet --example demo
+	$(CARGO) build --locked --bins -p nuncio -p testbed
+	$(CARGO) run --locked --quiet -p testbed --bin demo
 
 test: peers world ## all tests; gets the foreign servers and tools that they need
 	$(CARGO) test --locked --workspace

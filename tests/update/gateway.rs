@@ -169,7 +169,9 @@ async fn take(
     views: watch::Sender<HashMap<DeviceId, FirmwareView>>,
 ) {
     while let Some(effect) = effects.recv().await {
-        if world.deaf.load(Ordering::Relaxed) && !matches!(effect, Effect::View { .. } | Effect::Answer { .. } | Effect::Journal { .. }) {
+        if world.deaf.load(Ordering::Relaxed)
+            && !matches!(effect, Effect::View { .. } | Effect::Answer { .. } | Effect::Journal { .. })
+        {
             continue;
         }
         match effect {
