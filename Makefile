@@ -25,8 +25,11 @@ check: ## formatting, lints, licences, documentation
 	"$${NUNCIO_CACHE:-.cache}/peers/cargo-deny/bin/cargo-deny" --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
-bench: peers world ## the figures of docs/BENCHMARKS.md
-	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml
+bench: ## the figures of docs/BENCHMARKS.md, of the release build; FIGURES="read push" for some of them
+	tests/peers/install.sh avr
+	tests/world/build.sh avr
+	$(CARGO) build --locked --release -p nuncio
+	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- $(FIGURES)
 
 peers: ## the foreign programs that tests need: avrdude, esptool 4 and 5, Leshan, lwm2m-node-lib
 	tests/peers/install.sh all

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 
 /// How long the daemon may take to stop.
 const STOP: Duration = Duration::from_secs(20);
@@ -15,12 +14,17 @@ const STOP: Duration = Duration::from_secs(20);
 pub struct Daemon {
     child: Child,
     folder: PathBuf,
-    program: PathBuf,
 }
 
 impl Daemon {
     /// Starts the daemon on a configuration; `{state}` in it stands for its folder.
     pub fn start(program: &Path, folder: &Path, config: &str) -> Result<Self> {
+        Self::start_with(program, folder, config, Path::new("/usr/bin"))
+    }
+
+    /// The same, with a folder that is searched for tools first.
+    pub fn start_with(program: &Path, folder: &Path, config: &str, tools: &Path) -> Result<Self> {
+        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
         let state = folder.join("state");
         fs::write(folder.join("nuncio.toml"), config.replace("{state}", &state.display().to_string()))?;
         let log = File::create(folder.join("log"))?;
@@ -28,28 +32,18 @@ impl Daemon {
             .arg("--config")
             .arg(folder.join("nuncio.toml"))
             .arg("run")
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}: run `make bench`", program.display()))?;
-        Ok(Self { child, folder: folder.to_owned(), program: program.to_owned() })
+        Ok(Self { child, folder: folder.to_owned() })
     }
 
     /// What it logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// A subcommand's answer as JSON.
-    pub fn ask(&self, arguments: &[&str]) -> Result<Value> {
-        let output = Command::new(&self.program)
-            .arg("--config")
-            .arg(self.folder.join("nuncio.toml"))
-            .args(arguments)
-            .arg("--json")
-            .output()?;
-        serde_json::from_slice(&output.stdout).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Resident memory in KiB.
@@ -63,14 +57,9 @@ impl Daemon {
     pub fn cpu(&self) -> Result<Duration> {
         cpu_of(self.child.id())
     }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
-/// CPU time of a process in clock ticks of 10 ms, as `/proc` counts it, or finer where schedstat is there.
+/// CPU time of a process, user and system, from the scheduler's own account of each thread.
 pub fn cpu_of(pid: u32) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -13,13 +13,13 @@ use crate::daemon::{self, Daemon};
 use crate::server::Server;
 use crate::sink;
 
-const REGISTRATION: Duration = Duration::from_secs(60);
+pub(crate) const REGISTRATION: Duration = Duration::from_secs(60);
 const READS: u32 = 40_000;
 const PUSH_BYTES: usize = 4 << 20;
 const MANY: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(30);
 
-fn gateway(servers: &[&Server]) -> Result<String> {
+pub(crate) fn gateway(servers: &[&Server]) -> Result<String> {
     let mut text = "[gateway]\nname = \"bench\"\nstate = \"{state}\"\n[download]\nallow = []\n".to_owned();
     for (at, server) in servers.iter().enumerate() {
         write!(
@@ -149,7 +149,7 @@ fn bare_push(image: &[u8], file: &std::path::Path) -> Result<Duration> {
     Ok(elapsed)
 }
 
-fn median(mut values: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut values: Vec<Duration>) -> Duration {
     values.sort();
     values[values.len() / 2]
 }

@@ -1,13 +1,14 @@
 //! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
-//! measured: `read`, `push`, `memory`, `idle`, `appear`.
+//! measured: `read`, `push`, `memory`, `idle`, `appear`, `update`.
 
 mod daemon;
 mod echo;
 mod figures;
 mod server;
 mod sink;
+mod supervision;
 
 use anyhow::Result;
 
@@ -17,12 +18,13 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 5] = [
+    let all: [Figure; 6] = [
         ("read", figures::read),
         ("push", figures::push),
         ("memory", figures::memory),
         ("idle", figures::idle),
         ("appear", figures::appear),
+        ("update", supervision::measure),
     ];
     for (name, measure) in all {
         if arguments.is_empty() || arguments.iter().any(|asked| asked == name) {

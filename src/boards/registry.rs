@@ -235,6 +235,11 @@ impl Registry {
         self.devices.get(id).map(|device| &device.info)
     }
 
+    /// Whether a link is there.
+    pub fn has_link(&self, link: &Link) -> bool {
+        self.links.contains_key(link)
+    }
+
     /// All devices, by name.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceInfo> {
         self.devices.values().map(|device| &device.info)
@@ -448,6 +453,7 @@ impl Registry {
                 Some(format!("the gateway may not open its port ({permissions}): {remedy}"))
             }
             Access::Denied => Some("`[serial] deny` forbids opening its port".to_owned()),
+            Access::Absent => Some("its port is not there".to_owned()),
         }
     }
 

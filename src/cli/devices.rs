@@ -63,6 +63,7 @@ fn remark(link: &LinkStatus) -> String {
         Access::Busy { holder, remedy } => Some(format!("busy: held by {holder}; {remedy}")),
         Access::NotPermitted { permissions, remedy } => Some(format!("not permitted ({permissions}); {remedy}")),
         access @ Access::Denied => Some(word(access)),
+        Access::Absent => Some("not there".to_owned()),
     };
     let denied = matches!(link.access, Access::Denied).then(|| "denied by the configuration".to_owned());
     let parts = [denied.or(access), link.note.clone()];

@@ -147,6 +147,7 @@ pub(crate) fn access_word(access: &Access) -> String {
         Access::Busy { .. } => "port busy",
         Access::NotPermitted { .. } => "not permitted",
         Access::Denied => "denied",
+        Access::Absent => "not there",
     }
     .to_owned()
 }
@@ -157,6 +158,7 @@ fn access_sentence(access: &Access) -> String {
         Access::Busy { holder, remedy } => format!("busy: held by {holder}; {remedy}"),
         Access::NotPermitted { permissions, remedy } => format!("not permitted ({permissions}); {remedy}"),
         Access::Denied => "denied by the configuration".to_owned(),
+        Access::Absent => "not there".to_owned(),
     }
 }
 

@@ -106,6 +106,8 @@ pub enum Access {
     },
     /// The configuration's `deny` forbids opening it.
     Denied,
+    /// It is configured, but not there.
+    Absent,
 }
 
 /// One link as a transport sees it at one moment.

@@ -44,7 +44,7 @@ impl Gateway {
         let wanted: Vec<&DeviceInfo> = match word.map(|word| (word, self.find(word))) {
             None => self.registry.devices().collect(),
             Some((_, Some(info))) => vec![info],
-            Some((word, None)) => return drop(reply.send(Err(Failure::no_such_device(word)))),
+            Some((word, None)) => return drop(reply.send(Err(self.unknown(word)))),
         };
         let collected = self.collect(wanted.into_iter());
         // What the servers have is counted over all devices, whichever was asked for.
@@ -66,7 +66,7 @@ impl Gateway {
             Some(info) => self.registry.why_device(&info.id),
             None => self.find_link(word).and_then(|link| self.registry.why_link(&link)),
         };
-        why.map(views::why).ok_or_else(|| Failure::no_such_device(word))
+        why.map(views::why).ok_or_else(|| self.unknown(word))
     }
 
     fn flash(
@@ -90,7 +90,7 @@ impl Gateway {
     }
 
     fn flashable(&self, word: &str) -> Result<DeviceId, Failure> {
-        let info = self.find(word).ok_or_else(|| Failure::no_such_device(word))?;
+        let info = self.find(word).ok_or_else(|| self.unknown(word))?;
         match &info.not_updatable {
             Some(reason) => Err(Failure::new(FailureCode::NotNow, format!("{} cannot be updated: {reason}", info.id))
                 .with_hint("`nuncio check` looks again")),
@@ -100,7 +100,7 @@ impl Gateway {
 
     fn cancel(&self, word: &str, reply: Answer<()>) {
         let Some(info) = self.find(word) else {
-            return drop(reply.send(Err(Failure::no_such_device(word))));
+            return drop(reply.send(Err(self.unknown(word))));
         };
         let (device, update) = (info.id.clone(), self.update.clone());
         tokio::spawn(async move {
@@ -118,6 +118,16 @@ impl Gateway {
         self.registry
             .devices()
             .find(|info| info.id.as_str() == word || info.endpoint == word || means_link(&info.link, word))
+    }
+
+    fn unknown(&self, word: &str) -> Failure {
+        match self.absent().find(|device| device.name == word || means_link(&device.link, word)) {
+            Some(device) => {
+                let message = format!("{} is configured, but {} is not there now", device.name, device.link);
+                Failure::new(FailureCode::NoSuchDevice, message).with_hint("is it plugged in, and powered?")
+            }
+            None => Failure::no_such_device(word),
+        }
     }
 
     fn find_link(&self, word: &str) -> Option<Link> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::Gateway;
-use crate::boards;
+use crate::boards::{self, DeviceEntry};
 use crate::control::{
     DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WhatWhy, Why,
     WhyStep, WhyVerdict,
@@ -54,7 +54,18 @@ impl Gateway {
     pub(super) fn links(&self) -> Vec<LinkStatus> {
         let unused =
             self.registry.links().filter(|(report, device)| device.is_none() || report.access != Access::Usable);
-        unused.map(|(report, device)| link(report, device.is_some())).collect()
+        let absent = self.absent().map(|device| LinkStatus {
+            link: device.link.clone(),
+            access: Access::Absent,
+            seen: None,
+            note: Some(format!("configured as {}", device.name)),
+        });
+        unused.map(|(report, device)| link(report, device.is_some())).chain(absent).collect()
+    }
+
+    /// `[[device]]` entries whose link is not there.
+    pub(super) fn absent(&self) -> impl Iterator<Item = &DeviceEntry> {
+        self.config.devices.iter().filter(|device| !self.registry.has_link(&device.link))
     }
 
     pub(super) fn gateway_status(&self) -> GatewayStatus {
@@ -76,9 +87,10 @@ fn link(report: &LinkReport, is_device: bool) -> LinkStatus {
             "board unknown: name it in a [[device]], or let the gateway ask ([serial] questions); `nuncio why {}` tells more",
             report.link
         )),
-        (Access::Busy { remedy, .. } | Access::NotPermitted { remedy, .. }, _) => Some(remedy.clone()),
         (Access::Denied, _) => Some("`[serial] deny` forbids opening it".to_owned()),
-        (Access::Usable, true) => None,
+        // What else is wrong says its own remedy.
+        (Access::Busy { .. } | Access::NotPermitted { .. }, _) | (Access::Usable, true) => None,
+        (Access::Absent, _) => None,
     };
     let seen: Vec<String> = report.evidence.iter().map(describe).collect();
     let seen = (!seen.is_empty()).then(|| seen.join(", "));
