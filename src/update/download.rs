@@ -54,7 +54,8 @@ pub enum SetupError {
     Client(#[source] reqwest::Error),
 }
 
-/// Where a download that a crash cut off goes on.
+/// Where a download that a crash cut off goes on. Where its file is gone (another device that shared it was quicker)
+/// it is fetched whole; either way only while its ETag is the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
     /// The file.
@@ -179,7 +180,7 @@ fn client(policy: &Policy, roots: &[Certificate]) -> Result<reqwest::Client, req
             .pool_max_idle_per_host(1)
     };
     builder().tls_certs_merge(roots.iter().cloned()).build().or_else(|error| {
-        tracing::warn!(%error, "the system has no certificate authorities: HTTPS works with those of [download] ca only");
+        tracing::warn!(%error, "no certificate authorities on this system: HTTPS needs those of [download] ca");
         builder().tls_certs_only(roots.iter().cloned()).build()
     })
 }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The law is `docs/decisions.md` section 2; `table` maps where it stands to what servers read. Time is an argument.
-//! Each state carries what is valid in it; one function per state gives the next; [`Machine::enter`] alone assigns and
+//! Each state carries what is valid in it; one function per state gives the next; `Machine::enter` alone assigns and
 //! logs it. Driven by the manager: after every call it drains the outputs, and calls [`Machine::handle_timeout`] when
 //! [`Machine::poll_timeout`] has passed.
 

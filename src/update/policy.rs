@@ -139,7 +139,7 @@ impl Resolve for CheckedResolver {
             let outside = |address: &SocketAddr| !check || is_outside(address.ip());
             let permitted: Vec<SocketAddr> = found.iter().copied().filter(outside).collect();
             if permitted.is_empty() && !found.is_empty() {
-                return Err(Box::new(ForbiddenAddress { host }).into());
+                return Err(ForbiddenAddress { host }.into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })

@@ -333,10 +333,19 @@ async fn after_a_crash_a_file_that_changed_is_lost() {
     assert_eq!(got.refusal(), Refusal::ConnectionLost);
 
     let folder = tempfile::tempdir().expect("a folder");
-    let gone = Resume { part: folder.path().join("none.part"), synced: 5, etag: "\"2\"".into() };
+    let gone = Resume { part: folder.path().join("none.part"), synced: 5, etag: "\"1\"".into() };
     let lost = Destination { resume: Some(gone), ..destination(&folder) };
     let got = get_to(&web.uri("/a.bin"), &allowing(&web), folder, lost).await;
     assert_eq!(got.refusal(), Refusal::ConnectionLost);
+}
+
+#[tokio::test]
+async fn after_a_crash_a_file_that_another_device_took_is_fetched_whole() {
+    let web = Web::start(only_image(|asked| file(asked, &image(), "\"1\""))).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let gone = Resume { part: folder.path().join("none.part"), synced: 5, etag: "\"1\"".into() };
+    let taken = Destination { resume: Some(gone), ..destination(&folder) };
+    assert_eq!(get_to(&web.uri("/a.bin"), &allowing(&web), folder, taken).await.bytes(), image());
 }
 
 #[tokio::test]

@@ -127,6 +127,8 @@ fn an_esp_image_tells_its_version_and_project() {
 fn an_esp_image_for_another_chip_or_too_large_is_refused() {
     let image = esp_image(ESP32C3, "1", "p", 5000);
     foreign(&image, &esp_rules(0));
+    foreign(&image, &esp8266_rules());
+    foreign(&esp8266_image(3000), &esp_rules(ESP32C3));
     too_large(&image, &ImageRules { max_size: 4000, ..esp_rules(ESP32C3) });
     foreign(&image, &avr_rules());
     foreign(hex_file(&[(0, vec![1; 4])]).as_bytes(), &esp_rules(ESP32C3));

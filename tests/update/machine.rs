@@ -14,6 +14,9 @@ use nuncio::update::machine::{Input, Output, Reply};
 use nuncio::update::table::{Refusal, Refused};
 use nuncio::update::{AfterCrash, UpdateSettings};
 
+/// A name, and how to get there.
+type Reach = (&'static str, fn(&mut Bench));
+
 #[test]
 fn a_pull_is_staged_flashed_proven_and_only_then_told_as_success() {
     let mut bench = Bench::new(board());
@@ -341,7 +344,7 @@ fn a_tool_that_says_success_before_it_was_let_loose_is_not_believed() {
 
 #[test]
 fn whatever_never_answers_ends_by_itself() {
-    let steps: [(&str, fn(&mut Bench)); 5] = [
+    let steps: [Reach; 5] = [
         ("a tool that never gets ready", |bench| {
             bench.executed(None);
             bench.leased();
@@ -364,8 +367,8 @@ fn whatever_never_answers_ends_by_itself() {
     }
 }
 
-/// Brings a device with an update of server 1 into a state.
-fn states() -> Vec<(&'static str, fn(&mut Bench))> {
+/// Brings a device with an update of server 1 into the named state.
+fn states() -> Vec<Reach> {
     vec![
         ("idle", |_| {}),
         ("downloading", |bench| bench.fetched()),

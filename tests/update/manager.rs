@@ -100,7 +100,7 @@ async fn devices_that_ask_for_one_uri_share_one_download_and_check_for_their_own
 
 #[tokio::test]
 async fn a_push_ends_as_it_should_when_it_breaks_off_is_silent_or_too_large() {
-    let update = UpdateSettings { push_timeout: Duration::from_millis(300), ..settings() };
+    let update = UpdateSettings { push_timeout: Duration::from_secs(2), ..settings() };
     let download = DownloadSettings { max_size: 5000, ..download_settings(&[]) };
     let (gateway, press) = (Gateway::start(update, &download), device("press-3"));
     gateway.adopt(&press, &board()).await;
@@ -215,9 +215,10 @@ async fn a_flash_that_a_crash_cut_off_is_finished_and_proven() {
     gateway.world.endless.store(false, Ordering::Relaxed);
     gateway.until_so("the old tool is gone", |gateway| gateway.world.leases.lock().expect("leases").is_empty()).await;
     gateway.world.flashed.lock().expect("flashed").clear();
+    gateway.world.told.lock().expect("told").clear();
     gateway.adopt(&press, &board()).await;
-    gateway.until(&press, 3, 0).await;
     gateway.until(&press, 0, 1).await;
+    assert_eq!(gateway.told(&press), [(3, 0), (0, 1)]);
     assert_eq!(*gateway.world.flashed.lock().expect("flashed"), hex(), "it was flashed once more");
 }
 

@@ -120,3 +120,18 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
     texts.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_resolves_to_the_gateway_is_refused_where_the_connection_is_made() {
+        let policy = Policy::default();
+        let client = Client::builder().dns_resolver(policy.resolver()).no_proxy().build().expect("a client");
+        let http = Http { client, policy, redirects: 0, stalled: Duration::from_secs(20) };
+        let uri = Url::parse("http://localhost:9/a.bin").expect("a URI");
+        let stop = http.get(&uri, &HeaderMap::new()).await.expect_err("refused");
+        assert!(matches!(&stop, Stop::Refused(refused) if refused.why == Refusal::BadUri), "{stop:?}");
+    }
+}

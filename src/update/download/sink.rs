@@ -31,8 +31,8 @@ impl Sink {
         let destination = destination.clone();
         let resuming = destination.resume.is_some();
         let part = run(move || match destination.resume {
-            Some(resume) => PartFile::resume(resume.part, resume.synced, cap),
-            None => PartFile::create(destination.part, cap),
+            Some(resume) if resume.part.exists() => PartFile::resume(resume.part, resume.synced, cap),
+            _ => PartFile::create(destination.part, cap),
         });
         let part = part.await.map_err(|refused| if resuming { lost(refused) } else { refused })?;
         let size = part.size();

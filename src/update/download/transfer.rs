@@ -130,7 +130,11 @@ impl<'a> Transfer<'a> {
         if self.progress.bytes > 0 && !self.restart("the file changed meanwhile").await? {
             return Ok(false);
         }
-        self.progress.etag = strong_etag(&response);
+        let etag = strong_etag(&response);
+        if self.destination.resume.as_ref().is_some_and(|resume| etag.as_ref() != Some(&resume.etag)) {
+            return Err(self.refused(Refusal::ConnectionLost, "the file changed while the gateway was away"));
+        }
+        self.progress.etag = etag;
         self.progress.total = response.content_length();
         self.receive(response).await
     }

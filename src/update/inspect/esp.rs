@@ -33,7 +33,10 @@ pub(super) fn inspect(file: File, size: u64, rules: &ImageRules) -> Result<Image
     fits(size, rules)?;
     let mut reader = BufReader::new(file);
     let long = !rules.esp8266_header;
-    let image = read_image(&mut reader, 0, size, long)?;
+    let image = read_image(&mut reader, 0, size, long).map_err(|damage| {
+        let other = read_image(&mut reader, 0, size, !long);
+        if other.is_ok() { Damage::WrongTarget("it is for another family of chips".into()) } else { damage }
+    })?;
     if let (true, Some(chip)) = (long, rules.esp_chip_id) {
         right_chip(image.chip, chip)?;
     }

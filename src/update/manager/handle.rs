@@ -58,7 +58,7 @@ pub enum Effect {
         /// For this device.
         device: DeviceId,
         /// And this update.
-        update: Option<UpdateId>,
+        update: UpdateId,
         /// Of this link.
         link: Link,
         /// The lease, or who has it. When it is given back, call [`Handle::lease_released`].

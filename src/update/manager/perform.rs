@@ -181,13 +181,13 @@ impl Manager {
 
     fn take_lease(&mut self, device: &DeviceId, ticket: Ticket, link: Link) {
         let Some(slot) = self.slots.get(device) else { return };
+        let update = slot.machine.update().expect("only an update asks for a lease");
         let (reply, answer) = oneshot::channel();
         let owned = device.clone();
         if self.stopping && !slot.machine.is_flashing() {
             let holder = "the gateway is stopping".to_owned();
             return self.await_outcome(async move { Outcome::Input(owned, Input::LeaseRefused { ticket, holder }) });
         }
-        let update = slot.machine.update();
         self.effect(Effect::TakeLease { device: device.clone(), update, link, reply });
         self.await_outcome(async move {
             let result = answer.await.unwrap_or_else(|_| Err("the gateway gave no answer".into()));
