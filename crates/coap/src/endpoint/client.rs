@@ -315,7 +315,8 @@ impl Exchange {
             path: path.clone(),
             query: query.clone(),
             accept: *accept,
-            content_format: content_format.filter(|_| !payload.is_empty()),
+            // An empty value has a format, too: `""` as text is what empties a LwM2M resource.
+            content_format: content_format.filter(|_| !follow_up || *method == Code::FETCH),
             observe: observe.filter(|_| !follow_up),
             block2: self.download.as_ref().map_or(early, Download::next),
             ..block
