@@ -32,7 +32,7 @@ struct Stranger(Pid);
 impl Stranger {
     fn new(port: &Path, lock: bool) -> Self {
         let lock = if lock { "flock -n 9;" } else { "" };
-        let script = format!("exec 9<>\"$0\"; {lock} sleep 100 >/dev/null & echo $!");
+        let script = format!("exec 9<>\"$0\"; {lock} sleep 100 >/dev/null 2>&1 & echo $!");
         let output = Command::new("sh").args(["-c", &script]).arg(port).output().expect("a shell");
         let pid: i32 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a process id");
         Self(Pid::from_raw(pid).expect("not zero"))
