@@ -9,11 +9,11 @@ use tracing::{info, warn};
 use super::{Event, Gateway};
 use crate::device::{
     DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, UpdateEvent,
-    UpdateId,
+    UpdateId, masked_uri,
 };
 use crate::executors::Executor;
 use crate::proxy;
-use crate::update::{self, Effect, Flash};
+use crate::update::{Effect, Flash};
 
 impl Gateway {
     pub(super) async fn handle_client(&mut self, event: proxy::Event) {
@@ -112,7 +112,7 @@ impl Gateway {
     }
 
     fn journal(&mut self, entry: JournalEntry, done: oneshot::Sender<Result<(), String>>) {
-        let uri = update::uri::masked(&entry.uri);
+        let uri = masked_uri(&entry.uri);
         self.ledger.entry(&entry.device).set_journal(&entry, uri);
         let ack = self.store.journal(entry);
         tokio::spawn(async move {
