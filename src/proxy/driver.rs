@@ -67,6 +67,7 @@ pub(super) struct Driver {
     events: mpsc::Sender<Event>,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
     shutting_down: bool,
+    ended: bool,
 }
 
 impl Driver {
@@ -93,6 +94,7 @@ impl Driver {
             events,
             pending: FuturesUnordered::new(),
             shutting_down: false,
+            ended: false,
         }
     }
 
@@ -101,7 +103,8 @@ impl Driver {
         let mut timer = std::pin::pin!(tokio::time::sleep(IDLE));
         let mut armed = None;
         let mut turn = 0;
-        while self.drain() {
+        self.drain();
+        while !self.ended {
             arm(&mut timer, &mut armed, self.client.poll_timeout());
             let sockets = &self.sockets;
             tokio::select! {
@@ -125,19 +128,20 @@ impl Driver {
                     None => self.shut_down(),
                 },
             }
+            self.drain();
         }
     }
 
-    /// Carries out what the client wants; false when it has ended.
-    fn drain(&mut self) -> bool {
+    /// Carries out what the client wants.
+    fn drain(&mut self) {
         loop {
             while let Some((session, datagram)) = self.client.poll_transmit() {
                 self.send(session, &datagram);
             }
             match self.client.poll_event() {
-                Some(client::Event::ShutDown) => return false,
+                Some(client::Event::ShutDown) => self.ended = true,
                 Some(event) => self.handle_event(event),
-                None => return true,
+                None => return,
             }
         }
     }
@@ -164,6 +168,8 @@ impl Driver {
                 Ok(count) => {
                     trace!(server = %self.servers[at].name, bytes = count, "datagram in");
                     self.client.handle_datagram(SessionId(at), &buffer[..count], now);
+                    // The answer leaves before the next look: the server need not wait for it.
+                    self.drain();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
