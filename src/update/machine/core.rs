@@ -111,7 +111,6 @@ impl Core {
     }
 
     pub(super) fn event(&mut self, update: UpdateId, event: UpdateEvent) {
-        log(&self.facts.device, update, &event);
         self.out.push(Output::Event(update, event));
     }
 
@@ -151,28 +150,5 @@ impl Core {
         self.close(update, None, ending, &refused.reason, now);
         self.event(update.id, UpdateEvent::StagingFailed { reason: refused.reason });
         ending
-    }
-}
-
-/// One line in the log for what an operator cares about.
-fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
-    match event {
-        UpdateEvent::StagingFailed { reason } => tracing::warn!(%device, %update, reason, "no image was staged"),
-        UpdateEvent::UpdateFailed { reason } => tracing::warn!(%device, %update, reason, "the update failed"),
-        UpdateEvent::Deferred { reason } => tracing::info!(%device, %update, reason, "the update waits"),
-        UpdateEvent::ImageStaged { size, version, .. } => {
-            tracing::info!(%device, %update, size, version, "an image is staged");
-        }
-        UpdateEvent::ToolStarted { tool, .. } => tracing::info!(%device, %update, tool, "flashing begins"),
-        UpdateEvent::Proven { version } => {
-            let version = version.as_ref().map(|version| version.text.as_str());
-            tracing::info!(%device, %update, version, "the update is proven");
-        }
-        UpdateEvent::Dropped => tracing::info!(%device, %update, "the image is dropped"),
-        UpdateEvent::DownloadProgressed { .. }
-        | UpdateEvent::ToolProgressed { .. }
-        | UpdateEvent::ToolSaid { .. }
-        | UpdateEvent::ToolEnded { .. }
-        | UpdateEvent::Proving => tracing::debug!(%device, %update, ?event, "update"),
     }
 }
