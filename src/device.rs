@@ -10,6 +10,7 @@ mod file_error;
 mod image;
 mod lease;
 mod link;
+mod masking;
 pub mod units;
 mod update;
 
@@ -22,6 +23,7 @@ pub use file_error::FileError;
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
+pub use masking::masked_uri;
 pub use update::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, FlashJob, ImageWriter, JobEvent,
     JobFailure, JobOutcome, JobStart, JournalEntry, JournalStep, Phase, Requester, UpdateEvent, UpdateId, UpdateResult,

@@ -36,6 +36,8 @@ use ledger::Ledger;
 
 /// How long the de-registration of all devices may take.
 const DEREGISTRATION: Duration = Duration::from_secs(5);
+/// How long tools that were told to end at once may take to be gone: each has two seconds before it is killed.
+const STOP_NOW: Duration = Duration::from_secs(5);
 /// Events of one kind that wait for the loop.
 const EVENTS_WAITING: usize = 4096;
 
@@ -46,6 +48,8 @@ enum Event {
     Answered { link: Link, question: Question, outcome: Result<Answer, QuestionFailed> },
     /// No flash is running any more: the way to stop is free.
     Drained,
+    /// A device whose link went away in an update that has ended since had its time to come back.
+    Waited(DeviceId),
     /// Tools were looked for: why boards cannot be updated.
     Troubles(std::collections::BTreeMap<crate::device::BoardId, String>),
 }
@@ -114,13 +118,14 @@ impl Gateway {
                 Some(event) = inbox.own.recv() => match event {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
+                    Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => return,
                 },
                 order = inbox.lifecycle.recv() => match order {
-                    Some(LifecycleOrder::Stop) => self.stop(),
+                    Some(LifecycleOrder::Stop) => self.stop(None),
                     Some(LifecycleOrder::StopNow) | None => {
                         self.stop_now.cancel();
-                        self.stop();
+                        self.stop(Some(STOP_NOW));
                     }
                     Some(LifecycleOrder::Reload { done }) => drop(done.send(self.reload().await)),
                     Some(LifecycleOrder::Beat { done }) => drop(done.send(())),
@@ -129,11 +134,14 @@ impl Gateway {
         }
     }
 
-    /// No further flash begins; the loop goes on until the running ones are through.
-    fn stop(&self) {
+    /// No further flash begins; the loop goes on until the running ones are through, with their proof, or `limit` is
+    /// over. What is cut off then stands in the journal, and is taken up by the next start.
+    fn stop(&self, limit: Option<Duration>) {
         let (update, events) = (self.update.clone(), self.events.clone());
         tokio::spawn(async move {
-            update.drain().await;
+            if tokio::time::timeout(limit.unwrap_or(Duration::MAX), update.drain()).await.is_err() {
+                tracing::warn!("stopping in the middle of an update: the next start takes it up");
+            }
             // The loop may have ended by an earlier stop.
             let _ = events.send(Event::Drained).await;
         });

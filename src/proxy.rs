@@ -6,8 +6,10 @@
 
 mod driver;
 mod push;
+mod resolver;
 mod settings;
 mod sockets;
+mod told;
 mod translate;
 
 use std::collections::HashMap;
@@ -102,12 +104,14 @@ pub struct Proxy {
     shared: driver::Shared,
     events: mpsc::Sender<Event>,
     clients: HashMap<DeviceId, Running>,
+    /// Clients that still de-register. Each ends by itself, in no more than a De-register may take.
+    leaving: HashMap<DeviceId, JoinHandle<()>>,
 }
 
 impl Proxy {
     /// No clients yet; `events` is never waited for, so it must be roomy.
     pub fn new(servers: Vec<ServerSettings>, events: mpsc::Sender<Event>) -> Self {
-        Self { shared: driver::Shared::new(servers), events, clients: HashMap::new() }
+        Self { shared: driver::Shared::new(servers), events, clients: HashMap::new(), leaving: HashMap::new() }
     }
 
     /// Starts a client for a device; one that is there already is told the news instead.
@@ -115,6 +119,10 @@ impl Proxy {
         let id = info.id.clone();
         if self.clients.contains_key(&id) {
             return self.set_device(info).await;
+        }
+        if let Some(former) = self.leaving.remove(&id) {
+            // The new registration takes the place of the old one; a De-register that comes late would end it.
+            former.abort();
         }
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
         let span = tracing::info_span!("device", name = %id);
@@ -127,8 +135,10 @@ impl Proxy {
     /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
     pub async fn remove(&mut self, device: &DeviceId) {
         if let Some(running) = self.clients.remove(device) {
-            // The task ends by itself, a dead server costs it no more than its own time-out.
+            // A client that has ended needs no order.
             let _ = running.commands.send(Command::ShutDown).await;
+            self.leaving.retain(|_, task| !task.is_finished());
+            self.leaving.insert(device.clone(), running.task);
         }
     }
 
@@ -154,16 +164,22 @@ impl Proxy {
 
     /// De-registers all devices everywhere, within `limit`.
     pub async fn shut_down(&mut self, limit: Duration) {
-        let clients: Vec<_> = self.clients.drain().collect();
-        for (_, running) in &clients {
-            let _ = running.commands.send(Command::ShutDown).await;
-        }
         let deadline = tokio::time::Instant::now() + limit;
-        for (device, mut running) in clients {
-            if tokio::time::timeout_at(deadline, &mut running.task).await.is_err() {
-                tracing::warn!(%device, "a server did not answer the de-registration in time");
-                running.task.abort();
+        for (device, running) in self.clients.drain() {
+            // A client that has ended needs no order.
+            let _ = running.commands.send(Command::ShutDown).await;
+            self.leaving.insert(device, running.task);
+        }
+        let mut late = 0_usize;
+        for (device, mut task) in self.leaving.drain() {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                tracing::debug!(%device, "a server did not answer the de-registration in time");
+                task.abort();
+                late += 1;
             }
+        }
+        if late > 0 {
+            tracing::warn!(devices = late, "not every server answered the de-registration in time");
         }
     }
 

@@ -109,11 +109,11 @@ fn wall() -> Result<Duration> {
 fn update(server: &mut Server, client: SocketAddr, daemon: &Daemon, folder: &Path, turn: usize) -> Result<Parts> {
     let push = Request::new(Code::PUT).with_path("5/0/0").with_payload(42, fs::read(image(turn))?);
     ensure!(server.ask(client, push)?.code == Code::CHANGED, "push refused");
-    await_state(server, client, "2")?;
+    await_state(server, client, "2").with_context(|| daemon.log())?;
     let lines = daemon.log().lines().count();
     let executed = wall()?;
     ensure!(server.ask(client, Request::new(Code::POST).with_path("5/0/2"))?.code == Code::CHANGED, "execute refused");
-    await_state(server, client, "0")?;
+    await_state(server, client, "0").with_context(|| daemon.log())?;
     let known_in_full = wall()?;
     let result = server.ask(client, Request::new(Code::GET).with_path("5/0/5").with_accept(0))?;
     ensure!(result.payload == b"1", "result {}: {}", String::from_utf8_lossy(&result.payload), daemon.log());

@@ -6,14 +6,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Gateway;
+use super::{Event, Gateway};
 use crate::device::{
     DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, UpdateEvent,
-    UpdateId,
+    UpdateId, masked_uri,
 };
 use crate::executors::Executor;
 use crate::proxy;
-use crate::update::{self, Effect, Flash};
+use crate::update::{Effect, Flash};
 
 impl Gateway {
     pub(super) async fn handle_client(&mut self, event: proxy::Event) {
@@ -80,12 +80,29 @@ impl Gateway {
         match (was, view.state) {
             (FirmwareState::Updating, FirmwareState::Updating) => {}
             (_, FirmwareState::Updating) => self.registry.hold(&device),
-            (FirmwareState::Updating, _) => {
-                self.returning.remove(&device);
-                let decisions = self.registry.unhold(&device);
-                self.carry_out(decisions).await;
-            }
+            (FirmwareState::Updating, _) => self.updated(device).await,
             _ => {}
+        }
+    }
+
+    /// An update is over. A device whose link is away just then gets its time to come back, if it has not had it.
+    async fn updated(&mut self, device: DeviceId) {
+        let waited = self.returning.remove(&device).is_some();
+        let profile = self.registry.profile(&device).filter(|_| !waited && !self.registry.present(&device));
+        let Some(profile) = profile else { return self.let_go(&device).await };
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(profile.expect_return).await;
+            // The loop may have ended meanwhile.
+            let _ = events.send(Event::Waited(device)).await;
+        });
+    }
+
+    /// From now on the device goes when its link does, unless another update has begun.
+    pub(super) async fn let_go(&mut self, device: &DeviceId) {
+        if self.ledger.view(device).state != FirmwareState::Updating {
+            let decisions = self.registry.unhold(device);
+            self.carry_out(decisions).await;
         }
     }
 
@@ -95,7 +112,7 @@ impl Gateway {
     }
 
     fn journal(&mut self, entry: JournalEntry, done: oneshot::Sender<Result<(), String>>) {
-        let uri = update::uri::masked(&entry.uri);
+        let uri = masked_uri(&entry.uri);
         self.ledger.entry(&entry.device).set_journal(&entry, uri);
         let ack = self.store.journal(entry);
         tokio::spawn(async move {
@@ -178,8 +195,8 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
             debug!(?argv, "tool");
         }
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => info!(bytes, "tool verified the image"),
+        // What came of it for the update follows, and is the line that wakes somebody.
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class, detail } } => {
-            // What it means comes with the end of the update.
             debug!(?class, detail, "tool failed");
         }
         UpdateEvent::Proving => info!("waiting for the board to tell its version"),

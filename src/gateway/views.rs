@@ -1,5 +1,6 @@
 //! What operators see, made from what the rooms know.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use crate::control::{
     DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WhatWhy, Why,
     WhyStep, WhyVerdict,
 };
-use crate::device::{Access, DeviceInfo, Evidence, LinkReport};
+use crate::device::{Access, DeviceInfo, Evidence, Link, LinkReport};
 use crate::proxy::{self, ServerSettings, SessionStatus};
 
 /// A device's status but for its sessions, which its client tells in its own time.
@@ -30,11 +31,13 @@ pub(super) async fn devices(collected: Vec<Collected>) -> Vec<DeviceStatus> {
 
 impl Gateway {
     pub(super) fn collect<'a>(&self, infos: impl Iterator<Item = &'a DeviceInfo>) -> Vec<Collected> {
-        infos.map(|info| (self.device_status(info), self.proxy.sessions(&info.id))).collect()
+        let access: HashMap<&Link, &Access> =
+            self.registry.links().map(|(report, _)| (&report.link, &report.access)).collect();
+        let status = |info: &DeviceInfo| self.device_status(info, access.get(&info.link).copied());
+        infos.map(|info| (status(info), self.proxy.sessions(&info.id))).collect()
     }
 
-    fn device_status(&self, info: &DeviceInfo) -> DeviceStatus {
-        let report = self.registry.links().map(|(report, _)| report).find(|report| report.link == info.link);
+    fn device_status(&self, info: &DeviceInfo, access: Option<&Access>) -> DeviceStatus {
         DeviceStatus {
             id: info.id.clone(),
             endpoint: info.endpoint.clone(),
@@ -42,7 +45,7 @@ impl Gateway {
             link: info.link.clone(),
             board: info.board.clone(),
             present: self.registry.present(&info.id),
-            access: report.map_or(Access::Usable, |report| report.access.clone()),
+            access: access.cloned().unwrap_or(Access::Usable),
             in_use_by: self.leases.holder(&info.link),
             version: info.version.clone(),
             not_updatable: info.not_updatable.clone(),

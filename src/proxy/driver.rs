@@ -15,8 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, trace, warn};
 
 use super::push::Push;
+use super::resolver::Resolver;
 use super::sockets::{self, BURST, DATAGRAM_MAX};
-use super::translate::{self, Address};
+use super::told::{News, Told};
+use super::translate;
 use super::{Command, Event, ServerSettings, SessionStatus};
 use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView};
 
@@ -28,7 +30,9 @@ enum Done {
     /// A socket to a server, or why there is none.
     Connected(SessionId, io::Result<UdpSocket>),
     /// An answer to an order on firmware.
-    Firmware(SessionId, CommandId, Option<FirmwareReply>),
+    Firmware(CommandId, Option<FirmwareReply>),
+    /// An answer to the first block of a push.
+    Push(SessionId, CommandId, Option<FirmwareReply>),
     /// An answer to a reboot.
     Reboot(CommandId, Result<(), String>),
 }
@@ -36,6 +40,8 @@ enum Done {
 /// What all clients have in common.
 pub(super) struct Shared {
     servers: Arc<[ServerSettings]>,
+    /// One for each server.
+    resolvers: Arc<[Arc<Resolver>]>,
     configs: Arc<[client::ServerConfig]>,
     coap: Arc<coap::Config>,
 }
@@ -43,7 +49,8 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(servers: Vec<ServerSettings>) -> Self {
         let configs = translate::server_configs(&servers);
-        Self { servers: servers.into(), configs, coap: Arc::new(client::coap_config()) }
+        let resolvers = servers.iter().map(|server| Arc::new(Resolver::of(&server.uri))).collect();
+        Self { servers: servers.into(), resolvers, configs, coap: Arc::new(client::coap_config()) }
     }
 }
 
@@ -52,11 +59,15 @@ pub(super) struct Driver {
     device: DeviceId,
     client: Client,
     servers: Arc<[ServerSettings]>,
-    sockets: Vec<Option<UdpSocket>>,
-    pushes: Vec<Push>,
+    resolvers: Arc<[Arc<Resolver>]>,
+    sockets: Box<[Option<UdpSocket>]>,
+    pushes: Box<[Push]>,
+    /// What was last said of each session.
+    told: Box<[Told]>,
     events: mpsc::Sender<Event>,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
     shutting_down: bool,
+    ended: bool,
 }
 
 impl Driver {
@@ -72,11 +83,19 @@ impl Driver {
         client.set_device(translate::facts(device), now);
         client.set_firmware(translate::view(view), now);
         let servers = Arc::clone(&shared.servers);
-        let sockets = servers.iter().map(|_| None).collect();
-        let pushes = servers.iter().map(|_| Push::Idle).collect();
-        let device = device.id.clone();
-        let pending = FuturesUnordered::new();
-        Self { device, client, servers, sockets, pushes, events, pending, shutting_down: false }
+        Self {
+            device: device.id.clone(),
+            client,
+            resolvers: Arc::clone(&shared.resolvers),
+            sockets: servers.iter().map(|_| None).collect(),
+            pushes: servers.iter().map(|_| Push::Idle).collect(),
+            told: servers.iter().map(|_| Told::default()).collect(),
+            servers,
+            events,
+            pending: FuturesUnordered::new(),
+            shutting_down: false,
+            ended: false,
+        }
     }
 
     /// Runs until the client has de-registered everywhere, or the gateway is gone.
@@ -84,7 +103,8 @@ impl Driver {
         let mut timer = std::pin::pin!(tokio::time::sleep(IDLE));
         let mut armed = None;
         let mut turn = 0;
-        while self.drain() {
+        self.drain();
+        while !self.ended {
             arm(&mut timer, &mut armed, self.client.poll_timeout());
             let sockets = &self.sockets;
             tokio::select! {
@@ -108,19 +128,20 @@ impl Driver {
                     None => self.shut_down(),
                 },
             }
+            self.drain();
         }
     }
 
-    /// Carries out what the client wants; false when it has ended.
-    fn drain(&mut self) -> bool {
+    /// Carries out what the client wants.
+    fn drain(&mut self) {
         loop {
             while let Some((session, datagram)) = self.client.poll_transmit() {
                 self.send(session, &datagram);
             }
             match self.client.poll_event() {
-                Some(client::Event::ShutDown) => return false,
+                Some(client::Event::ShutDown) => self.ended = true,
                 Some(event) => self.handle_event(event),
-                None => return true,
+                None => return,
             }
         }
     }
@@ -147,6 +168,8 @@ impl Driver {
                 Ok(count) => {
                     trace!(server = %self.servers[at].name, bytes = count, "datagram in");
                     self.client.handle_datagram(SessionId(at), &buffer[..count], now);
+                    // The answer leaves before the next look: the server need not wait for it.
+                    self.drain();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -161,16 +184,13 @@ impl Driver {
     fn handle_event(&mut self, event: client::Event) {
         match event {
             client::Event::NeedSocket { session } => self.connect(session),
-            client::Event::Registered { session, location } => {
-                info!(server = %self.servers[session.0].name, registration = location, "registered");
-                self.tell_session(session, true);
-            }
+            client::Event::Registered { session, location } => self.registered(session, &location),
             client::Event::RegistrationFailed { session, reason, retry_in } => {
-                warn!(server = %self.servers[session.0].name, reason, retry_in_s = retry_in.as_secs(), "not registered");
-                self.tell_session(session, false);
+                self.not_registered(session, &reason, retry_in);
             }
             client::Event::Updated { session } => {
                 debug!(server = %self.servers[session.0].name, "registration updated");
+                self.tell_session(session, true);
             }
             client::Event::Deregistered { session } => {
                 info!(server = %self.servers[session.0].name, "de-registered");
@@ -182,14 +202,37 @@ impl Driver {
         }
     }
 
+    fn registered(&mut self, session: SessionId, location: &str) {
+        let server = &self.servers[session.0].name;
+        match self.told[session.0].registered() {
+            News::New => info!(%server, registration = location, "registered"),
+            News::Known => debug!(%server, registration = location, "registered anew"),
+        }
+        self.tell_session(session, true);
+    }
+
+    /// A dead server costs a line when it dies, not one for each try of each device.
+    fn not_registered(&mut self, session: SessionId, reason: &str, retry_in: Duration) {
+        let (server, retry_in_s) = (&self.servers[session.0].name, retry_in.as_secs());
+        match self.told[session.0].failed(reason) {
+            News::New => warn!(%server, reason, retry_in_s, "not registered"),
+            News::Known => debug!(%server, reason, retry_in_s, "not registered"),
+        }
+        self.tell_session(session, false);
+    }
+
     fn connect(&mut self, session: SessionId) {
         if self.shutting_down {
             return;
         }
         self.sockets[session.0] = None;
-        let address = Address::of(&self.servers[session.0].uri);
+        let resolver = Arc::clone(&self.resolvers[session.0]);
         self.pending.push(Box::pin(async move {
-            Done::Connected(session, sockets::connect(&address.host, address.port).await)
+            let connected = match resolver.addresses().await {
+                Ok(addresses) => sockets::connect(&addresses).await,
+                Err(error) => Err(error),
+            };
+            Done::Connected(session, connected)
         }));
     }
 
@@ -204,7 +247,14 @@ impl Driver {
                 debug!(server = %self.servers[session.0].name, %error, "no socket to the server");
                 self.client.handle_unreachable(session, now);
             }
-            Done::Firmware(session, command, reply) => self.handle_reply(session, command, reply, now),
+            Done::Firmware(command, reply) => {
+                let result = reply.map_or(Err(Refusal::Failed), |reply| translate::refusal(&reply));
+                self.client.answer(command, result, now);
+            }
+            Done::Push(session, command, reply) => {
+                let result = self.begin_push(session, reply);
+                self.client.answer(command, result, now);
+            }
             Done::Reboot(command, result) => {
                 if let Err(reason) = &result {
                     warn!(reason, "reboot not possible");
@@ -232,7 +282,7 @@ impl Driver {
                 let result = self.pushes[session.0].write(&payload, more);
                 return self.client.answer(command, result, Instant::now());
             }
-            self.pushes[session.0] = Push::Asking { payload, more };
+            self.pushes[session.0].ask(payload, more);
             return self.order(command, session, FirmwareOrder::Push);
         }
         if let Some(order) = translate::order(order) {
@@ -243,6 +293,7 @@ impl Driver {
     fn order(&mut self, command: CommandId, session: SessionId, order: FirmwareOrder) {
         let (reply, answer) = oneshot::channel();
         let server = &self.servers[session.0];
+        let is_push = matches!(order, FirmwareOrder::Push);
         let event = Event::Firmware {
             device: self.device.clone(),
             requester: translate::requester(server),
@@ -254,16 +305,21 @@ impl Driver {
             warn!(server = %server.name, "the gateway is too busy for an order on firmware");
             return self.client.answer(command, Err(Refusal::Failed), Instant::now());
         }
-        self.pending.push(Box::pin(async move { Done::Firmware(session, command, answer.await.ok()) }));
+        self.pending.push(Box::pin(async move {
+            let reply = answer.await.ok();
+            if is_push { Done::Push(session, command, reply) } else { Done::Firmware(command, reply) }
+        }));
     }
 
-    fn handle_reply(&mut self, session: SessionId, command: CommandId, reply: Option<FirmwareReply>, now: Instant) {
-        let result = match reply {
-            None => Err(Refusal::Failed),
-            Some(FirmwareReply::Writer(writer)) => self.pushes[session.0].begin(writer),
-            Some(reply) => translate::refusal(&reply),
-        };
-        self.client.answer(command, result, now);
+    fn begin_push(&mut self, session: SessionId, reply: Option<FirmwareReply>) -> Result<(), Refusal> {
+        let push = &mut self.pushes[session.0];
+        match reply {
+            Some(FirmwareReply::Writer(writer)) => push.begin(writer),
+            refused => {
+                push.refused();
+                refused.map_or(Err(Refusal::Failed), |reply| translate::refusal(&reply))
+            }
+        }
     }
 
     fn handle_command(&mut self, command: Command) {
@@ -284,11 +340,17 @@ impl Driver {
         }
     }
 
-    fn tell_session(&self, session: SessionId, registered: bool) {
+    /// Tells the gateway whether a server knows the device, when that is news. What it had no time for is told by the
+    /// next occasion.
+    fn tell_session(&mut self, session: SessionId, registered: bool) {
+        if self.told[session.0].gateway_knows(registered) {
+            return;
+        }
         let server = translate::requester(&self.servers[session.0]);
         let event = Event::Session { device: self.device.clone(), server, registered };
-        if self.events.try_send(event).is_err() {
-            debug!("the gateway is too busy to hear of a session");
+        match self.events.try_send(event) {
+            Ok(()) => self.told[session.0].gateway_was_told(registered),
+            Err(_) => debug!("the gateway is too busy to hear of a session"),
         }
     }
 

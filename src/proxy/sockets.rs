@@ -11,13 +11,13 @@ pub(super) const BURST: usize = 16;
 /// Largest datagram that is taken; a longer one is cut by the kernel and then refused as malformed.
 pub(super) const DATAGRAM_MAX: usize = 2048;
 
-/// Resolves a server's address and connects a new socket to it.
+/// Connects a new socket to a server, by the first of its addresses that can be had.
 ///
 /// # Errors
-/// When the name resolves to nothing, or the system gives no socket.
-pub(super) async fn connect(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in tokio::net::lookup_host((host, port)).await? {
+/// When the system gives no socket.
+pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<UdpSocket> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for &address in addresses {
         match connect_to(address).await {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,

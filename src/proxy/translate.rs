@@ -80,6 +80,7 @@ fn server_config(server: &ServerSettings) -> client::ServerConfig {
 }
 
 /// Where a server is, from its `coap://` URI; the configuration has checked that it is one.
+#[derive(Debug)]
 pub(super) struct Address {
     /// Name or address, without brackets.
     pub(super) host: String,

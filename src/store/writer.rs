@@ -4,7 +4,7 @@ use std::sync::mpsc::Receiver;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
-use crate::device::{DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep};
+use crate::device::{DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep, masked_uri};
 
 use super::lock::Lock;
 use super::{Done, MAX_HISTORY, StoreError};
@@ -120,8 +120,8 @@ fn answer<T>(done: Done<T>, result: Result<T, StoreError>) {
 fn write_entry(transaction: &Transaction<'_>, mut entry: JournalEntry) -> Result<(), StoreError> {
     let closed = matches!(entry.step, JournalStep::Closed { .. });
     if closed {
-        entry.uri = masked(&entry.uri);
-        entry.view.uri = masked(&entry.view.uri);
+        entry.uri = masked_uri(&entry.uri);
+        entry.view.uri = masked_uri(&entry.view.uri);
     }
     let text = to_json("write an entry", &entry)?;
     let (update, device) = (entry.update.to_string(), entry.device.as_str());
@@ -230,26 +230,4 @@ fn cached<'t>(transaction: &'t Transaction<'_>, sql: &str) -> rusqlite::Result<C
 
 fn source_of(error: &StoreError) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
-}
-
-/// A URI without its login.
-fn masked(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    match authority.rfind('@') {
-        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => uri.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::masked;
-
-    #[test]
-    fn a_login_in_a_uri_is_masked() {
-        assert_eq!(masked("https://u:p@h/x@y"), "https://***@h/x@y");
-        assert_eq!(masked("https://h/x@y"), "https://h/x@y");
-        assert_eq!(masked("no uri"), "no uri");
-    }
 }

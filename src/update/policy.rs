@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::table::{Refusal, Refused};
-use super::uri::masked;
+use crate::device::masked_uri;
 
 /// Variables of the environment that may name a proxy: its address is the operator's choice, not a server's.
 const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -31,8 +31,8 @@ impl Policy {
     pub fn new(allow: &[String]) -> Result<Self, String> {
         let read = |text: &String| match Url::parse(text) {
             Ok(prefix) if matches!(prefix.scheme(), "http" | "https") => Ok(prefix),
-            Ok(_) => Err(format!("`{}` in [download] allow is neither http nor https", masked(text))),
-            Err(error) => Err(format!("`{}` in [download] allow is no URI: {error}", masked(text))),
+            Ok(_) => Err(format!("`{}` in [download] allow is neither http nor https", masked_uri(text))),
+            Err(error) => Err(format!("`{}` in [download] allow is no URI: {error}", masked_uri(text))),
         };
         allow.iter().map(read).collect::<Result<_, _>>().map(|allow| Self { allow })
     }
@@ -42,7 +42,7 @@ impl Policy {
     /// # Errors
     /// [`Refusal::BadUri`] with the rule that forbids it.
     pub fn check(&self, uri: &Url) -> Result<(), Refused> {
-        let refused = |why: &str| Err(Refused::new(Refusal::BadUri, format!("{} {why}", masked(uri.as_str()))));
+        let refused = |why: &str| Err(Refused::new(Refusal::BadUri, format!("{} {why}", masked_uri(uri.as_str()))));
         if !self.allow.is_empty() {
             return match self.allow.iter().any(|prefix| begins_with(uri, prefix)) {
                 true => Ok(()),

@@ -8,9 +8,10 @@ use reqwest::{Client, Method, Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
 
+use crate::device::masked_uri;
 use crate::update::policy::{ForbiddenAddress, Policy};
 use crate::update::table::{Refusal, Refused};
-use crate::update::uri::{ImageUri, masked};
+use crate::update::uri::ImageUri;
 
 /// Why a request brought nothing, or not all.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Http {
             target = redirected(&target, &response)?;
             self.policy.check(&target)?;
         }
-        let reason = format!("{} leads through more than {} redirects", masked(uri.as_str()), self.redirects);
+        let reason = format!("{} leads through more than {} redirects", masked_uri(uri.as_str()), self.redirects);
         Err(Stop::Refused(Refused::new(Refusal::BadUri, reason)))
     }
 
@@ -66,27 +67,29 @@ impl Http {
     pub(super) async fn piece(&self, response: &mut Response, uri: &Url) -> Result<Option<Vec<u8>>, Stop> {
         match timeout(self.stalled, response.chunk()).await {
             Ok(Ok(piece)) => Ok(piece.map(|bytes| bytes.to_vec())),
-            Ok(Err(error)) => Err(Stop::Broken(format!("{}: {}", masked(uri.as_str()), chain(&error.without_url())))),
+            Ok(Err(error)) => {
+                Err(Stop::Broken(format!("{}: {}", masked_uri(uri.as_str()), chain(&error.without_url()))))
+            }
             Err(_) => Err(self.silent(uri)),
         }
     }
 
     fn silent(&self, uri: &Url) -> Stop {
         let patience = humantime::format_duration(self.stalled);
-        Stop::Broken(format!("{}: nothing came for {patience}", masked(uri.as_str())))
+        Stop::Broken(format!("{}: nothing came for {patience}", masked_uri(uri.as_str())))
     }
 }
 
 fn redirected(from: &Url, response: &Response) -> Result<Url, Stop> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let nowhere = || Refused::new(Refusal::BadUri, format!("{} redirects to no URI", masked(from.as_str())));
+    let nowhere = || Refused::new(Refusal::BadUri, format!("{} redirects to no URI", masked_uri(from.as_str())));
     let target = location.and_then(|location| from.join(location).ok()).ok_or_else(nowhere)?;
     Ok(ImageUri::parse(target.as_str())?.request)
 }
 
 fn sorted(response: Response, uri: &Url) -> Result<Response, Stop> {
     let status = response.status();
-    let answered = || format!("{} answered {status}", masked(uri.as_str()));
+    let answered = || format!("{} answered {status}", masked_uri(uri.as_str()));
     match status {
         _ if status.is_success() => Ok(response),
         StatusCode::NOT_FOUND
@@ -104,7 +107,7 @@ fn sorted(response: Response, uri: &Url) -> Result<Response, Stop> {
 /// A request without an answer: forbidden by policy, or worth another try.
 fn unanswered(error: reqwest::Error, uri: &Url) -> Stop {
     let error = error.without_url();
-    let reason = format!("{}: {}", masked(uri.as_str()), chain(&error));
+    let reason = format!("{}: {}", masked_uri(uri.as_str()), chain(&error));
     match causes(&error).find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()).is_some() {
         true => Stop::Refused(Refused::new(Refusal::BadUri, reason)),
         false => Stop::Broken(reason),

@@ -9,11 +9,11 @@ use url::Url;
 
 use super::Downloader;
 use super::http::Stop;
-use crate::device::Sha256Digest;
+use crate::device::{Sha256Digest, masked_uri};
 use crate::update::inspect;
 use crate::update::staging::Stored;
 use crate::update::table::{Refusal, Refused};
-use crate::update::uri::{ImageUri, masked, version_text};
+use crate::update::uri::{ImageUri, version_text};
 
 /// Longest file beside an image; a list of digests may name a whole folder.
 pub(crate) const MAX_SIDECAR: usize = 64 * 1024;
@@ -25,7 +25,7 @@ pub(super) async fn digest(downloader: &Downloader, uri: &ImageUri) -> Result<Op
     let beside = uri.sidecar(".sha256");
     let Some(text) = text(downloader, &beside).await? else { return Ok(None) };
     let name = uri.request.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
-    digest_in(&text, name, &masked(beside.as_str())).map(Some)
+    digest_in(&text, name, &masked_uri(beside.as_str())).map(Some)
 }
 
 /// The version that `IMAGE.version` tells, asked only when it would count.
@@ -88,16 +88,20 @@ async fn once(downloader: &Downloader, uri: &Url) -> Result<Option<String>, Stop
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
         StatusCode::OK => {}
         status => {
-            return Err(
-                Refused::new(Refusal::ConnectionLost, format!("{} answered {status}", masked(uri.as_str()))).into()
-            );
+            return Err(Refused::new(
+                Refusal::ConnectionLost,
+                format!("{} answered {status}", masked_uri(uri.as_str())),
+            )
+            .into());
         }
     }
     let mut bytes = Vec::new();
     while let Some(piece) = downloader.http.piece(&mut response, uri).await? {
         bytes.extend_from_slice(&piece);
         if bytes.len() > MAX_SIDECAR {
-            return Err(Refused::new(Refusal::ConnectionLost, format!("{} is too long", masked(uri.as_str()))).into());
+            return Err(
+                Refused::new(Refusal::ConnectionLost, format!("{} is too long", masked_uri(uri.as_str()))).into()
+            );
         }
     }
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
