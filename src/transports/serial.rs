@@ -15,14 +15,15 @@ mod questions;
 mod scan;
 mod sysfs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 pub use self::patterns::PatternError;
@@ -53,9 +54,15 @@ pub fn spawn(
     events: mpsc::Sender<Event>,
 ) -> Result<Handle, PatternError> {
     let watch = Patterns::compile(&settings.watch)?;
-    let shared = Arc::new(Shared { deny: Patterns::compile(&settings.deny)?, ..Shared::default() });
+    let (rescan, wake) = sync_channel(1);
+    let deny = Patterns::compile(&settings.deny)?;
+    let shared = Arc::new(Shared { deny, rescan, refusals: Mutex::default() });
     let scanner = Scanner::new(links, watch, Arc::clone(&shared));
-    tokio::spawn(poll(scanner, Arc::clone(&shared), settings.poll.max(MIN_POLL), events));
+    let period = settings.poll.max(MIN_POLL);
+    thread::Builder::new()
+        .name("serial-ports".to_owned())
+        .spawn(move || poll(scanner, &wake, period, &events))
+        .expect("the system has room for one more thread at the start");
     Ok(Handle { shared })
 }
 
@@ -84,7 +91,7 @@ impl Handle {
 
     /// Looks over the ports at once.
     pub fn rescan(&self) {
-        self.shared.rescan.notify_one();
+        self.shared.look();
     }
 
     /// Runs what opens the port on a blocking thread, which owns the lease meanwhile.
@@ -122,23 +129,31 @@ fn contained<T>(path: &Path, run: impl FnOnce(&Path) -> Result<T, QuestionFailed
 }
 
 /// What the polling task and the questions share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     deny: Patterns,
-    rescan: Notify,
+    /// Holds at most one wish to look at once.
+    rescan: SyncSender<()>,
     /// What opening a port was answered, where looking cannot tell; one entry for each port at most.
     refusals: Mutex<BTreeMap<PathBuf, (Access, Instant)>>,
 }
 
 impl Shared {
+    fn look(&self) {
+        // Full: somebody has wished so already.
+        let _ = self.rescan.try_send(());
+    }
+
     /// Whether a port may never be opened, whichever of its names is used here or there.
     fn denied(&self, path: &Path) -> bool {
-        if self.deny.matches(path) {
-            return true;
-        }
         let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        self.deny.matches(&canonical)
-            || self.deny.expand().iter().any(|name| name.canonicalize().is_ok_and(|denied| denied == canonical))
+        let names = [path, canonical.as_path()];
+        names.iter().any(|name| self.deny.matches(name)) || self.denied_nodes().contains(&canonical)
+    }
+
+    /// The canonical paths of what `deny` names now.
+    fn denied_nodes(&self) -> BTreeSet<PathBuf> {
+        self.deny.expand().iter().filter_map(|name| name.canonicalize().ok()).collect()
     }
 
     /// What opening the port was answered lately, if it was refused.
@@ -164,7 +179,7 @@ impl Shared {
             None => self.refusals().remove(path).is_some(),
         };
         if changed || matches!(failed, Some(QuestionFailed::Gone)) {
-            self.rescan.notify_one();
+            self.look();
         }
     }
 
@@ -174,27 +189,16 @@ impl Shared {
     }
 }
 
-/// The polling task. Looking is file system work, so each look runs on a blocking thread.
-async fn poll(mut scanner: Scanner, shared: Arc<Shared>, period: Duration, events: mpsc::Sender<Event>) {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = shared.rescan.notified() => {}
-            () = events.closed() => break,
-        }
-        let looking = tokio::task::spawn_blocking(move || {
-            let news = scanner.look(Instant::now());
-            (scanner, news)
-        });
-        let Ok((returned, news)) = looking.await else { break };
-        scanner = returned;
-        for event in news {
-            if events.send(event).await.is_err() {
+/// The polling thread. Looking is file system work, and one wake-up for each look is all that an idle gateway pays.
+fn poll(mut scanner: Scanner, wake: &Receiver<()>, period: Duration, events: &mpsc::Sender<Event>) {
+    while !events.is_closed() {
+        for event in scanner.look(Instant::now()) {
+            if events.blocking_send(event).is_err() {
                 return;
             }
         }
+        // The scanner keeps a sender, so this ends by time or by a wish only.
+        let _ = wake.recv_timeout(period);
     }
     debug!("serial ports are not looked over any more");
 }

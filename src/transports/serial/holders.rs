@@ -20,7 +20,7 @@ const BACKSTOP: Duration = Duration::from_secs(60);
 /// The same where inotify cannot watch a port.
 const BACKSTOP_BLIND: Duration = Duration::from_secs(10);
 /// A look-through may take at most one part in so many of the time: ports that are opened all the time stay cheap.
-const SHARE: u32 = 500;
+const SHARE: u32 = 100;
 /// A process is taken for one of ours when the gateway is at most so many parents away.
 const MAX_PARENTS: usize = 16;
 
@@ -144,7 +144,8 @@ fn look(nodes: &BTreeSet<Node>) -> BTreeMap<Node, String> {
     }
     if let Ok(table) = fs::read_to_string("/proc/locks") {
         for (node, pid) in locks(&table, nodes) {
-            if !pids.contains_key(&node) && !ours(pid) {
+            // A lock outlives the process that took it while another one inherited the file.
+            if !pids.contains_key(&node) && !ours(pid) && Path::new(&format!("/proc/{pid}")).exists() {
                 pids.insert(node, pid);
             }
         }

@@ -1,11 +1,13 @@
 //! A port opened for one question: exclusive, raw, with time and bytes counted.
 //!
-//! Bytes go over a file of our own; beside it the serial port library holds a second descriptor of the same tty, which
-//! makes it exclusive (TIOCEXCL, flock) and moves the modem lines, for which there is no safe call otherwise.
+//! The serial port library opens the tty, makes it exclusive (TIOCEXCL, flock) and moves the modem lines, for which there
+//! is no safe call otherwise; bytes go over the same descriptor. There is only the one: a second open would look like a
+//! second reset to whoever counts opens.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,38 +28,48 @@ const MAX_READ: usize = 256 * 1024;
 /// How long a write may wait for room.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
+/// So long what comes in is thrown away at most, before a next try.
+const MAX_DRAIN: Duration = Duration::from_millis(300);
+
 /// An open port. Closing it throws away what was not sent yet, so that it never hangs.
 pub(super) struct Port {
-    /// Dropped first: gives up the exclusive right while the file is still open.
-    lines: Box<dyn SerialPort>,
-    file: File,
+    tty: Box<dyn Tty>,
     path: PathBuf,
     left: usize,
 }
 
+/// What the library's port is for us.
+trait Tty: SerialPort + AsRawFd {}
+
+impl<T: SerialPort + AsRawFd> Tty for T {}
+
 impl Port {
     /// Opens a port at a line speed, 8N1, and discards what it received before.
     pub(super) fn open(path: &Path, baud: u32) -> Result<Self, QuestionFailed> {
-        let flags = OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let flags = i32::try_from(flags.bits()).expect("the flags of open(2) are an int");
-        let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
-        let file = opened.map_err(|error| refused(path, &error))?;
-        let lines =
-            tokio_serial::new(path.to_string_lossy(), baud).open().map_err(|error| not_exclusive(path, &error))?;
-        let port = Self { lines, file, path: path.to_owned(), left: MAX_READ };
-        port.set_raw(baud).map_err(|error| port.broken(&error.into()))?;
+        let opened = tokio_serial::new(path.to_string_lossy(), baud).open_native();
+        let tty = opened.map_err(|error| refused(path, &error))?;
+        let port = Self { tty: Box::new(tty), path: path.to_owned(), left: MAX_READ };
+        port.set_raw(baud).map_err(|error| port.broken(error))?;
         port.discard();
         Ok(port)
     }
 
-    /// Raw mode, and the speed by its classic constant where it has one: the library above always takes the arbitrary
-    /// kind (BOTHER), which stays on the port and which older programs do not understand.
+    /// Raw mode without waiting, and the speed by its classic constant where it has one: the library takes the arbitrary
+    /// kind (BOTHER) always, which stays on the port and which older programs do not understand.
     fn set_raw(&self, baud: u32) -> Result<(), Errno> {
-        let mut termios = rustix::termios::tcgetattr(&self.file)?;
+        let tty = self.descriptor();
+        let mut termios = rustix::termios::tcgetattr(tty)?;
         termios.make_raw();
         termios.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
         termios.set_speed(baud)?;
-        rustix::termios::tcsetattr(&self.file, OptionalActions::Now, &termios)
+        rustix::termios::tcsetattr(tty, OptionalActions::Now, &termios)?;
+        rustix::fs::fcntl_setfl(tty, rustix::fs::fcntl_getfl(tty)? | OFlags::NONBLOCK)
+    }
+
+    #[expect(unsafe_code, reason = "the library shows its descriptor as a bare number only")]
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: `tty` owns the descriptor and closes it when it is dropped, which outlasts this borrow of `self`.
+        unsafe { BorrowedFd::borrow_raw(self.tty.as_raw_fd()) }
     }
 
     /// Appends what has come in, waiting for it until `until`. `false`: nothing came, or this question read enough.
@@ -65,7 +77,7 @@ impl Port {
         let mut buffer = [0; 1024];
         while self.left > 0 && self.wait(PollFlags::IN, until)? {
             let room = self.left.min(buffer.len());
-            match self.file.read(&mut buffer[..room]) {
+            match rustix::io::read(self.descriptor(), &mut buffer[..room]) {
                 Ok(0) => return Err(QuestionFailed::Gone),
                 Ok(count) => {
                     trace!(port = %self.path.display(), bytes = %buffer[..count].escape_ascii(), "received");
@@ -73,8 +85,8 @@ impl Port {
                     self.left -= count;
                     return Ok(true);
                 }
-                Err(error) if again(&error) => {}
-                Err(error) => return Err(self.broken(&error)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return Err(self.broken(error)),
             }
         }
         Ok(false)
@@ -88,10 +100,10 @@ impl Port {
             if !self.wait(PollFlags::OUT, until)? {
                 return Err(QuestionFailed::Failed("the port takes no bytes".to_owned()));
             }
-            match self.file.write(bytes) {
+            match rustix::io::write(self.descriptor(), bytes) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) if again(&error) => {}
-                Err(error) => return Err(self.broken(&error)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return Err(self.broken(error)),
             }
         }
         Ok(())
@@ -105,10 +117,10 @@ impl Port {
                 return Ok(false);
             }
             let limit = Timespec::try_from(left).ok();
-            match rustix::event::poll(&mut [PollFd::new(&self.file, what)], limit.as_ref()) {
+            match rustix::event::poll(&mut [PollFd::from_borrowed_fd(self.descriptor(), what)], limit.as_ref()) {
                 Ok(ready) => return Ok(ready > 0),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(self.broken(&error.into())),
+                Err(error) => return Err(self.broken(error)),
             }
         }
     }
@@ -130,7 +142,7 @@ impl Port {
     /// Sets both modem lines, DTR first. A pty has none (ENOTTY), some adapters only one: that is no failure, and a port
     /// that is gone says so at the next read.
     pub(super) fn set_lines(&mut self, dtr: bool, rts: bool) {
-        let done = self.lines.write_data_terminal_ready(dtr).and_then(|()| self.lines.write_request_to_send(rts));
+        let done = self.tty.write_data_terminal_ready(dtr).and_then(|()| self.tty.write_request_to_send(rts));
         if let Err(error) = done {
             trace!(port = %self.path.display(), %error, "modem lines cannot be set");
         }
@@ -153,18 +165,19 @@ impl Port {
     /// Throws away what was received and not read.
     pub(super) fn discard(&self) {
         // Fails only where the port is gone, which the next read tells.
-        let _ = rustix::termios::tcflush(&self.file, QueueSelector::IFlush);
+        let _ = rustix::termios::tcflush(self.descriptor(), QueueSelector::IFlush);
     }
 
-    /// Reads and throws away until nothing came for `silence`.
+    /// Reads and throws away until nothing came for `silence`, or a program that never stops was given up on.
     pub(super) fn drain(&mut self, silence: Duration) -> Result<(), QuestionFailed> {
+        let limit = Instant::now() + MAX_DRAIN;
         let mut received = Vec::new();
-        while self.read(&mut received, Instant::now() + silence)? {}
+        while self.read(&mut received, limit.min(Instant::now() + silence))? {}
         Ok(())
     }
 
-    fn broken(&self, error: &io::Error) -> QuestionFailed {
-        if hung_up(error) || !self.path.exists() {
+    fn broken(&self, error: Errno) -> QuestionFailed {
+        if matches!(error, Errno::IO | Errno::NXIO | Errno::NODEV) || !self.path.exists() {
             return QuestionFailed::Gone;
         }
         QuestionFailed::Failed(format!("cannot use the port: {error}"))
@@ -173,7 +186,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        let _ = rustix::termios::tcflush(&self.file, QueueSelector::IOFlush);
+        let _ = rustix::termios::tcflush(self.descriptor(), QueueSelector::IOFlush);
     }
 }
 
@@ -183,30 +196,18 @@ pub(super) fn holder(path: &Path) -> Option<String> {
     holders::holder(Node { rdev: found.rdev(), dev: found.dev(), ino: found.ino() })
 }
 
-fn again(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-}
-
-fn hung_up(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::NXIO | Errno::NODEV | Errno::NOENT))
-}
-
-fn refused(path: &Path, error: &io::Error) -> QuestionFailed {
-    match Errno::from_io_error(error) {
-        Some(Errno::BUSY) => busy(path),
-        // EPERM: systemd's DevicePolicy, where the node's mode would allow it.
-        Some(Errno::ACCESS | Errno::PERM) => QuestionFailed::NotPermitted,
-        _ if hung_up(error) => QuestionFailed::Gone,
-        _ => QuestionFailed::Failed(format!("cannot open the port: {error}")),
-    }
-}
-
-fn not_exclusive(path: &Path, error: &tokio_serial::Error) -> QuestionFailed {
+/// What the library says of a failed open. It keeps only the text of errors that it does not know itself.
+fn refused(path: &Path, error: &tokio_serial::Error) -> QuestionFailed {
+    let says = |text: &str| error.description.contains(text);
     match error.kind {
-        // TIOCEXCL (EBUSY) or flock: somebody came between, or holds only a lock.
+        // EBUSY by TIOCEXCL, or flock.
         tokio_serial::ErrorKind::NoDevice => busy(path),
-        _ if !path.exists() => QuestionFailed::Gone,
-        _ => QuestionFailed::Failed(format!("cannot take the port for the gateway alone: {}", error.description)),
+        tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied) => QuestionFailed::NotPermitted,
+        tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => QuestionFailed::Gone,
+        // EPERM: systemd's DevicePolicy, where the node's mode would allow it.
+        _ if says("not permitted") => QuestionFailed::NotPermitted,
+        _ if says("No such device") || says("I/O error") || !path.exists() => QuestionFailed::Gone,
+        _ => QuestionFailed::Failed(format!("cannot open the port: {}", error.description)),
     }
 }
 

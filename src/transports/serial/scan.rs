@@ -1,7 +1,7 @@
 //! One look over the ports: which are there, under which names, what they are, whether they can be used; and what is
 //! different from the look before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(super) struct Scanner {
     links: Vec<PathBuf>,
     watch: Patterns,
     shared: Arc<Shared>,
+    /// What `deny` names at this look.
+    denied: BTreeSet<PathBuf>,
     holders: Holders,
     descriptors: BTreeMap<PathBuf, Descriptors>,
     seen: BTreeMap<Link, Seen>,
@@ -60,12 +62,21 @@ struct Found {
 
 impl Scanner {
     pub(super) fn new(links: Vec<PathBuf>, watch: Patterns, shared: Arc<Shared>) -> Self {
-        Self { links, watch, shared, holders: Holders::new(), descriptors: BTreeMap::new(), seen: BTreeMap::new() }
+        Self {
+            links,
+            watch,
+            shared,
+            denied: BTreeSet::new(),
+            holders: Holders::new(),
+            descriptors: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Looks once. Takes under a millisecond for ten ports, unless processes have to be looked through.
     pub(super) fn look(&mut self, now: Instant) -> Vec<Event> {
         let found = self.find();
+        self.denied = self.shared.denied_nodes();
         let nodes = found.iter().map(|(canonical, found)| (canonical.clone(), found.node)).collect();
         for seen in self.seen.values() {
             if nodes_differ(&nodes, seen) {
@@ -138,8 +149,8 @@ impl Scanner {
     }
 
     fn access(&self, canonical: &Path, found: &Found, now: Instant) -> Access {
-        let names = || std::iter::once(canonical).chain(found.names.iter().map(PathBuf::as_path));
-        if names().any(|name| self.shared.denied(name)) {
+        let mut names = std::iter::once(canonical).chain(found.names.iter().map(PathBuf::as_path));
+        if self.denied.contains(canonical) || names.any(|name| self.shared.deny.matches(name)) {
             return Access::Denied;
         }
         if !access::permitted(canonical) {
