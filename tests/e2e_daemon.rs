@@ -133,7 +133,7 @@ fn a_mistake_in_a_board_or_a_tool_is_told_with_file_line_and_key() {
             "[executors]\npump = \"avrdud\"",
             ["nuncio.toml:", "avrdud"],
         ),
-        ("a board without a tool", BOARD.to_owned(), String::new(), "", ["nuncio.toml:", "device[0].board"]),
+        ("a board without a tool", BOARD.to_owned(), String::new(), "", ["pump.toml:2:", "names no tool"]),
         (
             "two boards with the same ids",
             BOARD.replace("1209", "2341").replace("0001", "0043"),
