@@ -121,7 +121,13 @@ impl Gateway {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Waited(device) => self.let_go(&device).await,
-                    Event::Drained => return,
+                    Event::Drained => {
+                        // What an update came to is told to servers and operators before they are left.
+                        while let Ok(effect) = inbox.effects.try_recv() {
+                            self.handle_effect(effect).await;
+                        }
+                        return;
+                    }
                 },
                 order = inbox.lifecycle.recv() => match order {
                     Some(LifecycleOrder::Stop) => self.stop(None),
