@@ -127,7 +127,7 @@ pub enum WriteError {
     /// The push was ended meanwhile (reset, cancelled, timed out): 4.08.
     #[error("the push was ended")]
     Ended,
-    /// Anything else the disk said: 5.00.
+    /// Anything else the disk said: accepted, and shown in the view.
     #[error("cannot store the image: {0}")]
     Failed(String),
 }

@@ -10,6 +10,9 @@ use crate::device::{DeviceId, FirmwareView, JournalEntry, Phase, UpdateEvent, Up
 /// Those who follow one device's update, at most; the oldest makes room.
 const FOLLOWERS_MAX: usize = 16;
 
+/// Places in a follower's queue that only news may take.
+const ROOM_FOR_NEWS: usize = 32;
+
 /// Who follows a device's update: gets each event with the update it belongs to.
 pub(super) type Follower = mpsc::Sender<(UpdateId, UpdateEvent)>;
 
@@ -71,7 +74,8 @@ impl Entry {
         self.followers.push(follower);
     }
 
-    /// A fact about an update: remembered, and told to all who follow. One who does not keep up loses it.
+    /// A fact about an update: remembered, and told to all who follow. One who does not keep up loses progress, never
+    /// the news: there are few of those in an update.
     pub(super) fn note(&mut self, update: UpdateId, event: &UpdateEvent) {
         self.begin(update);
         match event {
@@ -95,7 +99,11 @@ impl Entry {
             | UpdateEvent::Dropped => self.at(None, None),
             UpdateEvent::ToolSaid { .. } => {}
         }
+        let chatter = is_chatter(event);
         self.followers.retain(|follower| {
+            if chatter && follower.capacity() <= ROOM_FOR_NEWS {
+                return true;
+            }
             !matches!(follower.try_send((update, event.clone())), Err(mpsc::error::TrySendError::Closed(_)))
         });
     }
@@ -111,5 +119,36 @@ impl Entry {
         self.status.phase = progress.map(|(phase, _)| phase);
         self.status.percent = progress.map(|(_, percent)| percent);
         self.status.message = message;
+    }
+}
+
+/// What a follower can do without.
+fn is_chatter(event: &UpdateEvent) -> bool {
+    matches!(
+        event,
+        UpdateEvent::DownloadProgressed { .. } | UpdateEvent::ToolProgressed { .. } | UpdateEvent::ToolSaid { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_that_does_not_read_still_gets_the_end() {
+        let mut entry = Entry::default();
+        let (follower, mut happening) = mpsc::channel(64);
+        entry.follow(follower);
+        let update = UpdateId(uuid::Uuid::from_u128(1));
+        for _ in 0..1_000 {
+            entry.note(update, &UpdateEvent::ToolSaid { line: "chatter".to_owned() });
+        }
+        entry.note(update, &UpdateEvent::UpdateFailed { reason: "flash: no".to_owned() });
+        let mut last = None;
+        while let Ok((_, event)) = happening.try_recv() {
+            last = Some(event);
+        }
+        assert_eq!(last, Some(UpdateEvent::UpdateFailed { reason: "flash: no".to_owned() }));
+        assert_eq!(entry.status.message.as_deref(), Some("flash: no"));
     }
 }

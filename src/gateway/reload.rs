@@ -1,9 +1,10 @@
 //! SIGHUP: boards, tools and log level are read again; what a running gateway cannot change is said.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Gateway, data, start};
-use crate::config::{self, Config};
+use crate::config::{self, Config, GatewaySettings};
 
 impl Gateway {
     /// Takes over what can be taken over. A file that is wrong changes nothing.
@@ -48,9 +49,14 @@ impl Gateway {
 /// Begins the note on a reload that failed.
 const RELOAD: &str = "reload";
 
+/// `[gateway]` but for what a reload takes over.
+fn without_log(settings: &GatewaySettings) -> (&str, &Path, &Path) {
+    (&settings.name, &settings.state, &settings.socket)
+}
+
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let parts = [
-        ("[gateway]", old.gateway.name != new.gateway.name || old.gateway.state != new.gateway.state),
+        ("[gateway]", without_log(&old.gateway) != without_log(&new.gateway)),
         ("[[server]]", old.servers != new.servers),
         ("[[device]]", old.devices != new.devices),
         ("[serial]", old.serial != new.serial),

@@ -52,7 +52,9 @@ impl Push {
     /// Takes the bytes of one block.
     pub(super) fn write(&mut self, payload: &[u8], more: bool) -> Result<(), Refusal> {
         let Self::Writing(mut writer) = std::mem::take(self) else { return Err(Refusal::Incomplete) };
-        writer.write(payload).map_err(|error| refusal(&error))?;
+        if let Err(error) = writer.write(payload) {
+            return refusal(&error);
+        }
         if more {
             *self = Self::Writing(writer);
         } else {
@@ -62,13 +64,15 @@ impl Push {
     }
 }
 
-fn refusal(error: &WriteError) -> Refusal {
+/// What a server is answered when its bytes cannot be stored. A disk that fails shows in 5/0/5 alone (decisions.md §2);
+/// the next block is then 4.08.
+fn refusal(error: &WriteError) -> Result<(), Refusal> {
     // The update tells the operator, once; a server may try as often as it likes.
     tracing::debug!(%error, "a pushed block cannot be stored");
     match error {
-        WriteError::TooLarge(_) => Refusal::TooLarge,
-        WriteError::Ended => Refusal::Incomplete,
-        WriteError::Failed(_) => Refusal::Failed,
+        WriteError::TooLarge(_) => Err(Refusal::TooLarge),
+        WriteError::Ended => Err(Refusal::Incomplete),
+        WriteError::Failed(_) => Ok(()),
     }
 }
 

@@ -119,7 +119,8 @@ fn answer<T>(done: Done<T>, result: Result<T, StoreError>) {
 
 fn write_entry(transaction: &Transaction<'_>, mut entry: JournalEntry) -> Result<(), StoreError> {
     let closed = matches!(entry.step, JournalStep::Closed { .. });
-    if closed {
+    // A login is kept no longer than a download may have to be resumed with it.
+    if !matches!(entry.step, JournalStep::Downloading { .. }) {
         entry.uri = masked_uri(&entry.uri);
         entry.view.uri = masked_uri(&entry.view.uri);
     }
