@@ -128,7 +128,7 @@ impl Proxy {
         let span = tracing::info_span!("device", name = %id);
         let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
         let task = tokio::spawn(driver.run(inbox).instrument(span));
-        tracing::info!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
+        tracing::debug!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
         self.clients.insert(id, Running { commands, task });
     }
 
