@@ -221,7 +221,9 @@ impl Leshan {
         seconds: u32,
     ) -> LeshanAnswer {
         let joint = if path.contains('?') { '&' } else { '?' };
-        let url = format!("/api/clients/{endpoint}/{path}{joint}timeout={seconds}");
+        // Write-Attributes takes its whole query for attributes and fails at any other word.
+        let limit = if path.contains("/attributes?") { String::new() } else { format!("{joint}timeout={seconds}") };
+        let url = format!("/api/clients/{endpoint}/{path}{limit}");
         let answer = http::request(self.http, method, &url, content_type, body);
         let answer = answer.unwrap_or_else(|| panic!("{} does not answer {method} {url}", self.name));
         let mut body = answer.json();
