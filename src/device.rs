@@ -17,7 +17,7 @@ mod update;
 use std::fmt;
 use std::sync::Arc;
 
-pub use board::{BoardId, FlashProfile, ImageRules, RebootMethod, VersionQuestion};
+pub use board::{BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, VersionQuestion};
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};

@@ -8,15 +8,16 @@ const SIBLINGS: &[&str] = &["transports", "boards", "proxy", "update", "executor
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("transports", &["device"]),
+    ("transports", &["device", "procfs"]),
     ("boards", &["device"]),
     ("proxy", &["device"]),
     ("update", &["device"]),
-    ("executors", &["device"]),
+    ("executors", &["device", "procfs"]),
     ("store", &["device"]),
     ("leases", &["device"]),
     ("control", &["device"]),
     ("device", &[]),
+    ("procfs", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
     ("config", &["device", "transports", "boards", "proxy", "update", "executors"]),
 ];

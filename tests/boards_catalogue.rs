@@ -20,9 +20,8 @@ timeout = "1m"
 
 fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    fs::create_dir(folder.path().join("boards.d")).expect("a folder");
     for (name, text) in files {
-        fs::write(folder.path().join("boards.d").join(name), text).expect("written");
+        fs::write(folder.path().join(name), text).expect("written");
     }
     folder
 }
@@ -75,7 +74,7 @@ fn a_users_folder_adds_boards_and_replaces_files_by_name() {
     let catalogue = load(&folder);
     let pump = BoardId::new("pump");
     assert_eq!(catalogue.profile(&pump).expect("a profile").vars["baud"], "19200");
-    assert_eq!(catalogue.source(&pump), Some(folder.path().join("boards.d/pump.toml").as_path()));
+    assert_eq!(catalogue.source(&pump), Some(folder.path().join("pump.toml").as_path()));
     assert_eq!(catalogue.profile(&BoardId::new("arduino-uno")).expect("a profile").image.max_size, 32_000);
 }
 
@@ -93,7 +92,7 @@ fn two_boards_that_claim_the_same_ids_are_an_error_that_names_both() {
     let errors = Catalogue::load(Some(overlay(&[("pump.toml", &text)]).path())).expect_err("a conflict");
     assert_eq!(errors.len(), 1, "{errors:?}");
     let error = &errors[0];
-    assert!(error.file.ends_with("boards.d/pump.toml"), "{error}");
+    assert!(error.file.ends_with("pump.toml"), "{error}");
     assert_eq!((error.line, error.key.as_str()), (4, "board.pump.match[0]"));
     for part in ["`pump`", "`arduino-uno`", "(built in)", "2341:0043"] {
         assert!(error.message.contains(part), "{error}");

@@ -5,13 +5,16 @@
 
 use std::time::Duration;
 
-use world::{Behaviour, Model, Scene, Tty, avr_image, eventually, firmata_image, world};
+use world::{Behaviour, Model, Scene, Tty, avr_image, eventually, firmata_image, processes_naming, world};
+
+/// Ten times what an idle gateway takes to end.
+const STOP: Duration = Duration::from_secs(50);
 
 #[test]
 fn twenty_updates_in_a_row_between_two_versions_are_each_proven_by_what_the_sketch_says() {
     let world = world!();
     let board = world.uno("uno-1.2.0.hex");
-    let scene = Scene::new(world, "arduino-uno", &board.link());
+    let mut scene = Scene::new(world, "arduino-uno", &board.link());
     for turn in 0..20 {
         let version = if turn % 2 == 0 { "1.3.0" } else { "1.2.0" };
         let server = if turn % 3 == 0 { scene.factory() } else { scene.cloud() };
@@ -19,7 +22,7 @@ fn twenty_updates_in_a_row_between_two_versions_are_each_proven_by_what_the_sket
         scene.update(server, &image, version);
         assert!(board.holds(&image), "turn {turn}");
     }
-    drop(scene);
+    scene.daemon.stop(STOP);
     assert_eq!(board.banner(), "ID board=uno fw=1.2.0");
 }
 
@@ -32,9 +35,9 @@ fn a_mega_and_a_nano_with_the_old_bootloader_are_updated() {
     ] {
         let world = world!();
         let chip = world.board(model).with(&avr_image(&format!("{name}-1.2.0.hex"))).start();
-        let scene = Scene::with(world, board, &chip.link(), |daemon| daemon.serial(questions));
+        let mut scene = Scene::with(world, board, &chip.link(), |daemon| daemon.serial(questions));
         scene.update(scene.cloud(), &avr_image(&format!("{name}-1.3.0.hex")), "1.3.0");
-        drop(scene);
+        scene.daemon.stop(STOP);
         assert_eq!(chip.banner(), format!("ID board={name} fw=1.3.0"));
     }
 }
@@ -59,6 +62,8 @@ fn a_real_firmata_firmware_proves_itself_by_its_announcement() {
     scene.await_firmware(scene.factory(), "0", "1");
     let version = scene.factory().read(&scene.name, "3/0/3").text();
     assert!(version.starts_with("2."), "StandardFirmata tells its version, not {version:?}");
+    // And back to a sketch that prints its version.
+    scene.update(scene.cloud(), &avr_image("uno-1.3.0.hex"), "1.3.0");
 }
 
 #[test]
@@ -132,14 +137,14 @@ fn a_port_that_another_program_holds_is_not_flashed_into() {
     scene.await_firmware(scene.factory(), "2", "0");
     scene.execute(scene.factory());
     let (state, result) = eventually("the port is found busy", Duration::from_secs(60), || {
-        Some(scene.firmware(scene.factory())).filter(|(_, result)| result != "0")
+        Some(scene.firmware(scene.factory())).filter(|(state, result)| state == "2" && result != "0")
     });
-    assert!(state == "2" && (result == "8" || result == "11"), "{state} {result}");
+    assert_eq!((state.as_str(), result.as_str()), ("2", "8"));
+    let message = scene.daemon.device(&scene.name).expect("the device").message().to_owned();
+    assert!(message.contains("is held by") && message.contains(&std::process::id().to_string()), "{message}");
     assert_eq!(board.stat().pages, 0);
     drop(monitor);
-    if result == "8" {
-        scene.execute(scene.factory());
-    }
+    scene.execute(scene.factory());
     scene.await_firmware(scene.factory(), "0", "1");
 }
 
@@ -170,6 +175,7 @@ fn a_gateway_killed_in_the_middle_of_a_flash_leaves_no_tool_and_finishes_when_it
     scene.execute(scene.factory());
     eventually("some pages are written", Duration::from_secs(60), || (board.stat().pages > 20).then_some(()));
     scene.daemon.crash();
+    eventually("no tool is left", Duration::from_secs(10), || processes_naming(board.port()).is_empty().then_some(()));
     let opens = board.stat().opens;
     scene.daemon.run();
     scene.await_firmware(scene.factory(), "0", "1");
@@ -246,12 +252,25 @@ fn two_devices_that_ask_for_one_uri_share_one_download() {
     });
     scene.factory().await_client(&second);
     // Held back until both have asked.
-    let uri = scene.files.put_as("slow.hex", vec![b':'; 4096], Behaviour::StallAtHalf);
+    let image = std::fs::read(avr_image("uno-1.3.0-large.hex")).expect("an image of ours");
+    let uri = scene.files.put_as("shared.hex", image, Behaviour::HoldAtHalf);
     for name in [&scene.name, &second] {
-        assert_eq!(scene.factory().write_uri(name, &uri).code, 204);
+        assert_eq!(scene.factory().write_uri(name, &format!("{uri}#version=1.3.0")).code, 204);
         let answer = || scene.factory().read(name, "5/0/3").text();
         eventually("the download runs", Duration::from_secs(30), || (answer() == "1").then_some(()));
     }
-    let asked = scene.files.requests().iter().filter(|request| request.path == "/slow.hex").count();
+    scene.files.let_go();
+    for name in [&scene.name, &second] {
+        let answer = || scene.factory().read(name, "5/0/3").text();
+        eventually("the image is staged", Duration::from_secs(60), || (answer() == "2").then_some(()));
+        assert_eq!(scene.factory().execute(name, "5/0/2").code, 204);
+    }
+    for (name, board) in [&scene.name, &second].into_iter().zip(&boards) {
+        let answer = || (scene.factory().read(name, "5/0/3").text(), scene.factory().read(name, "5/0/5").text());
+        let proven = ("0".to_owned(), "1".to_owned());
+        eventually("the update is proven", Duration::from_secs(120), || (answer() == proven).then_some(()));
+        assert!(board.holds(&avr_image("uno-1.3.0-large.hex")));
+    }
+    let asked = scene.files.requests().iter().filter(|request| request.path == "/shared.hex").count();
     assert_eq!(asked, 1);
 }

@@ -20,8 +20,6 @@ const MAX_FILE: u64 = 256 * 1024;
 const MAX_FILES: usize = 1000;
 /// Where embedded files are said to come from.
 const BUILT_IN: &str = "(built in) boards.d";
-/// The folder beside the configuration file.
-const FOLDER: &str = "boards.d";
 
 /// All boards.
 #[derive(Debug, Default)]
@@ -53,13 +51,13 @@ struct Source {
 }
 
 impl Catalogue {
-    /// Reads the built-in files and those in `boards.d` below `overlay`, the folder of the configuration file.
+    /// Reads the built-in files and those in `overlay`, the `boards.d` beside the configuration file.
     ///
     /// # Errors
     /// Everything that is wrong, with file, line and key.
     pub fn load(overlay: Option<&Path>) -> Result<Self, Vec<FileError>> {
         let mut errors = Vec::new();
-        let own = overlay.map_or_else(Vec::new, |folder| sources(&folder.join(FOLDER), &mut errors));
+        let own = overlay.map_or_else(Vec::new, |folder| sources(folder, &mut errors));
         let replaced = |name: &str| own.iter().any(|source| source.file.file_name() == Some(name.as_ref()));
         let built_in = EMBEDDED
             .iter()
@@ -148,6 +146,7 @@ fn profiles(id: &BoardId, flash: FlashText) -> Vec<Arc<FlashProfile>> {
             max_size: image.max_size,
             min_address: image.min_address,
             elf_machine: image.elf_machine,
+            elf_flags: image.elf_flags,
             esp_chip_id: image.esp_chip_id,
             esp8266_header: image.esp8266_header,
         },

@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::device::{FileError, ImageFormat, RebootMethod, units};
+use crate::device::{ElfFlags, FileError, ImageFormat, RebootMethod, units};
 
 /// The layout that this program reads.
 const SCHEMA: u32 = 1;
@@ -166,6 +166,7 @@ pub(super) struct ImageText {
     #[serde(default)]
     pub(super) min_address: u64,
     pub(super) elf_machine: Option<u16>,
+    pub(super) elf_flags: Option<ElfFlags>,
     pub(super) esp_chip_id: Option<u16>,
     #[serde(default)]
     pub(super) esp8266_header: bool,

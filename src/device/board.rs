@@ -71,10 +71,22 @@ pub struct ImageRules {
     pub min_address: u64,
     /// ELF machine number (`e_machine`): 83 for AVR.
     pub elf_machine: Option<u16>,
+    /// What the ELF header's flags must be: one machine number stands for chips that do not run each other's programs.
+    pub elf_flags: Option<ElfFlags>,
     /// Chip id of an ESP image (offset 0x0C of its header); `None` with `esp8266_header` for the old header.
     pub esp_chip_id: Option<u16>,
     /// The image has the ESP8266's 8-byte header, without chip id and digest.
     pub esp8266_header: bool,
+}
+
+/// A condition on an ELF header's `e_flags`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElfFlags {
+    /// The bits that count: 0x7f for AVR, where they are the architecture.
+    pub mask: u32,
+    /// What they must be: 5 for avr5 (ATmega328P), 6 for avr6 (ATmega2560).
+    pub value: u32,
 }
 
 /// Everything an update must know of a board's type.

@@ -16,12 +16,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, debug, info_span};
 
 use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, Lease};
+use crate::procfs::{self, Process};
 
 use super::command;
 use super::gate;
 use super::outcome::failed;
 use super::port::Port;
-use super::proc::{self, Process};
+
 use super::process::{self, End, Group, Held};
 use super::program::Program;
 use super::scratch::Scratch;
@@ -114,7 +115,7 @@ async fn run(
     mut orders: watch::Receiver<Order>,
 ) -> JobOutcome {
     let (flash_bytes, limit) = (job.image.info.flash_bytes, job.timeout);
-    let marker = format!("{}.{}", uuid::Uuid::now_v7(), proc::boot_id());
+    let marker = format!("{}.{}", uuid::Uuid::now_v7(), procfs::boot_id());
     let (prepared, mut end) = match begin(tools, scratch, job, marker.clone()).await {
         Ok(begun) => begun,
         Err(outcome) => return outcome,

@@ -127,7 +127,7 @@ fn exit_of(status: ExitStatus) -> Exit {
 
 /// Ends what left the group, and waits until what was killed in it is gone.
 fn clear_up(leader: u32, marker: &str) {
-    let ended = proc::end_all(|process| process.group == leader || process.carries(marker), CLEAR_UP_LIMIT);
+    let ended = proc::end_all(|process| process.group == leader || proc::carries(process, marker), CLEAR_UP_LIMIT);
     for process in &ended.killed {
         tracing::debug!(process = %process.told(), "ended what a tool had left running");
     }

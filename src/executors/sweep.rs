@@ -8,8 +8,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::device::JobStart;
+use crate::procfs::{self, Process};
 
-use super::proc::{self, Process};
+use super::proc;
 
 /// How long leftovers may take to die of SIGKILL.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -45,13 +46,13 @@ impl Leftover {
     fn owns(&self, process: &Process, has_group: bool) -> bool {
         let itself = process.pid == self.pid && process.start_time == self.start_time;
         let in_group = has_group && process.group == self.pid && process.start_time >= self.start_time;
-        itself || in_group || process.carries(&self.marker)
+        itself || in_group || proc::carries(process, &self.marker)
     }
 }
 
 /// Kills what still runs of these jobs; names what it killed. Blocking, at most five seconds.
 pub fn sweep(leftovers: &[Leftover]) -> Vec<String> {
-    let boot = proc::boot_id();
+    let boot = procfs::boot_id();
     let of_this_boot = leftovers.iter().filter(|leftover| leftover.is_of_boot(&boot));
     let candidates: Vec<(&Leftover, bool)> = of_this_boot.map(|leftover| (leftover, leftover.has_group())).collect();
     if candidates.is_empty() {
@@ -84,7 +85,7 @@ mod tests {
     }
 
     fn marker(name: &str) -> String {
-        format!("{name}-{}.{}", std::process::id(), proc::boot_id())
+        format!("{name}-{}.{}", std::process::id(), procfs::boot_id())
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Event, Gateway};
 use crate::device::{
@@ -188,25 +188,26 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
             let version = version.as_deref().unwrap_or("unknown");
             info!(size, %sha256, version, "image staged and checked");
         }
-        UpdateEvent::StagingFailed { reason } => warn!(reason, "image refused"),
-        UpdateEvent::Deferred { reason } => info!(reason, "deferred"),
+        UpdateEvent::StagingFailed { reason } => warn!(reason, "no image was staged"),
+        UpdateEvent::Deferred { reason } => info!(reason, "the update waits"),
         UpdateEvent::ToolStarted { tool, tool_version, argv } => {
-            info!(tool, version = tool_version.as_deref(), ?argv, "tool started");
+            info!(tool, version = tool_version.as_deref(), "flashing begins");
+            debug!(?argv, "tool");
         }
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => info!(bytes, "tool verified the image"),
         // What came of it for the update follows, and is the line that wakes somebody.
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class, detail } } => {
-            tracing::debug!(?class, detail, "tool failed");
+            debug!(?class, detail, "tool failed");
         }
         UpdateEvent::Proving => info!("waiting for the board to tell its version"),
         UpdateEvent::Proven { version } => {
-            info!(version = version.as_ref().map(|version| version.text.as_str()), "proven");
+            info!(version = version.as_ref().map(|version| version.text.as_str()), "the update is proven");
         }
-        UpdateEvent::UpdateFailed { reason } => warn!(reason, "update failed"),
-        UpdateEvent::Dropped => info!("dropped on request"),
-        UpdateEvent::ToolSaid { line } => tracing::debug!(line, "tool"),
+        UpdateEvent::UpdateFailed { reason } => warn!(reason, "the update failed"),
+        UpdateEvent::Dropped => info!("the image is dropped on request"),
+        UpdateEvent::ToolSaid { line } => debug!(line, "tool"),
         UpdateEvent::DownloadProgressed { .. } | UpdateEvent::ToolProgressed { .. } => {
-            tracing::debug!(?event, "progress");
+            debug!(?event, "progress");
         }
     }
 }

@@ -374,10 +374,11 @@ impl Driver {
     }
 }
 
-/// Arms the timer for the client's next deadline, touching it only when that changed.
+/// Arms the timer for the client's next deadline. One that moved away is left: waking once too early costs less than
+/// telling the runtime of every change.
 fn arm(timer: &mut Pin<&mut tokio::time::Sleep>, armed: &mut Option<Instant>, deadline: Option<Instant>) {
     let due = deadline.unwrap_or_else(|| Instant::now() + IDLE);
-    if *armed != Some(due) && (deadline.is_some() || armed.is_none()) {
+    if armed.is_none_or(|armed| due < armed) {
         timer.as_mut().reset(due.into());
         *armed = Some(due);
     }

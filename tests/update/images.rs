@@ -108,6 +108,9 @@ fn an_elf_counts_what_goes_to_flash_by_physical_address() {
     assert_eq!((info.format, info.flash_bytes), (ImageFormat::Elf, 172));
     assert_eq!(info.ranges, [(0, 172)]);
     foreign(&elf_file(40, &[(0, 100)]), &avr_rules());
+    let mut of_a_larger_chip = elf.clone();
+    of_a_larger_chip[36] = 0x86;
+    foreign(&of_a_larger_chip, &avr_rules());
     too_large(&elf_file(83, &[(0, 33_000)]), &avr_rules());
     corrupt(&elf[..elf.len() - 1], &avr_rules());
     corrupt(&elf[..40], &avr_rules());

@@ -453,6 +453,18 @@ fn what_an_unreachable_owner_staged_is_released_after_a_while() {
 }
 
 #[test]
+fn who_may_execute_anything_takes_nothing_from_its_owner() {
+    let mut bench = Bench::new(board());
+    bench.staged(None);
+    assert_eq!(bench.order(server(2), FirmwareRight::Any, FirmwareOrder::Execute), Reply::Done);
+    let ticket = bench.ticket("lease");
+    bench.input(Input::LeaseRefused { ticket, holder: "a reboot".into() });
+    assert_eq!(bench.told(), (2, 11));
+    assert_eq!(bench.order(server(3), FirmwareRight::Own, FirmwareOrder::Cancel), Reply::NotAllowed);
+    assert_eq!(bench.order(server(1), FirmwareRight::Own, FirmwareOrder::Cancel), Reply::Done);
+}
+
+#[test]
 fn an_owner_that_comes_back_keeps_its_image_until_it_has_lain_too_long() {
     let mut bench = Bench::new(board());
     bench.staged(None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio::device::{
-    BoardId, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod, ReportedVersion,
+    BoardId, ElfFlags, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod, ReportedVersion,
     Requester, Sha256Digest, StagedImage, VersionQuestion,
 };
 use nuncio::update::{AfterCrash, DownloadSettings, UpdateSettings};
@@ -56,6 +56,7 @@ pub(crate) fn avr_rules() -> ImageRules {
         max_size: FLASH_SIZE,
         min_address: 0,
         elf_machine: Some(83),
+        elf_flags: Some(ElfFlags { mask: 0x7f, value: 5 }),
         esp_chip_id: None,
         esp8266_header: false,
     }
@@ -118,6 +119,9 @@ pub(crate) fn hex_file(parts: &[(u16, Vec<u8>)]) -> String {
     text + ":00000001FF\r\n"
 }
 
+/// avr5, linked with relaxation.
+const ELF_FLAGS: u32 = 0x85;
+
 /// An ELF of 32 bits with loadable segments of `(physical address, length)`.
 pub(crate) fn elf_file(machine: u16, segments: &[(u32, u32)]) -> Vec<u8> {
     let mut out = b"\x7fELF\x01\x01\x01".to_vec();
@@ -126,7 +130,7 @@ pub(crate) fn elf_file(machine: u16, segments: &[(u32, u32)]) -> Vec<u8> {
     let word = |out: &mut Vec<u8>, value: u32| out.extend(value.to_le_bytes());
     half(&mut out, 2);
     half(&mut out, machine);
-    [1, 0, 52, 0, 0].into_iter().for_each(|value| word(&mut out, value));
+    [1, 0, 52, 0, ELF_FLAGS].into_iter().for_each(|value| word(&mut out, value));
     let count = u16::try_from(segments.len()).expect("few segments");
     [52, 32, count, 40, 0, 0].into_iter().for_each(|value| half(&mut out, value));
     let mut at = 52 + 32 * u32::from(count);

@@ -26,6 +26,7 @@
  * Build: gcc -O2 -Wall -o simboard simboard.c -lsimavr -lelf -lutil
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -340,6 +341,33 @@ static int load_hex(const char *path, uint32_t *lowest)
 
 static void on_sig(int s) { quit = 1; }
 
+/* inotify makes one event of two equal ones in a row that were not read yet, and a program may have the port open
+ * twice: two closes can look like one. So what is left after a close is counted, as far as /proc lets us look. */
+static int real_openers(int believed)
+{
+	char path[600], target[64];
+	int found = 0;
+	DIR *proc = opendir("/proc");
+	for (struct dirent *e; proc && (e = readdir(proc));) {
+		int pid = atoi(e->d_name);
+		if (pid <= 0 || pid == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/%d/fd", pid);
+		DIR *fds = opendir(path);
+		for (struct dirent *f; fds && (f = readdir(fds));) {
+			snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, f->d_name);
+			ssize_t len = readlink(path, target, sizeof target - 1);
+			if (len > 0 && (target[len] = 0, !strcmp(target, slave_name)))
+				found++;
+		}
+		if (fds)
+			closedir(fds);
+	}
+	if (proc)
+		closedir(proc);
+	return found < believed ? found : believed;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mcu = "atmega328p", *boot = NULL;
@@ -470,6 +498,8 @@ int main(int argc, char **argv)
 							board_reset("open");
 					}
 				}
+				if ((e->mask & IN_CLOSE) && openers > 1)
+					openers = real_openers(openers - 1) + 1;
 				if ((e->mask & IN_CLOSE) && openers > 0 && --openers == 0) {
 					say("close (rx %lu tx %lu)", n_rx, n_tx);
 					if (slave >= 0)

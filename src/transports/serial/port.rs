@@ -7,7 +7,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +18,8 @@ use rustix::termios::{ControlModes, OptionalActions, QueueSelector};
 use tokio_serial::SerialPort;
 use tracing::trace;
 
-use super::holders::{self, Node};
 use crate::device::QuestionFailed;
+use crate::procfs::{self, Node};
 
 /// So many bytes one question reads at most: a board that chatters at 2 Mbaud says no more in a second.
 const MAX_READ: usize = 256 * 1024;
@@ -193,7 +192,7 @@ impl Drop for Port {
 /// Who holds a port, as far as that can be told at once.
 pub(super) fn holder(path: &Path) -> Option<String> {
     let found = fs::metadata(path).ok()?;
-    holders::holder(Node { rdev: found.rdev(), dev: found.dev(), ino: found.ino() })
+    procfs::holder(Node::of(&found), procfs::ours).map(|process| process.told())
 }
 
 /// What the library says of a failed open. It keeps only the text of errors that it does not know itself.

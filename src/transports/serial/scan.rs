@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,11 @@ use tracing::info;
 
 use super::Shared;
 use super::access;
-use super::holders::{Holders, Node};
+use super::holders::Holders;
 use super::patterns::Patterns;
 use super::sysfs::{self, Stamp};
 use crate::device::{Access, Evidence, Link, LinkReport, UsbIds};
+use crate::procfs::Node;
 use crate::transports::Event;
 
 /// How often USB descriptors are read again although nothing points to a change.
@@ -105,7 +106,7 @@ impl Scanner {
             }
             let Ok(found) = fs::metadata(&canonical) else { continue };
             if found.file_type().is_char_device() {
-                let node = Node { rdev: found.rdev(), dev: found.dev(), ino: found.ino() };
+                let node = Node::of(&found);
                 ports.insert(canonical, Found { node, names: vec![name] });
             }
         }

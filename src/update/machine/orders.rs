@@ -90,7 +90,7 @@ fn is_own_push(state: &State, requester: &Requester) -> bool {
 
 /// Does what is ordered; [`refusal`] has nothing against it.
 pub(super) fn obey(state: State, order: Order, reply: &mut Reply, core: &mut Core, now: Now) -> State {
-    let Order { update, requester, order, .. } = order;
+    let Order { update, requester, right, order } = order;
     let begun = |uri: String, core: &Core| Update {
         id: update,
         owner: requester.clone(),
@@ -108,7 +108,7 @@ pub(super) fn obey(state: State, order: Order, reply: &mut Reply, core: &mut Cor
             core.change_view(|view| view.uri.clear());
             receive::copy(begun(String::new(), core), path, version, core, now)
         }
-        FirmwareOrder::Execute => execute(state, requester, core, now),
+        FirmwareOrder::Execute => execute(state, (requester, right), core, now),
         FirmwareOrder::SetSeverity(severity) => {
             core.change_view(|view| view.severity = severity);
             state
@@ -148,18 +148,26 @@ fn push(state: &State, update: Update, reply: &mut Reply, core: &mut Core, now: 
     state
 }
 
-fn execute(state: State, requester: Requester, core: &mut Core, now: Now) -> State {
+fn execute(state: State, by: (Requester, FirmwareRight), core: &mut Core, now: Now) -> State {
     match state {
         State::Staged(mut held) => {
-            held.update.owner = requester;
+            take_over(&mut held.update, by);
             wait::execute(*held, Wait::Fresh, core, now)
         }
         State::Rechecking(mut rechecking) => {
-            rechecking.held.update.owner = requester;
+            take_over(&mut rechecking.held.update, by);
             rechecking.execute_after()
         }
         State::Deferred(deferred) => deferred.try_again(core, now),
         state => state,
+    }
+}
+
+/// Who may only execute what is its own, and does, owns it from now on: it was released. Who may execute anything takes
+/// nothing from its owner.
+fn take_over(update: &mut Update, (requester, right): (Requester, FirmwareRight)) {
+    if right == FirmwareRight::Own {
+        update.owner = requester;
     }
 }
 

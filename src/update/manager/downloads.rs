@@ -15,8 +15,10 @@ use crate::update::staging::Staging;
 use crate::update::table::{Refusal, Refused};
 use crate::update::uri::ImageUri;
 
-/// Downloads that run at once; more wait.
-const PARALLEL: usize = 8;
+/// Downloads from one host that run at once; more wait. A host that is slow keeps no other waiting.
+const PARALLEL_PER_HOST: usize = 8;
+/// Downloads that run at once, whatever the host.
+const PARALLEL: usize = 256;
 /// A download tells how far it is at most so often.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 
@@ -51,22 +53,24 @@ pub(super) struct Downloads {
     staging: Staging,
     active: HashMap<Arc<ImageUri>, Active>,
     running: Arc<Semaphore>,
+    /// Of each host that a download under way is from.
+    hosts: HashMap<String, Arc<Semaphore>>,
     reports: mpsc::Sender<Report>,
 }
 
 impl Downloads {
     pub(super) fn new(downloader: Downloader, staging: Staging, reports: mpsc::Sender<Report>) -> Self {
         let running = Arc::new(Semaphore::new(PARALLEL));
-        Self { downloader, staging, active: HashMap::new(), running, reports }
+        Self { downloader, staging, active: HashMap::new(), running, hosts: HashMap::new(), reports }
     }
 
-    /// Has a device wait for a URI. The task, when it is the first.
+    /// Has a device wait for a URI. What the download comes to, when it is the first; nothing when all have left.
     pub(super) fn join(
         &mut self,
         uri: ImageUri,
         resume: Option<Resume>,
         waiting: Waiting,
-    ) -> Option<JoinHandle<Finished>> {
+    ) -> Option<impl Future<Output = Option<Finished>> + Send + use<>> {
         if let Some(active) = self.active.get_mut(&uri) {
             active.waiting.push(waiting);
             return None;
@@ -79,10 +83,18 @@ impl Downloads {
             Arc::clone(&uri),
             destination,
             self.reports.clone(),
-            Arc::clone(&self.running),
+            [self.of_host(&uri), Arc::clone(&self.running)],
         ));
-        self.active.insert(uri, Active { waiting: vec![waiting], part, abort: task.abort_handle() });
-        Some(task)
+        let abort = task.abort_handle();
+        self.active.insert(Arc::clone(&uri), Active { waiting: vec![waiting], part: part.clone(), abort });
+        Some(finished(task, uri, part))
+    }
+
+    /// What the downloads from a URI's host share.
+    fn of_host(&mut self, uri: &ImageUri) -> Arc<Semaphore> {
+        self.hosts.retain(|_, running| Arc::strong_count(running) > 1);
+        let host = uri.request.host_str().unwrap_or_default().to_owned();
+        Arc::clone(self.hosts.entry(host).or_insert_with(|| Arc::new(Semaphore::new(PARALLEL_PER_HOST))))
     }
 
     /// A shared file has a name of its own, so that its first device may leave.
@@ -121,15 +133,28 @@ impl Downloads {
     }
 }
 
+/// What a download came to; nothing when it was called off.
+async fn finished(task: JoinHandle<Finished>, uri: Arc<ImageUri>, part: PathBuf) -> Option<Finished> {
+    match task.await {
+        Ok(finished) => Some(finished),
+        Err(error) if error.is_panic() => {
+            let result = Err(Refused::new(Refusal::ConnectionLost, "the download broke down; write the URI again"));
+            Some(Finished { uri, part, result })
+        }
+        Err(_) => None,
+    }
+}
+
 async fn run(
     downloader: Downloader,
     uri: Arc<ImageUri>,
     destination: Destination,
     reports: mpsc::Sender<Report>,
-    running: Arc<Semaphore>,
+    [of_host, of_all]: [Arc<Semaphore>; 2],
 ) -> Finished {
     let part = destination.part.clone();
-    let Ok(_permit) = running.acquire().await else {
+    // The host's first: who waits for a slow host takes no place from others.
+    let (Ok(_host), Ok(_all)) = (of_host.acquire().await, of_all.acquire().await) else {
         let result = Err(Refused::new(Refusal::ConnectionLost, "the gateway is stopping"));
         return Finished { uri, part, result };
     };

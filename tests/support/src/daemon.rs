@@ -26,12 +26,13 @@ pub struct DaemonBuilder<'a> {
     download: String,
     env: Vec<(String, String)>,
     path: Vec<PathBuf>,
+    disk: Option<String>,
 }
 
 impl<'a> DaemonBuilder<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
         let (tables, serial, download) = (String::new(), String::new(), String::new());
-        Self { world, allow: Vec::new(), tables, serial, download, env: Vec::new(), path: Vec::new() }
+        Self { world, allow: Vec::new(), tables, serial, download, env: Vec::new(), path: Vec::new(), disk: None }
     }
 
     /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
@@ -103,6 +104,14 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// Puts the state folder on a file system of its own of this size, e.g. `1m`, which only the daemon sees. Only root
+    /// can do this; what the daemon keeps is gone with it.
+    #[must_use]
+    pub fn small_disk(mut self, size: &str) -> Self {
+        self.disk = Some(size.to_owned());
+        self
+    }
+
     /// Writes the configuration and starts `nuncio run`; returns once it answers.
     pub fn start(self) -> Daemon {
         let mut daemon = self.prepare();
@@ -113,11 +122,11 @@ impl<'a> DaemonBuilder<'a> {
     /// Writes the configuration only.
     pub fn prepare(self) -> Daemon {
         let home = self.world.home();
-        let state = home.join("state");
+        let (state, socket) = (home.join("state"), home.join("control.sock"));
         let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
         let text = format!(
-            "[gateway]\nname = \"world\"\nstate = {state:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
+            "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
              [download]\nallow = {:?}\n{}{}",
             self.serial, self.allow, self.download, self.tables
         );
@@ -131,7 +140,8 @@ impl<'a> DaemonBuilder<'a> {
         if env.iter().all(|(key, _)| key != "PATH") {
             env.push(("PATH".to_owned(), path));
         }
-        Daemon { nuncio: self.world.nuncio(), config, env, user: self.world.user().cloned(), process: None }
+        let disk = self.disk.map(|size| Disk { size, at: state });
+        Daemon { nuncio: self.world.nuncio(), config, env, disk, user: self.world.user().cloned(), process: None }
     }
 }
 
@@ -140,8 +150,27 @@ pub struct Daemon {
     nuncio: PathBuf,
     config: PathBuf,
     env: Vec<(String, String)>,
+    disk: Option<Disk>,
     user: Option<User>,
     process: Option<Process>,
+}
+
+/// A small file system for the state folder.
+struct Disk {
+    size: String,
+    at: PathBuf,
+}
+
+impl Disk {
+    /// The same command in a mount namespace of its own.
+    fn around(&self, inner: &Command) -> Command {
+        let mut outer = Command::new("unshare");
+        let mount = "mkdir -p \"$1\" && mount -t tmpfs -o size=\"$0\" world \"$1\" && shift && exec \"$@\"";
+        outer.args(["--mount", "sh", "-c", mount, &self.size]).arg(&self.at);
+        outer.arg(inner.get_program()).args(inner.get_args());
+        outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        outer
+    }
 }
 
 /// What a command of nuncio gave back.
@@ -165,6 +194,7 @@ impl Daemon {
     /// Starts `nuncio run` (again) and returns once it answers.
     pub fn run(&mut self) {
         let command = self.command(&["run"]);
+        let command = self.disk.as_ref().map_or(command, |disk| disk.around(&self.command(&["run"])));
         self.process = Some(Process::start("nuncio run", &command, self.user.as_ref()));
         eventually("the daemon answers", PATIENCE, || {
             let ended = self.process.as_mut().and_then(Process::try_wait);

@@ -21,6 +21,8 @@ pub enum Behaviour {
     ChangeAtHalf(Vec<u8>),
     /// The answer's head comes, and half of the body, and then nothing for ever.
     StallAtHalf,
+    /// The second half comes when the test says so: see [`HttpFiles::let_go`].
+    HoldAtHalf,
     /// No ETag, no ranges.
     Plain,
     /// 302 to this address.
@@ -51,6 +53,7 @@ pub struct HttpFiles {
 struct Shared {
     files: HashMap<String, (Vec<u8>, Behaviour)>,
     requests: Vec<Request>,
+    let_go: bool,
 }
 
 impl HttpFiles {
@@ -91,6 +94,11 @@ impl HttpFiles {
     pub fn put_as(&self, path: &str, bytes: impl Into<Vec<u8>>, behaviour: Behaviour) -> String {
         lock(&self.shared).files.insert(format!("/{path}"), (bytes.into(), behaviour));
         format!("{}{path}", self.base())
+    }
+
+    /// From now on nothing is held back.
+    pub fn let_go(&self) {
+        lock(&self.shared).let_go = true;
     }
 
     /// Every request so far.
@@ -174,6 +182,14 @@ fn answer(out: &mut dyn Stream, method: &str, request: &Request, shared: &Mutex<
         out.write_all(if whole { rest } else { &rest[..rest.len() / 2] })?;
     }
     out.flush()?;
+    if behaviour == Behaviour::HoldAtHalf {
+        while !lock(shared).let_go {
+            thread::sleep(std::time::Duration::from_millis(20));
+        }
+        out.write_all(&rest[rest.len() / 2..])?;
+        out.flush()?;
+        return Ok(true);
+    }
     if behaviour == Behaviour::StallAtHalf {
         // Until the client gives up.
         std::io::copy(out, &mut std::io::sink())?;

@@ -37,7 +37,7 @@ pub use http::{Answer, get, request};
 pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
 pub use node::NodeServer;
 pub use ports::{free_tcp, free_udp};
-pub use process::{Process, User};
+pub use process::{Process, User, processes_naming};
 pub use scene::{Firmware, Scene};
 pub use status::{DeviceView, ServerView};
 pub use tls::Authority;

@@ -162,6 +162,16 @@ pub(crate) fn run(name: &str, command: &Command, within: Duration) -> (ExitStatu
     (status, process.output())
 }
 
+/// The flash tools that run now: processes with this port as an argument of its own.
+pub fn processes_naming(port: &Path) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    let arguments = all.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    let port = port.to_str().expect("a path of ours");
+    // The board itself names it, too: as what `--link` is to be.
+    let names = |line: &String| line.split('\0').any(|word| word == port) && !line.contains("\0--link\0");
+    arguments.filter(names).map(|line| line.replace('\0', " ")).collect()
+}
+
 /// Prints to standard error, where cargo shows it for a failed test.
 #[expect(clippy::print_stderr, reason = "a failed test shows what its processes said")]
 pub(crate) fn say(text: &str) {
