@@ -14,7 +14,7 @@ mod reload;
 mod start;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::boards::Registry;
 use crate::config::Config;
 use crate::control::{CheckItem, ControlRequest, Lifecycle, LifecycleOrder, LogControl};
-use crate::device::{Answer, DeviceId, Link, Question, QuestionFailed};
+use crate::device::{Answer, BoardId, DeviceId, Link, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
@@ -51,7 +51,7 @@ enum Event {
     /// A device whose link went away in an update that has ended since had its time to come back.
     Waited(DeviceId),
     /// Tools were looked for: why boards cannot be updated.
-    Troubles(std::collections::BTreeMap<crate::device::BoardId, String>),
+    Troubles(std::collections::BTreeMap<BoardId, String>),
 }
 
 /// The gateway's rooms and the channels between them.
@@ -69,6 +69,8 @@ struct Gateway {
     ledger: Ledger,
     /// Updates that wait for their device to come back.
     returning: HashMap<DeviceId, oneshot::Sender<Link>>,
+    /// Why boards cannot be updated, as far as the log has it.
+    troubles_told: BTreeSet<(BoardId, String)>,
     log: LogControl,
     events: mpsc::Sender<Event>,
     /// Cancelled when tools shall end at once.
@@ -119,7 +121,13 @@ impl Gateway {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Waited(device) => self.let_go(&device).await,
-                    Event::Drained => return,
+                    Event::Drained => {
+                        // What an update came to is told to servers and operators before they are left.
+                        while let Ok(effect) = inbox.effects.try_recv() {
+                            self.handle_effect(effect).await;
+                        }
+                        return;
+                    }
                 },
                 order = inbox.lifecycle.recv() => match order {
                     Some(LifecycleOrder::Stop) => self.stop(None),

@@ -2,6 +2,9 @@
 //!
 //! Needs the peer avr: `make peers`.
 
+#[path = "cli_daemon/schema.rs"]
+mod schema;
+
 use std::time::Duration;
 
 use world::{avr_image, eventually, world};
@@ -94,4 +97,111 @@ fn an_ordinary_tcp_listener_is_a_device_that_cannot_be_flashed() {
     daemon.await_device("pump", "is present", |device| device.present().then_some(()));
     let refused = daemon.flash("pump", &avr_image("uno-1.3.0.hex"));
     assert!(refused.code.is_some_and(|code| code != 0), "{}", refused.output);
+}
+
+/// A good board, but for what a case spoils.
+const BOARD: &str = r#"schema = 1
+[board.pump]
+name = "Pump"
+match = [{ vid = "1209", pid = "0001", strength = "strong" }]
+[board.pump.flash]
+vars = { mcu = "m328p", programmer = "arduino", baud = "115200" }
+image = { formats = ["ihex"], max_size = 32256 }
+reboot = "dtr"
+expect_return = "10s"
+timeout = "1m"
+version = []
+"#;
+
+#[test]
+fn a_mistake_in_a_board_or_a_tool_is_told_with_file_line_and_key() {
+    let tool = std::fs::read_to_string(world::repository().join("flash-tools/avrdude.toml")).expect("the tool");
+    let executors = "[executors]\npump = \"avrdude\"";
+    for (case, board, flash_tool, executors, wanted) in [
+        ("an unknown key", BOARD.replace("reboot", "rebot"), String::new(), executors, ["pump.toml:8:", "rebot"]),
+        (
+            "an unknown variable",
+            BOARD.to_owned(),
+            tool.replace("\"{programmer}\"", "\"{programer}\""),
+            executors,
+            ["avrdude.toml:15:", "programer"],
+        ),
+        (
+            "a board with an unknown tool",
+            BOARD.to_owned(),
+            String::new(),
+            "[executors]\npump = \"avrdud\"",
+            ["nuncio.toml:", "avrdud"],
+        ),
+        ("a board without a tool", BOARD.to_owned(), String::new(), "", ["pump.toml:2:", "names no tool"]),
+        (
+            "two boards with the same ids",
+            BOARD.replace("1209", "2341").replace("0001", "0043"),
+            String::new(),
+            executors,
+            ["pump.toml:4:", "arduino-uno"],
+        ),
+    ] {
+        let world = world!();
+        world.file("config/boards.d/pump.toml", &board);
+        if !flash_tool.is_empty() {
+            world.file("config/flash-tools/avrdude.toml", &flash_tool);
+        }
+        let daemon = world.daemon().device("pump-1", "pump", "serial:/dev/nothing", "").toml(executors).prepare();
+        let check = daemon.cli(&["check"]);
+        assert!(check.code != Some(0), "{case}: {}", check.output);
+        for part in wanted {
+            assert!(check.output.contains(part), "{case}: no `{part}` in {}", check.output);
+        }
+    }
+}
+
+#[test]
+fn every_json_output_of_a_living_daemon_follows_its_schema() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let daemon = world.daemon().device("press-3", "arduino-uno", &board.link(), "").start();
+    daemon.await_device("press-3", "is present", |device| device.present().then_some(()));
+    let image = avr_image("uno-1.3.0.hex").display().to_string();
+    let damaged = avr_image("uno-cut-off.hex").display().to_string();
+    for (arguments, code) in [
+        (&["devices", "--json"][..], 0),
+        (&["check", "--json"], 0),
+        (&["flash", "press-3", &image, "--json"], 0),
+        (&["flash", "press-3", &damaged, "--json"], 1),
+        (&["flash", "nobody", &image, "--json"], 4),
+        (&["status", "--json"], 0),
+        (&["status", "press-3", "--json"], 0),
+        (&["why", "press-3", "--json"], 0),
+        (&["why", "nobody", "--json"], 4),
+    ] {
+        let answer = daemon.cli(arguments);
+        assert_eq!(answer.code, Some(code), "{arguments:?}: {}", answer.output);
+        // What is for people goes to standard error, also here.
+        let lines = answer.output.lines().filter(|line| line.starts_with('{'));
+        let documents: Vec<serde_json::Value> =
+            lines.map(|line| serde_json::from_str(line).expect("a line is a document")).collect();
+        assert!(!documents.is_empty(), "{arguments:?}");
+        for document in documents {
+            schema::check(&document).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn nuncio_flash_tells_its_progress_and_how_it_ended() {
+    let world = world!();
+    let mut board = world.uno("uno-1.2.0.hex");
+    let daemon = world.daemon().device("press-3", "arduino-uno", &board.link(), "").start();
+    daemon.await_device("press-3", "is present", |device| device.present().then_some(()));
+    let done = daemon.flash("press-3", &avr_image("uno-1.3.0-large.hex"));
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    for part in ["50 %", "bytes verified", "Proven: press-3 runs 1.3.0"] {
+        assert!(done.output.contains(part), "no `{part}` in {}", done.output);
+    }
+    let pages = board.stat().pages;
+    let refused = daemon.flash("press-3", &avr_image("uno-over-bootloader.hex"));
+    assert_eq!(refused.code, Some(1), "{}", refused.output);
+    assert!(refused.output.contains("0x7e00"), "{}", refused.output);
+    assert_eq!(board.stat().pages, pages);
 }

@@ -3,6 +3,8 @@
 //! Needs the peers avr, leshan and tls: `make peers`.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use world::{Authority, Behaviour, HttpFiles, Model, Scene, SimBoard, World, avr_image, world};
 
@@ -12,6 +14,13 @@ fn uno(world: &World) -> SimBoard {
 
 fn image() -> Vec<u8> {
     fs::read(avr_image("uno-1.3.0-large.hex")).expect("an image of ours")
+}
+
+/// What the program of that name says.
+fn sha256(file: &Path) -> String {
+    let output = Command::new("sha256sum").arg(file).output().expect("sha256sum is there");
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.split(' ').next().expect("a digest").to_owned()
 }
 
 #[test]
@@ -72,6 +81,16 @@ fn a_digest_in_the_fragment_or_beside_the_image_must_match() {
     scene.files.put("image.hex.sha256", format!("{zeros}  image.hex\n"));
     assert_eq!(scene.factory().write_uri(&scene.name, &uri).code, 204);
     scene.await_firmware(scene.factory(), "0", "5");
+    // The right one, in either place.
+    let digest = sha256(&avr_image("uno-1.3.0-large.hex"));
+    scene.files.put("image.hex.sha256", format!("{digest}  image.hex\n"));
+    assert_eq!(scene.factory().write_uri(&scene.name, &uri).code, 204);
+    scene.await_firmware(scene.factory(), "2", "0");
+    assert_eq!(scene.factory().write_uri(&scene.name, "").code, 204);
+    scene.await_firmware(scene.factory(), "0", "0");
+    let other = scene.files.put("other.hex", image());
+    assert_eq!(scene.factory().write_uri(&scene.name, &format!("{other}#sha256={digest}")).code, 204);
+    scene.await_firmware(scene.factory(), "2", "0");
 }
 
 #[test]

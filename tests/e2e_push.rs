@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use world::{Model, PushFormat, Scene, SimBoard, World, avr_image, world};
 
@@ -91,4 +92,28 @@ fn a_push_does_not_keep_the_other_server_waiting() {
     }
     assert_eq!(push.join().expect("the push ends").code, 204);
     assert!(reads > 0);
+}
+
+#[test]
+fn a_server_that_falls_silent_in_the_middle_of_a_push_ends_it_after_a_minute() {
+    let world = world!();
+    let board = uno(&world);
+    let mortal = world::Leshan::start("leshan that dies");
+    let scene = Scene::with(world, "arduino-uno", &board.link(), |daemon| {
+        daemon.server("mortal", &mortal.uri(), 345, "lifetime = \"30s\"")
+    });
+    mortal.await_client(&scene.name);
+    let push = thread::scope(|scope| {
+        let push = scope.spawn(|| mortal.try_push(&scene.name, &vec![b':'; 2 << 20], PushFormat::Opaque));
+        scene.await_firmware(scene.factory(), "1", "0");
+        mortal.stop();
+        push.join().expect("the push is over")
+    });
+    assert!(push.is_none(), "it died in the middle: {push:?}");
+    let began = Instant::now();
+    assert_eq!(scene.factory().write_uri(&scene.name, "").code, 401, "another server's push");
+    scene.await_firmware(scene.factory(), "0", "4");
+    assert!(began.elapsed() > Duration::from_secs(40), "{:?}", began.elapsed());
+    assert_eq!(scene.factory().push(&scene.name, &image("uno-1.3.0.hex"), PushFormat::Opaque).code, 204);
+    scene.await_firmware(scene.factory(), "2", "0");
 }

@@ -37,6 +37,8 @@ pub(super) struct Board {
     /// The usual profile first, then the alternatives in the order of trying.
     profiles: Vec<Arc<FlashProfile>>,
     file: PathBuf,
+    /// Where its file begins to speak of it; the message is still to be said.
+    place: FileError,
 }
 
 /// A board as found, with what an error needs to point at it.
@@ -92,6 +94,13 @@ impl Catalogue {
         self.boards.get(board).map(|board| board.file.as_path())
     }
 
+    /// An error that points at a board in its file.
+    pub fn error_at(&self, board: &BoardId, message: impl Into<String>) -> Option<FileError> {
+        let mut error = self.boards.get(board)?.place.clone();
+        error.message = message.into();
+        Some(error)
+    }
+
     /// A board's name for people.
     pub fn name(&self, board: &BoardId) -> Option<&str> {
         self.boards.get(board).map(|board| board.name.as_str())
@@ -109,6 +118,7 @@ impl Catalogue {
 impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
+        let place = file::error_at(&text.file, &text.text, board.span(), String::new());
         let BoardText { name, lwm2m, usb, identify, flash } = board.into_inner();
         Self {
             name,
@@ -117,6 +127,7 @@ impl Board {
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
             profiles: profiles(id, flash),
             file: text.file.clone(),
+            place,
         }
     }
 

@@ -94,7 +94,10 @@ fn rendered(document: &CheckDocument) -> String {
 /// `STATE  WHAT: DETAIL (FILE)`, further lines and the hint below it. A drawing stands on its own.
 fn item(item: &CheckItem) -> String {
     let state = word(&item.state);
-    let file = item.file.as_ref().map_or_else(String::new, |file| format!(" ({file})"));
+    let file = item.file.as_ref().map_or_else(String::new, |file| match file.strip_prefix("(built in)") {
+        Some(name) => format!(" (built in:{name})"),
+        None => format!(" ({file})"),
+    });
     let text = if item.detail.contains('\n') {
         format!("{state:8} {}:\n{}\n", item.what, item.detail)
     } else {

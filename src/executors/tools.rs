@@ -17,6 +17,8 @@ use super::tool::Tool;
 /// The tool files in the binary: name and text.
 const EMBEDDED: &[(&str, &str)] = &include!("../../flash-tools/embedded.rs");
 
+/// Where embedded files are said to come from.
+const BUILT_IN: &str = "(built in) flash-tools";
 /// Largest tool file in bytes.
 const MAX_FILE: u64 = 256 << 10;
 /// Most tool files of one folder.
@@ -62,7 +64,7 @@ impl Tools {
         let mut problems = Vec::new();
         let mut tools = BTreeMap::new();
         for (name, text) in EMBEDDED {
-            add(&mut tools, &Path::new("(built in)").join(name), text, &mut problems);
+            add(&mut tools, &Path::new(BUILT_IN).join(name), text, &mut problems);
         }
         let mut own = BTreeMap::new();
         for file in overlay.map_or_else(Vec::new, |folder| files(folder, &mut problems)) {

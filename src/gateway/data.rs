@@ -77,17 +77,21 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
             return errors.iter().map(|error| CheckItem::of_file_error("boards and tools", error)).collect();
         }
     };
-    let boards = data.catalogue.boards().map(|board| {
-        let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
-        let state = if lacks.is_empty() { CheckState::Ok } else { CheckState::Warning };
-        let name = data.catalogue.name(board).unwrap_or_default();
-        let detail = if lacks.is_empty() { name.to_owned() } else { format!("{name}: {}", lacks.join("; ")) };
-        let item = CheckItem::new(format!("board {board}"), state, detail);
-        let file = data.catalogue.source(board).map(|file| file.display().to_string());
-        file.map_or(item.clone(), |file| item.from_file(file))
-    });
+    let boards = data.catalogue.boards().map(|board| board_item(&data, board));
     let tools = data.tools.check();
     boards.chain(tools.iter().map(|tool| tool_item(config, tool))).collect()
+}
+
+/// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.
+fn board_item(data: &Data, board: &BoardId) -> CheckItem {
+    let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+    if let Some(error) = data.catalogue.error_at(board, lacks.join("; ")).filter(|_| !lacks.is_empty()) {
+        return CheckItem::of_file_error(format!("board {board}"), &error);
+    }
+    let name = data.catalogue.name(board).unwrap_or_default();
+    let item = CheckItem::new(format!("board {board}"), CheckState::Ok, name);
+    let file = data.catalogue.source(board).map(|file| file.display().to_string());
+    file.map_or(item.clone(), |file| item.from_file(file))
 }
 
 /// A tool that is missing is an error where a configured device needs it, else a warning.

@@ -8,6 +8,9 @@ use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, IdentityRecord, Link,
 use crate::transports;
 use crate::update::Adoption;
 
+/// So many reasons why a board cannot be updated are warned of.
+const TROUBLES_TOLD: usize = 256;
+
 impl Gateway {
     pub(super) async fn handle_link(&mut self, event: transports::Event) {
         let decisions = match event {
@@ -70,12 +73,21 @@ impl Gateway {
     }
 
     async fn device_ready(&mut self, info: DeviceInfo) {
-        if let Some(reason) = &info.not_updatable {
-            tracing::warn!(device = %info.id, board = %info.board, reason, "cannot be updated");
-        }
+        self.tell_trouble(&info);
         self.adopt(&info).await;
         let view = self.ledger.view(&info.id);
         self.proxy.add(info, view).await;
+    }
+
+    /// One warning for each reason, not for each of a thousand devices; `nuncio status` has it of every one.
+    fn tell_trouble(&mut self, info: &DeviceInfo) {
+        let Some(reason) = &info.not_updatable else { return };
+        let (device, board) = (&info.id, &info.board);
+        if self.troubles_told.len() < TROUBLES_TOLD && self.troubles_told.insert((board.clone(), reason.clone())) {
+            tracing::warn!(%device, %board, reason, "cannot be updated, nor can others for the same reason");
+        } else {
+            tracing::debug!(%device, %board, reason, "cannot be updated");
+        }
     }
 
     async fn device_changed(&mut self, info: DeviceInfo) {

@@ -1,6 +1,6 @@
 //! Bringing the gateway up: what earlier runs left behind first, then the rooms, the ports last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -74,6 +74,7 @@ pub(super) async fn start(
         store,
         ledger: Ledger::default(),
         returning: HashMap::new(),
+        troubles_told: BTreeSet::new(),
         log,
         events,
         stop_now: CancellationToken::new(),

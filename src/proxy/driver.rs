@@ -17,7 +17,7 @@ use tracing::{debug, info, trace, warn};
 use super::push::Push;
 use super::resolver::Resolver;
 use super::sockets::{self, BURST, DATAGRAM_MAX};
-use super::told::{News, Told};
+use super::told::{News, Outage, Told};
 use super::translate;
 use super::{Command, Event, ServerSettings, SessionStatus};
 use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView};
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     servers: Arc<[ServerSettings]>,
     /// One for each server.
     resolvers: Arc<[Arc<Resolver>]>,
+    /// One for each server.
+    outages: Arc<[Outage]>,
     configs: Arc<[client::ServerConfig]>,
     coap: Arc<coap::Config>,
 }
@@ -50,7 +52,8 @@ impl Shared {
     pub(super) fn new(servers: Vec<ServerSettings>) -> Self {
         let configs = translate::server_configs(&servers);
         let resolvers = servers.iter().map(|server| Arc::new(Resolver::of(&server.uri))).collect();
-        Self { servers: servers.into(), resolvers, configs, coap: Arc::new(client::coap_config()) }
+        let outages = servers.iter().map(|_| Outage::default()).collect();
+        Self { servers: servers.into(), resolvers, outages, configs, coap: Arc::new(client::coap_config()) }
     }
 }
 
@@ -60,6 +63,7 @@ pub(super) struct Driver {
     client: Client,
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
+    outages: Arc<[Outage]>,
     sockets: Box<[Option<UdpSocket>]>,
     pushes: Box<[Push]>,
     /// What was last said of each session.
@@ -87,6 +91,7 @@ impl Driver {
             device: device.id.clone(),
             client,
             resolvers: Arc::clone(&shared.resolvers),
+            outages: Arc::clone(&shared.outages),
             sockets: servers.iter().map(|_| None).collect(),
             pushes: servers.iter().map(|_| Push::Idle).collect(),
             told: servers.iter().map(|_| Told::default()).collect(),
@@ -204,6 +209,7 @@ impl Driver {
 
     fn registered(&mut self, session: SessionId, location: &str) {
         let server = &self.servers[session.0].name;
+        self.outages[session.0].is_over();
         match self.told[session.0].registered() {
             News::New => info!(%server, registration = location, "registered"),
             News::Known => debug!(%server, registration = location, "registered anew"),
@@ -211,12 +217,12 @@ impl Driver {
         self.tell_session(session, true);
     }
 
-    /// A dead server costs a line when it dies, not one for each try of each device.
+    /// A dead server costs a line when it dies, not one for each device or each try.
     fn not_registered(&mut self, session: SessionId, reason: &str, retry_in: Duration) {
         let (server, retry_in_s) = (&self.servers[session.0].name, retry_in.as_secs());
-        match self.told[session.0].failed(reason) {
-            News::New => warn!(%server, reason, retry_in_s, "not registered"),
-            News::Known => debug!(%server, reason, retry_in_s, "not registered"),
+        match (self.told[session.0].failed(reason), self.outages[session.0].failed(reason)) {
+            (News::New, News::New) => warn!(%server, reason, retry_in_s, "not registered"),
+            _ => debug!(%server, reason, retry_in_s, "not registered"),
         }
         self.tell_session(session, false);
     }

@@ -1,6 +1,35 @@
 //! What was last said of a session, so that nothing is said twice: with a thousand devices, a server that is dead for a
 //! day would fill the log and keep the gateway busy.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why a server takes no registrations, as far as the log has it: what all its sessions share, so that a server that
+/// dies is one line and not one for each device.
+#[derive(Debug, Default)]
+pub(super) struct Outage(Mutex<Option<Box<str>>>);
+
+impl Outage {
+    /// A session was refused for this reason.
+    pub(super) fn failed(&self, reason: &str) -> News {
+        let mut said = self.said();
+        if said.as_deref() == Some(reason) {
+            return News::Known;
+        }
+        *said = Some(reason.into());
+        News::New
+    }
+
+    /// The server took a registration.
+    pub(super) fn is_over(&self) {
+        *self.said() = None;
+    }
+
+    /// A plain value: a poisoned lock is still good.
+    fn said(&self) -> MutexGuard<'_, Option<Box<str>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Whether something is worth a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
@@ -67,6 +96,16 @@ mod tests {
         assert_eq!(told.registered(), News::New);
         assert_eq!(told.registered(), News::Known);
         assert_eq!(told.failed("unreachable"), News::New);
+    }
+
+    #[test]
+    fn an_outage_is_one_piece_of_news_for_all_sessions() {
+        let outage = Outage::default();
+        assert_eq!(outage.failed("unreachable"), News::New);
+        assert_eq!(outage.failed("unreachable"), News::Known);
+        assert_eq!(outage.failed("4.03"), News::New);
+        outage.is_over();
+        assert_eq!(outage.failed("4.03"), News::New);
     }
 
     #[test]

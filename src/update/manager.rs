@@ -89,6 +89,8 @@ pub struct Manager {
     pending: FuturesUnordered<BoxFuture<'static, Outcome>>,
     backlog: VecDeque<Effect>,
     draining: Vec<oneshot::Sender<()>>,
+    /// Entries on their way to the journal that nothing but the end waits for.
+    unwritten: usize,
     stopping: bool,
 }
 
@@ -121,6 +123,7 @@ impl Manager {
             pending: FuturesUnordered::new(),
             backlog: VecDeque::new(),
             draining: Vec::new(),
+            unwritten: 0,
             stopping: false,
         };
         let task = tokio::spawn(manager.run(facts, orders, reports, out));
@@ -332,8 +335,10 @@ impl Manager {
         self.backlog.push_back(effect);
     }
 
+    /// Nothing is flashed, and what came of it is told and written down.
     fn answer_drained(&mut self) {
-        if self.draining.is_empty() || self.slots.values().any(|slot| slot.machine.is_flashing()) {
+        let untold = self.unwritten > 0 || !self.backlog.is_empty();
+        if self.draining.is_empty() || untold || self.slots.values().any(|slot| slot.machine.is_flashing()) {
             return;
         }
         for done in self.draining.drain(..) {

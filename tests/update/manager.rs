@@ -331,6 +331,8 @@ async fn a_gateway_that_stops_finishes_the_running_flash_and_begins_none() {
     gateway.world.endless.store(false, Ordering::Relaxed);
     drained.await.expect("drained");
     assert_eq!(gateway.told(&press).last(), Some(&(0, 1)));
+    let closed = |step: &JournalStep| matches!(step, JournalStep::Closed { outcome: Ok(_), .. });
+    assert!(gateway.journal().iter().any(closed), "its end is written down: {:?}", gateway.journal());
     gateway.done(&pump, FirmwareOrder::Execute).await;
     gateway.until(&pump, 2, 11).await;
 }

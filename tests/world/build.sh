@@ -69,8 +69,11 @@ esp() {
   esp_image esp32 1.5.0 0x3F400020 0x40080000 0x400D0020 -large -DPAD=600000
   # The ESP8266 has no application descriptor, and code in flash would be a file of its own: RAM segments only.
   sed 's/\.flash\.appdesc DROM/.rodata DROM/' "$here/espapp.ld" >esp8266.ld
-  script=esp8266.ld esp_image esp8266 1.4.2 0x3FFE8000 0x40100000 0x40100100 "" -DNO_APPDESC -DPAD=2000
-  mv esp8266-1.4.2.bin0x00000.bin esp8266-1.4.2.bin # one file per flash address, named so
+  for version in 1.4.2 1.5.0; do
+    script=esp8266.ld esp_image esp8266 "$version" 0x3FFE8000 0x40100000 0x40100100 "" -DNO_APPDESC '-DBOARD="esp8266"' \
+      -DPAD=2000
+    mv "esp8266-$version.bin0x00000.bin" "esp8266-$version.bin" # one file per flash address, named so
+  done
   python3 "$here/spoil.py" esp esp32-1.5.0.bin .
   python3 "$here/espimage.py" esp32-*.?.?.bin esp32c3-*.bin esp32s3-*.bin >images.txt
 }

@@ -288,8 +288,10 @@ class Board:
         if app and struct.unpack_from("<I", d)[0] == 0xABCD5432:
             z = lambda b: bytes(b).split(b"\0")[0].decode("ascii", "replace")
             self.app = "ID board=%s fw=%s project=%s idf=%s" % (self.a.chip, z(d[16:48]), z(d[48:80]), z(d[112:144]))
-        else:
-            self.app = "ID board=%s fw=unknown" % self.a.chip
+        else:  # no descriptor: the line that the program itself holds
+            at = f.find(b"ID board=", app, app + n)
+            line = bytes(f[at : f.find(b"\0", at)]).decode("ascii", "replace") if at >= 0 else ""
+            self.app = line or "ID board=%s fw=unknown" % self.a.chip
         self.say("I (%d) boot: Loaded app from partition at offset 0x%x\r\n%s\r\n" % (90, app, self.app))
 
     # ---- byte stream --------------------------------------------------------

@@ -22,6 +22,8 @@ use crate::update::table::{Refusal, Refused};
 /// Something that was awaited came about.
 pub(super) enum Outcome {
     Nothing,
+    /// An entry of the journal is written, or never will be.
+    Written,
     Input(DeviceId, Input),
     Downloaded(Finished),
     PushOpened {
@@ -71,6 +73,7 @@ impl Manager {
     pub(super) fn take_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Nothing => {}
+            Outcome::Written => self.unwritten -= 1,
             Outcome::Input(device, input) => self.input(&device, input),
             Outcome::Downloaded(finished) => self.downloaded(finished),
             Outcome::PushOpened { device, update, ticket, part, reply } => {

@@ -126,15 +126,16 @@ impl Manager {
     fn journal_entry(&mut self, ticket: Option<Ticket>, entry: Box<JournalEntry>) {
         let device = entry.device.clone();
         let written = self.write_journal(entry);
+        self.unwritten += usize::from(ticket.is_none());
         self.await_outcome(async move {
             let result = written.await.unwrap_or_else(|_| Err("the store is gone".into()));
             match (ticket, result) {
                 (Some(ticket), result) => Outcome::Input(device, Input::Journalled { ticket, result }),
                 (None, Err(error)) => {
                     tracing::warn!(%device, error, "the journal cannot be written");
-                    Outcome::Nothing
+                    Outcome::Written
                 }
-                (None, Ok(())) => Outcome::Nothing,
+                (None, Ok(())) => Outcome::Written,
             }
         });
     }
@@ -150,6 +151,7 @@ impl Manager {
         let (device, update, staging) = (entry.device.clone(), entry.update, self.staging.clone());
         self.abandon(&device, update);
         let written = self.write_journal(entry);
+        self.unwritten += 1;
         self.await_outcome(async move {
             let written = written.await.unwrap_or_else(|_| Err("the store is gone".into()));
             if let Err(error) = &written {
@@ -163,7 +165,7 @@ impl Manager {
             });
             // A blocking thread that broke down has said so.
             let _ = files.await;
-            Outcome::Nothing
+            Outcome::Written
         });
     }
 

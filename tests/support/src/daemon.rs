@@ -230,9 +230,10 @@ impl Daemon {
         self.process().wait(PATIENCE);
     }
 
-    /// Runs another command of nuncio with this configuration.
+    /// Runs another command of nuncio with this configuration, as the daemon's user.
     pub fn cli(&self, args: &[&str]) -> Cli {
-        let (status, output) = process::run("nuncio", &self.command(args), Duration::from_secs(300));
+        let limit = Duration::from_secs(300);
+        let (status, output) = process::run_as("nuncio", &self.command(args), self.user.as_ref(), limit);
         Cli { code: status.code(), output }
     }
 
@@ -240,6 +241,25 @@ impl Daemon {
     pub fn device(&self, name: &str) -> Option<DeviceView> {
         let answer = self.cli(&["status", "--json"]).json();
         DeviceView::all(&answer).into_iter().find(|device| device.id() == name)
+    }
+
+    /// The device that `nuncio devices --json` tells at a port.
+    pub fn device_at(&self, port: &Path) -> Option<DeviceView> {
+        let answer = self.cli(&["devices", "--json"]).json();
+        let link = format!("serial:{}", port.display());
+        DeviceView::all(&answer).into_iter().find(|device| device.link() == link)
+    }
+
+    /// `nuncio why --json` of a device or a port; null when it is not known.
+    pub fn why(&self, subject: impl AsRef<Path>) -> Value {
+        self.cli(&["why", "--json", &subject.as_ref().display().to_string()]).json()
+    }
+
+    /// Waits until `nuncio why` says something of a port, and gives all that it says.
+    pub fn await_why(&self, port: &Path, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("nuncio why {}: {what}", port.display()), PATIENCE, || {
+            Some(self.why(port)).filter(|why| wanted(why))
+        })
     }
 
     /// Waits until `nuncio status` says something of a device.

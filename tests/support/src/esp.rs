@@ -108,6 +108,11 @@ impl EspFake {
         world.script(&format!("{folder}/{name}"), &format!("#!/bin/sh\n{lines}exec '{}' \"$@\"\n", tool.display()))
     }
 
+    /// How often it was started, by power or by its reset line, since it was plugged in.
+    pub fn starts(&self) -> usize {
+        self.process.output().lines().filter(|line| line.contains("start ")).count()
+    }
+
     /// Opens its port, powers it up, and reads what the booted application says: `ID board=esp32 fw=1.4.2 ...`, or
     /// what the second-stage bootloader complains about.
     pub fn banner(&self) -> String {

@@ -174,12 +174,17 @@ impl Leshan {
 
     /// Write of 5/0/0, block by block.
     pub fn push(&self, endpoint: &str, bytes: &[u8], format: PushFormat) -> LeshanAnswer {
+        self.try_push(endpoint, bytes, format).unwrap_or_else(|| panic!("{} does not answer a push", self.name))
+    }
+
+    /// The same, where the server may die meanwhile.
+    pub fn try_push(&self, endpoint: &str, bytes: &[u8], format: PushFormat) -> Option<LeshanAnswer> {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let body = json!({ "id": 0, "value": hex }).to_string();
         let query = if format == PushFormat::Opaque { "?format=OPAQUE" } else { "" };
         // A push takes as long as its blocks do.
         let path = format!("5/0/0{query}");
-        self.ask_within("PUT", endpoint, &path, "application/json", body.as_bytes(), 300)
+        self.try_ask("PUT", endpoint, &path, "application/json", body.as_bytes(), 300)
     }
 
     /// Execute.
@@ -208,10 +213,12 @@ impl Leshan {
     }
 
     fn ask(&self, method: &str, endpoint: &str, path: &str, content_type: &str, body: &[u8]) -> LeshanAnswer {
-        self.ask_within(method, endpoint, path, content_type, body, DEVICE_TIMEOUT)
+        let answer = self.try_ask(method, endpoint, path, content_type, body, DEVICE_TIMEOUT);
+        answer.unwrap_or_else(|| panic!("{} does not answer {method} {path}", self.name))
     }
 
-    fn ask_within(
+    /// `None`: the server itself gave no answer.
+    fn try_ask(
         &self,
         method: &str,
         endpoint: &str,
@@ -219,18 +226,17 @@ impl Leshan {
         content_type: &str,
         body: &[u8],
         seconds: u32,
-    ) -> LeshanAnswer {
+    ) -> Option<LeshanAnswer> {
         let joint = if path.contains('?') { '&' } else { '?' };
         // Write-Attributes takes its whole query for attributes and fails at any other word.
         let limit = if path.contains("/attributes?") { String::new() } else { format!("{joint}timeout={seconds}") };
         let url = format!("/api/clients/{endpoint}/{path}{limit}");
-        let answer = http::request(self.http, method, &url, content_type, body);
-        let answer = answer.unwrap_or_else(|| panic!("{} does not answer {method} {url}", self.name));
+        let answer = http::request(self.http, method, &url, content_type, body)?;
         let mut body = answer.json();
         if body.is_null() {
             body = Value::String(String::from_utf8_lossy(&answer.body).into_owned());
         }
-        LeshanAnswer { http: answer.status, code: code_of(&body), body }
+        Some(LeshanAnswer { http: answer.status, code: code_of(&body), body })
     }
 
     /// Opens the event stream of one endpoint.

@@ -150,7 +150,12 @@ impl Lines {
 
 /// Runs a program to its end and gives its status and what it printed, standard error after standard output.
 pub(crate) fn run(name: &str, command: &Command, within: Duration) -> (ExitStatus, String) {
-    let mut process = Process::start(name, command, None);
+    run_as(name, command, None, within)
+}
+
+/// The same as somebody else.
+pub(crate) fn run_as(name: &str, command: &Command, user: Option<&User>, within: Duration) -> (ExitStatus, String) {
+    let mut process = Process::start(name, command, user);
     process.stdin = None;
     let status = process.wait(within);
     // The readers may still be at the last lines.

@@ -26,6 +26,11 @@ impl DeviceView {
         text(&self.0["endpoint"])
     }
 
+    /// Its link as a configuration would name it.
+    pub fn link(&self) -> &str {
+        text(&self.0["link"])
+    }
+
     /// Its board.
     pub fn board(&self) -> &str {
         text(&self.0["board"])

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, ioctl_tiocexcl, tcgetattr, tcsetattr};
 
 /// An open port, raw.
 pub struct Tty {
@@ -31,6 +31,11 @@ impl Tty {
     /// Takes the lock that well-behaved programs take.
     pub fn lock(&self) {
         flock(&self.file, FlockOperation::NonBlockingLockExclusive).expect("nobody else holds the port");
+    }
+
+    /// Forbids others to open it from now on (TIOCEXCL), which leaves no trace in `/proc`.
+    pub fn exclude_others(&self) {
+        ioctl_tiocexcl(&self.file).expect("a tty");
     }
 
     /// Sends bytes.
