@@ -213,6 +213,24 @@ fn a_whole_update_is_seen_by_both_servers_whoever_asked() {
 }
 
 #[test]
+fn a_uri_of_any_length_is_handed_up_and_the_answer_decides() {
+    for (answer, code) in [
+        (Err(Refusal::NotAllowed), Code::UNAUTHORIZED),
+        (Err(Refusal::WrongState), Code::METHOD_NOT_ALLOWED),
+        (Err(Refusal::BadValue), Code::BAD_REQUEST),
+        (Ok(()), Code::CHANGED),
+    ] {
+        let mut world = world();
+        let uri = format!("http://dm.example/{}", "x".repeat(400));
+        let write = world.call(0, ask::write("/5/0/1", 0, uri.clone().into_bytes()));
+        let (command, _, order) = world.next_command();
+        assert_eq!(order, Some(FirmwareOrder::WriteUri(uri)));
+        world.answer(command, answer);
+        assert_eq!(world.answer_to(0, write).code, code);
+    }
+}
+
+#[test]
 fn reading_the_package_or_writing_attributes_to_it_is_4_05() {
     let mut world = world();
     assert_eq!(world.ask(0, ask::read("/5/0/0")).code, Code::METHOD_NOT_ALLOWED);

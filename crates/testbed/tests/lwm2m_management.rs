@@ -535,9 +535,7 @@ fn a_bad_severity_is_4_00_only_where_right_and_state_allow_the_write() {
 #[test]
 fn what_cannot_be_understood_is_4_00_but_4_05_where_the_state_forbids_the_write() {
     let mut world = world();
-    let long_uri = format!("http://example.org/{}", "x".repeat(250));
     let requests = [
-        ask::write_text("/5/0/1", &long_uri),
         ask::write("/5/0/1", TEXT, [0xff, 0xfe]),
         ask::write("/5/0/0", TLV, [0xff, 0xff]),
         ask::write("/5/0", TLV, [0xff, 0xff]),
@@ -547,7 +545,7 @@ fn what_cannot_be_understood_is_4_00_but_4_05_where_the_state_forbids_the_write(
     }
     assert_eq!(code(&mut world, ask::execute("/5/0/2", "x")), Code::METHOD_NOT_ALLOWED);
     world.client.set_firmware(FirmwareView { state: 3, ..FirmwareView::default() }, world.now);
-    for request in &requests[..3] {
+    for request in &requests[..2] {
         assert_eq!(code(&mut world, request.clone()), Code::METHOD_NOT_ALLOWED, "{:?}", request.path);
     }
     assert!(world.commands.is_empty());

@@ -228,7 +228,9 @@ impl Leshan {
         seconds: u32,
     ) -> Option<LeshanAnswer> {
         let joint = if path.contains('?') { '&' } else { '?' };
-        let url = format!("/api/clients/{endpoint}/{path}{joint}timeout={seconds}");
+        // Write-Attributes takes its whole query for attributes and fails at any other word.
+        let limit = if path.contains("/attributes?") { String::new() } else { format!("{joint}timeout={seconds}") };
+        let url = format!("/api/clients/{endpoint}/{path}{limit}");
         let answer = http::request(self.http, method, &url, content_type, body)?;
         let mut body = answer.json();
         if body.is_null() {

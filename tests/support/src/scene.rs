@@ -39,12 +39,23 @@ impl Scene {
         link: &str,
         configure: impl FnOnce(DaemonBuilder<'_>) -> DaemonBuilder<'_>,
     ) -> Self {
+        Self::between(world, board, link, ["", ""], configure)
+    }
+
+    /// The same with further lines for the two servers, e.g. `firmware = "any"`.
+    pub fn between(
+        world: World,
+        board: &str,
+        link: &str,
+        [factory, cloud]: [&str; 2],
+        configure: impl FnOnce(DaemonBuilder<'_>) -> DaemonBuilder<'_>,
+    ) -> Self {
         let (a, b) = Leshan::pair();
         let (name, files) = (world.name(board), world.http());
         let daemon = world
             .daemon()
-            .server("factory", &a.uri(), 123, "lifetime = \"30s\"")
-            .server("cloud", &b.uri(), 234, "lifetime = \"30s\"\nfirmware_object = \"1.0\"")
+            .server("factory", &a.uri(), 123, &format!("lifetime = \"30s\"\n{factory}"))
+            .server("cloud", &b.uri(), 234, &format!("lifetime = \"30s\"\nfirmware_object = \"1.0\"\n{cloud}"))
             .device(&name, board, link, "")
             .allow(&files.base());
         let daemon = configure(daemon).start();

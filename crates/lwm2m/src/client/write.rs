@@ -139,7 +139,8 @@ fn order(tree: &Tree<'_>, record: Record, good: bool) -> Result<(FirmwareOrder, 
             Err(_) => Ok((FirmwareOrder::SetMaxDefer(view.max_defer), bad)),
         },
         (Some(1), Value::String(uri)) if uri.is_empty() => Ok((FirmwareOrder::Reset, None)),
-        (Some(1), Value::String(uri)) if good => Ok((FirmwareOrder::WriteUri(uri), None)),
+        // However long: right and state go before value, and what is too long is for the answer to say.
+        (Some(1), Value::String(uri)) => Ok((FirmwareOrder::WriteUri(uri), None)),
         (Some(0), Value::Opaque(image)) if good => Ok((push::whole_order(image), None)),
         _ => Err(state_first(tree, path, Code::BAD_REQUEST)),
     }
