@@ -82,6 +82,9 @@ fn a_c3_an_s3_and_an_8266_are_updated_by_both_esptools() {
 fn an_image_for_another_chip_and_damaged_ones_are_refused_before_state_2() {
     let world = world!();
     let fake = chip(&world, "esp32", &[]);
+    let mut bytes = fs::read(esp_image("esp32-1.5.0.bin")).expect("an image of ours");
+    *bytes.last_mut().expect("an image holds something") ^= 1;
+    let wrong_digest = world.file("esp32-wrong-digest.bin", bytes);
     let scene = scene(world, &fake, Esptool::V5);
     let before = fake.starts();
     for (image, result) in [
@@ -93,6 +96,9 @@ fn an_image_for_another_chip_and_damaged_ones_are_refused_before_state_2() {
     ] {
         scene.refused(scene.factory(), &esp_image(image), result);
     }
+    scene.refused(scene.factory(), &wrong_digest, "5");
+    let message = scene.daemon.device(&scene.name).expect("the device").message().to_owned();
+    assert!(message.contains("appended SHA-256"), "{message}");
     assert_eq!(fake.starts(), before, "nobody touched the chip");
     assert_holds(fake, &esp_image("esp32-1.4.2.bin"), APPLICATION);
 }

@@ -119,6 +119,7 @@ fn a_denied_port_is_never_opened() {
         .device("press-3", "arduino-uno", &board.link(), "")
         .start();
     daemon.await_device("press-3", "is denied", |device| (device.access() == "denied").then_some(()));
-    daemon.flash("press-3", &avr_image("uno-1.3.0.hex"));
+    let answer = daemon.flash("press-3", &avr_image("uno-1.3.0.hex"));
+    assert_ne!(answer.code, Some(0), "{}", answer.output);
     holds("nobody opens it, for ten rounds of the poll", Duration::from_secs(2), || board.stat().opens == before);
 }

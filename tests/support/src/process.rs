@@ -15,6 +15,9 @@ use crate::wait::eventually;
 /// How many lines of a failed test's processes are printed.
 const SHOWN: usize = 120;
 
+/// Ten times what a reader takes to be through with the output of a program that has ended, on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Somebody who is not root.
 #[derive(Debug, Clone)]
 pub struct User {
@@ -158,12 +161,8 @@ pub(crate) fn run_as(name: &str, command: &Command, user: Option<&User>, within:
     let mut process = Process::start(name, command, user);
     process.stdin = None;
     let status = process.wait(within);
-    // The readers may still be at the last lines.
-    let mut before = usize::MAX;
-    eventually("the end of the output", Duration::from_secs(10), || {
-        let now = process.mark();
-        (std::mem::replace(&mut before, now) == now).then_some(())
-    });
+    // The readers may still be at the last lines; each holds a share of them until it is through.
+    eventually("the end of the output", PATIENCE, || (Arc::strong_count(&process.lines) == 1).then_some(()));
     (status, process.output())
 }
 
