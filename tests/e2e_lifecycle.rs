@@ -56,7 +56,7 @@ fn an_idle_gateway_leaves_its_servers_within_five_seconds_even_if_one_is_dead() 
 }
 
 #[test]
-fn told_twice_it_stops_at_once_and_finishes_after_the_next_start() {
+fn told_twice_it_stops_at_once_and_the_flash_may_be_tried_again_after_the_next_start() {
     let world = world!();
     let mut board = world.uno("uno-1.2.0.hex");
     let mut scene = flashing(world, &mut board);
