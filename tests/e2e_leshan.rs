@@ -155,6 +155,9 @@ fn timeline(asker: usize, push: Option<PushFormat>) {
     let board = uno(&world);
     let scene = Scene::new(world, "arduino-uno", &board.link());
     let server = [scene.factory(), scene.cloud()][asker];
+    for server in [scene.factory(), scene.cloud()] {
+        assert_eq!(scene.firmware(server), ("0".to_owned(), "0".to_owned()));
+    }
     let seen = scene.observe_state();
     let image = avr_image("uno-1.3.0-large.hex");
     match push {
