@@ -2,7 +2,7 @@
 //!
 //! Events come in from transports, clients, updates, operators and the process; each arm is a call into the room whose
 //! business it is. Nothing here decides about boards or updates, packets and image bytes never pass through, and nothing
-//! is waited for in the loop: what takes time is a task that comes back as an [`Event`] or answers by itself.
+//! is waited for in the loop: what takes time is a task that comes back as an event or answers by itself.
 
 mod data;
 mod effects;

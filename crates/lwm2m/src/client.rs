@@ -242,7 +242,7 @@ impl Client {
         self.with(session, now, Session::update);
     }
 
-    /// De-registers everywhere; [`Event::ShutDown`] follows within [`DEREGISTER_LIMIT`](registration::DEREGISTER_LIMIT).
+    /// De-registers everywhere; [`Event::ShutDown`] follows within four seconds.
     pub fn shut_down(&mut self, now: Instant) {
         self.ending = true;
         for index in 0..self.sessions.len() {
