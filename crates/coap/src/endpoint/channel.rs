@@ -150,13 +150,14 @@ impl Channel {
     }
 
     /// Answers a duplicate as its original was answered. `true` for a message that came for the first time; it is then remembered.
-    pub(super) fn is_new(&mut self, kind: Kind, id: MessageId, now: Instant) -> bool {
-        let Some(reply) = self.dedup.lookup(id, now) else {
-            let lifetime = match kind {
+    pub(super) fn is_new(&mut self, message: &Message, now: Instant) -> bool {
+        let (id, key) = (message.id, (message.id, message.token));
+        let Some(reply) = self.dedup.lookup(key, now) else {
+            let lifetime = match message.kind {
                 Kind::Confirmable => self.config.exchange_lifetime,
                 Kind::NonConfirmable | Kind::Acknowledgement | Kind::Reset => self.config.non_lifetime,
             };
-            self.dedup.remember(id, Reply::Nothing, now + lifetime, (self.config.max_dedup, now));
+            self.dedup.remember(key, now + lifetime, (self.config.max_dedup, now));
             return true;
         };
         let answer = match reply {

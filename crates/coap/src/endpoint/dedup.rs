@@ -1,10 +1,13 @@
 //! The peer's messages of late and what they were answered with (RFC 7252 §4.5), so that a duplicate is answered again and done once.
 //! Bounded in count and in bytes: the oldest go first, and an answer before its entry.
+//!
+//! A duplicate has its original's token too. Some peers draw message ids at random and use one again far too soon
+//! (lwm2m-node-lib proxies each request with the id of another endpoint): the former answer would never fit what they now ask.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::MessageId;
+use crate::{MessageId, Token};
 
 /// The most bytes of answers that are kept. An answer that had to go leaves its message known, so it is not done twice.
 const MAX_BYTES: usize = 8 * 1024;
@@ -25,6 +28,7 @@ pub(super) enum Reply {
 #[derive(Debug)]
 struct Seen {
     id: MessageId,
+    token: Token,
     reply: Reply,
     forget_at: Instant,
 }
@@ -38,20 +42,25 @@ pub(super) struct Dedup {
 
 impl Dedup {
     /// What a duplicate gets; `None` if the message is new.
-    pub(super) fn lookup(&self, id: MessageId, now: Instant) -> Option<&Reply> {
-        self.seen.iter().rev().find(|seen| seen.id == id && seen.forget_at > now).map(|seen| &seen.reply)
+    pub(super) fn lookup(&self, (id, token): (MessageId, Token), now: Instant) -> Option<&Reply> {
+        let is_it = |seen: &&Seen| seen.id == id && seen.token == token && seen.forget_at > now;
+        self.seen.iter().rev().find(is_it).map(|seen| &seen.reply)
     }
 
     /// Remembers a new message, forgetting the oldest ones beyond `max`.
-    pub(super) fn remember(&mut self, id: MessageId, reply: Reply, forget_at: Instant, (max, now): (usize, Instant)) {
+    pub(super) fn remember(
+        &mut self,
+        (id, token): (MessageId, Token),
+        forget_at: Instant,
+        (max, now): (usize, Instant),
+    ) {
         while self.seen.front().is_some_and(|seen| seen.forget_at <= now || self.seen.len() >= max.max(1)) {
             self.drop_front();
         }
-        self.seen.push_back(Seen { id, reply: Reply::Nothing, forget_at });
-        self.set_reply(id, reply);
+        self.seen.push_back(Seen { id, token, reply: Reply::Nothing, forget_at });
     }
 
-    /// Sets what duplicates of a remembered message get.
+    /// Sets what duplicates of a remembered message get: of the newest with this id.
     pub(super) fn set_reply(&mut self, id: MessageId, reply: Reply) {
         let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.id == id) else { return };
         self.bytes += reply.len();
@@ -106,7 +115,11 @@ mod tests {
     const LIFETIME: Duration = Duration::from_secs(247);
 
     fn remember(dedup: &mut Dedup, id: u16, max: usize) {
-        dedup.remember(MessageId(id), Reply::Nothing, epoch() + LIFETIME, (max, epoch()));
+        dedup.remember(key(id), epoch() + LIFETIME, (max, epoch()));
+    }
+
+    fn key(id: u16) -> (MessageId, Token) {
+        (MessageId(id), Token::default())
     }
 
     #[test]
@@ -114,9 +127,9 @@ mod tests {
         let mut dedup = Dedup::default();
         remember(&mut dedup, 7, 4);
         dedup.set_reply(MessageId(7), Reply::Acknowledge);
-        assert_eq!(dedup.lookup(MessageId(7), epoch() + LIFETIME / 2), Some(&Reply::Acknowledge));
-        assert_eq!(dedup.lookup(MessageId(7), epoch() + LIFETIME), None);
-        assert_eq!(dedup.lookup(MessageId(8), epoch()), None);
+        assert_eq!(dedup.lookup(key(7), epoch() + LIFETIME / 2), Some(&Reply::Acknowledge));
+        assert_eq!(dedup.lookup(key(7), epoch() + LIFETIME), None);
+        assert_eq!(dedup.lookup(key(8), epoch()), None);
         dedup.purge(dedup.deadline().unwrap());
         assert_eq!(dedup.deadline(), None);
     }
@@ -125,8 +138,8 @@ mod tests {
     fn the_oldest_message_goes_first() {
         let mut dedup = Dedup::default();
         (0..5).for_each(|id| remember(&mut dedup, id, 4));
-        assert_eq!(dedup.lookup(MessageId(0), epoch()), None);
-        assert!((1..5).all(|id| dedup.lookup(MessageId(id), epoch()).is_some()));
+        assert_eq!(dedup.lookup(key(0), epoch()), None);
+        assert!((1..5).all(|id| dedup.lookup(key(id), epoch()).is_some()));
     }
 
     #[test]
@@ -137,9 +150,22 @@ mod tests {
             dedup.set_reply(MessageId(id), Reply::Datagram(vec![0; 1000].into()));
         }
         assert!(dedup.bytes <= MAX_BYTES);
-        assert_eq!(dedup.lookup(MessageId(0), epoch()), Some(&Reply::Nothing));
-        assert!(matches!(dedup.lookup(MessageId(19), epoch()), Some(Reply::Datagram(_))));
+        assert_eq!(dedup.lookup(key(0), epoch()), Some(&Reply::Nothing));
+        assert!(matches!(dedup.lookup(key(19), epoch()), Some(Reply::Datagram(_))));
         (0..20).for_each(|id| dedup.forget(MessageId(id)));
         assert_eq!(dedup.bytes, 0);
+    }
+
+    #[test]
+    fn an_id_that_comes_again_with_another_token_is_another_message() {
+        let (mut dedup, [first, second]) = (Dedup::default(), [1_u64, 2].map(|token| Token::from(token.to_be_bytes())));
+        let id = MessageId(7);
+        dedup.remember((id, first), epoch() + LIFETIME, (4, epoch()));
+        dedup.set_reply(id, Reply::Acknowledge);
+        assert_eq!(dedup.lookup((id, second), epoch()), None);
+        dedup.remember((id, second), epoch() + LIFETIME, (4, epoch()));
+        dedup.set_reply(id, Reply::Reset);
+        assert_eq!(dedup.lookup((id, first), epoch()), Some(&Reply::Acknowledge), "and the first keeps its answer");
+        assert_eq!(dedup.lookup((id, second), epoch()), Some(&Reply::Reset));
     }
 }

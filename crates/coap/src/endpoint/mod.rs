@@ -153,7 +153,7 @@ impl Endpoint {
             Kind::Reset => self.handle_reset(message.id, now),
             Kind::Confirmable if message.code == Code::EMPTY => self.channel.reject(message.id),
             Kind::NonConfirmable if message.code == Code::EMPTY => self.channel.stats.ignored += 1,
-            kind if !self.channel.is_new(kind, message.id, now) => {}
+            _ if !self.channel.is_new(&message, now) => {}
             _ if message.code.is_request() => self.server.handle_request(&mut self.channel, message, now),
             _ => self.handle_response(message, now),
         }

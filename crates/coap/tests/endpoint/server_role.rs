@@ -76,6 +76,20 @@ fn a_duplicate_gets_the_same_bytes_and_is_not_done_twice() {
 }
 
 #[test]
+fn a_message_id_that_comes_again_with_another_token_is_another_request() {
+    let mut bench = bench();
+    for token in [1_u64, 2] {
+        let request = Message { token: Token::from(token.to_be_bytes()), ..con(Code::GET, 1, "x") };
+        let incoming = bench.request(request.clone());
+        bench.endpoint.respond(incoming.exchange, Response::new(Code::CONTENT), bench.now);
+        assert_eq!(bench.sent().token, request.token);
+        bench.receive(request.clone().encode());
+        assert_eq!(bench.sent().token, request.token, "its own duplicate is one still");
+    }
+    assert_eq!(bench.endpoint.stats().duplicates, 2);
+}
+
+#[test]
 fn a_non_confirmable_request_has_a_non_confirmable_answer() {
     let mut bench = bench();
     let request = Message { kind: Kind::NonConfirmable, ..con(Code::GET, 1, "3") };
