@@ -163,7 +163,6 @@ impl Manager {
         match fact {
             Fact::Adopt(adoption) => self.adopt(*adoption),
             Fact::LinkGone(device) => self.input(&device, Input::LinkIs(None)),
-            Fact::Forget(device) => self.forget(&device),
             Fact::VersionIs(device, version) => self.input(&device, Input::VersionIs(version)),
             Fact::Reachable(device, requester, reachable) => {
                 self.input(&device, Input::Reachable { requester, reachable });
@@ -213,17 +212,6 @@ impl Manager {
             self.close(Box::new(entry), None);
         }
         last
-    }
-
-    fn forget(&mut self, device: &DeviceId) {
-        let Some(slot) = self.slots.get(device).filter(|slot| !slot.machine.is_flashing()) else { return };
-        if slot.machine.update().is_some() {
-            let order = FirmwareOrder::Reset;
-            self.decide(device, Requester::Local, crate::device::FirmwareRight::Any, order);
-        }
-        self.slots.remove(device);
-        self.queue.retain(|waiting| waiting != device);
-        self.timers.retain(|(_, timed)| timed != device);
     }
 
     fn take_order(&mut self, demand: Demand) {

@@ -124,7 +124,6 @@ pub struct Adoption {
 pub(super) enum Fact {
     Adopt(Box<Adoption>),
     LinkGone(DeviceId),
-    Forget(DeviceId),
     VersionIs(DeviceId, Option<ReportedVersion>),
     LeaseReleased(Link),
     Reachable(DeviceId, Requester, bool),
@@ -160,11 +159,6 @@ impl Handle {
     /// The device's link went away; what is staged for it stays.
     pub async fn link_gone(&self, device: DeviceId) {
         self.tell(Fact::LinkGone(device)).await;
-    }
-
-    /// The device will not come back: what is under way for it ends, unless the board is being flashed.
-    pub async fn forget(&self, device: DeviceId) {
-        self.tell(Fact::Forget(device)).await;
     }
 
     /// A version was read from the device outside an update.
