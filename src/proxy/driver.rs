@@ -10,13 +10,12 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lwm2m::client::{self, Client, CommandId, Refusal, SessionId};
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, trace, warn};
 
 use super::push::Push;
 use super::resolver::Resolver;
-use super::sockets::{self, BURST, DATAGRAM_MAX};
+use super::sockets::{self, BURST, DATAGRAM_MAX, Socket};
 use super::told::{News, Outage, Told};
 use super::translate;
 use super::{Command, Event, ServerSettings, SessionStatus};
@@ -28,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What a slow helper of the task came back with.
 enum Done {
     /// A socket to a server, or why there is none.
-    Connected(SessionId, io::Result<UdpSocket>),
+    Connected(SessionId, io::Result<Socket>),
     /// An answer to an order on firmware.
     Firmware(CommandId, Option<FirmwareReply>),
     /// An answer to the first block of a push.
@@ -64,7 +63,7 @@ pub(super) struct Driver {
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
     outages: Arc<[Outage]>,
-    sockets: Box<[Option<UdpSocket>]>,
+    sockets: Box<[Option<Socket>]>,
     pushes: Box<[Push]>,
     /// What was last said of each session.
     told: Box<[Told]>,
@@ -154,7 +153,7 @@ impl Driver {
     fn send(&mut self, session: SessionId, datagram: &[u8]) {
         let Some(socket) = self.sockets[session.0].as_ref() else { return };
         trace!(server = %self.servers[session.0].name, bytes = datagram.len(), "datagram out");
-        match socket.try_send(datagram) {
+        match socket.send(datagram) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 self.client.handle_unreachable(session, Instant::now());
@@ -169,7 +168,7 @@ impl Driver {
         let now = Instant::now();
         for _ in 0..BURST {
             let Some(socket) = self.sockets[at].as_ref() else { return };
-            match socket.try_recv(&mut buffer) {
+            match socket.receive(&mut buffer) {
                 Ok(count) => {
                     trace!(server = %self.servers[at].name, bytes = count, "datagram in");
                     self.client.handle_datagram(SessionId(at), &buffer[..count], now);
@@ -235,7 +234,7 @@ impl Driver {
         let resolver = Arc::clone(&self.resolvers[session.0]);
         self.pending.push(Box::pin(async move {
             let connected = match resolver.addresses().await {
-                Ok(addresses) => sockets::connect(&addresses).await,
+                Ok(addresses) => Socket::connect(&addresses),
                 Err(error) => Err(error),
             };
             Done::Connected(session, connected)

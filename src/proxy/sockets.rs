@@ -1,49 +1,73 @@
 //! One connected UDP socket per session, read without a buffer of its own.
+//!
+//! Watched for reading only: a UDP socket can nearly always be written, and being told so after each datagram would wake
+//! the runtime twice for every request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 
-use tokio::net::UdpSocket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Datagrams taken from one socket before the others have their turn.
 pub(super) const BURST: usize = 16;
 /// Largest datagram that is taken; a longer one is cut by the kernel and then refused as malformed.
 pub(super) const DATAGRAM_MAX: usize = 2048;
 
-/// Connects a new socket to a server, by the first of its addresses that can be had.
-///
-/// # Errors
-/// When the system gives no socket.
-pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<UdpSocket> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for &address in addresses {
-        match connect_to(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
+/// A socket connected to one server.
+#[derive(Debug)]
+pub(super) struct Socket(AsyncFd<UdpSocket>);
 
-async fn connect_to(address: SocketAddr) -> io::Result<UdpSocket> {
-    let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(local).await?;
-    socket.connect(address).await?;
-    // Until the runtime has seen the socket once, a send would be put off, and the first Register lost.
-    socket.writable().await?;
-    Ok(socket)
+impl Socket {
+    /// Connects a new socket to a server, by the first of its addresses that can be had. Within a runtime.
+    ///
+    /// # Errors
+    /// When the system gives no socket.
+    pub(super) fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for &address in addresses {
+            match Self::connect_to(address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn connect_to(address: SocketAddr) -> io::Result<Self> {
+        let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(local)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(address)?;
+        // SAFETY: a std socket owns its descriptor and names the same one for as long as it lives, which is as long as
+        // its registration does.
+        #[expect(unsafe_code, reason = "watching for reading only is to be had no other way")]
+        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Self(watched?))
+    }
+
+    /// Sends a datagram, or loses it: [`io::ErrorKind::WouldBlock`] when the buffer is full.
+    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.0.get_ref().send(datagram)
+    }
+
+    /// Takes a datagram, if one is there.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_io(Interest::READABLE, |socket| socket.recv(buffer))
+    }
+
+    fn is_readable(&self, context: &mut Context<'_>) -> bool {
+        // Its guard is dropped, which leaves the socket readable until a receive finds nothing.
+        self.0.poll_read_ready(context).is_ready()
+    }
 }
 
 /// Waits until one of the sockets can be read; its index.
-pub(super) fn poll_readable(sockets: &[Option<UdpSocket>], context: &mut Context<'_>, first: usize) -> Poll<usize> {
+pub(super) fn poll_readable(sockets: &[Option<Socket>], context: &mut Context<'_>, first: usize) -> Poll<usize> {
     let count = sockets.len();
-    for at in (0..count).map(|step| (first + step) % count.max(1)) {
-        if let Some(socket) = sockets.get(at).and_then(Option::as_ref)
-            && socket.poll_recv_ready(context).is_ready()
-        {
-            return Poll::Ready(at);
-        }
-    }
-    Poll::Pending
+    let turns = (0..count).map(|step| (first + step) % count.max(1));
+    let mut is_readable =
+        |at: &usize| sockets.get(*at).and_then(Option::as_ref).is_some_and(|socket| socket.is_readable(context));
+    turns.into_iter().find(|at| is_readable(at)).map_or(Poll::Pending, Poll::Ready)
 }

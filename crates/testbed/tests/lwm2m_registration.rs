@@ -128,13 +128,22 @@ fn a_dead_server_does_not_hold_up_the_shut_down() {
 }
 
 #[test]
-fn shutting_down_without_a_registration_is_over_at_once() {
+fn shutting_down_while_a_dead_server_is_asked_takes_no_longer_than_a_deregistration() {
     let mut world = World::single(account("factory", 123));
     world.dead[0] = true;
     world.run_for(Duration::from_secs(1));
     world.client.shut_down(world.now);
-    world.settle();
-    assert!(world.events.contains(&Event::ShutDown));
+    assert!(world.run_until(Duration::from_secs(5), |world| world.events.contains(&Event::ShutDown)));
+}
+
+#[test]
+fn a_registration_that_was_under_way_at_the_shut_down_is_ended_again() {
+    let mut world = World::single(account("factory", 123));
+    world.client.start(SessionId(0), world.now);
+    world.client.shut_down(world.now);
+    assert!(world.run_until(Duration::from_secs(5), |world| world.events.contains(&Event::ShutDown)));
+    assert_eq!(world.count(0, is_registered), 1);
+    assert!(world.servers[0].registrations().is_empty());
 }
 
 #[test]

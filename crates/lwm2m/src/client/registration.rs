@@ -63,12 +63,39 @@ pub(super) struct Registration {
 #[derive(Debug, Clone, Copy)]
 enum State {
     AwaitingSocket,
-    Registering { request: RequestId, sent: Instant },
-    Registered { until: Option<Instant>, update_at: Option<Instant>, attempt: u8 },
-    Updating { request: RequestId, sent: Instant, until: Option<Instant>, give_up: Option<Instant>, attempt: u8 },
-    Deregistering { request: RequestId, give_up: Instant, then: Then },
-    Waiting { until: Instant },
-    Disabled { until: Instant },
+    Registering {
+        request: RequestId,
+        sent: Instant,
+    },
+    Registered {
+        until: Option<Instant>,
+        update_at: Option<Instant>,
+        attempt: u8,
+    },
+    Updating {
+        request: RequestId,
+        sent: Instant,
+        until: Option<Instant>,
+        give_up: Option<Instant>,
+        attempt: u8,
+    },
+    /// A Register is under way that is not wanted any more: what it makes is ended again.
+    Leaving {
+        request: RequestId,
+        give_up: Instant,
+        then: Then,
+    },
+    Deregistering {
+        request: RequestId,
+        give_up: Instant,
+        then: Then,
+    },
+    Waiting {
+        until: Instant,
+    },
+    Disabled {
+        until: Instant,
+    },
     Ended,
 }
 
@@ -88,8 +115,7 @@ impl Registration {
 
     /// Whether datagrams of the server are taken: a request may overtake the answer to Register.
     pub(super) fn listens(&self) -> bool {
-        use State::{Deregistering, Registered, Registering, Updating};
-        matches!(self.state, Registering { .. } | Registered { .. } | Updating { .. } | Deregistering { .. })
+        !matches!(self.state, State::AwaitingSocket | State::Waiting { .. } | State::Disabled { .. } | State::Ended)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -101,7 +127,7 @@ impl Registration {
             State::AwaitingSocket | State::Registering { .. } | State::Ended => None,
             State::Registered { update_at, .. } => update_at,
             State::Updating { give_up, .. } => give_up,
-            State::Deregistering { give_up, .. } => Some(give_up),
+            State::Leaving { give_up, .. } | State::Deregistering { give_up, .. } => Some(give_up),
             State::Waiting { until } | State::Disabled { until } => Some(until),
         }
     }
@@ -113,7 +139,7 @@ impl Registration {
             State::Registering { .. } => (RegistrationState::Registering, None),
             State::Registered { until, .. } => (RegistrationState::Registered, until),
             State::Updating { until, .. } => (RegistrationState::Updating, until),
-            State::Deregistering { .. } => (RegistrationState::Deregistering, None),
+            State::Leaving { .. } | State::Deregistering { .. } => (RegistrationState::Deregistering, None),
             State::Waiting { .. } => (RegistrationState::Waiting, None),
             State::Disabled { .. } => (RegistrationState::Disabled, None),
             State::Ended => (RegistrationState::Ended, None),
@@ -171,6 +197,10 @@ impl Session {
                 self.coap.cancel(request, context.now);
                 self.update_lost("no answer in time", until, attempt, true, context);
             }
+            State::Leaving { request, then, .. } => {
+                self.coap.cancel(request, context.now);
+                self.silence(then, context);
+            }
             State::Deregistering { request, then, .. } => {
                 self.coap.cancel(request, context.now);
                 self.deregistered(then, context);
@@ -184,6 +214,9 @@ impl Session {
         match self.registration.state {
             State::Registering { request, sent } if request == id => self.register_answered(response, sent, context),
             State::Updating { request, sent, .. } if request == id => self.update_answered(response, sent, context),
+            State::Leaving { request, give_up, then } if request == id => {
+                self.left_answered(response, give_up, then, context);
+            }
             State::Deregistering { request, then, .. } if request == id => self.deregistered(then, context),
             _ => {}
         }
@@ -195,6 +228,7 @@ impl Session {
             State::Updating { request, until, attempt, .. } if request == id => {
                 self.update_lost(reason, until, attempt, false, context);
             }
+            State::Leaving { request, then, .. } if request == id => self.silence(then, context),
             State::Deregistering { request, then, .. } if request == id => self.deregistered(then, context),
             _ => {}
         }
@@ -211,6 +245,10 @@ impl Session {
             State::Updating { request, until, attempt, .. } => {
                 self.coap.cancel(request, context.now);
                 self.update_lost("unreachable", until, attempt, false, context);
+            }
+            State::Leaving { request, then, .. } => {
+                self.coap.cancel(request, context.now);
+                self.silence(then, context);
             }
             State::Deregistering { request, then, .. } => {
                 self.coap.cancel(request, context.now);

@@ -1,8 +1,8 @@
 //! De-register, and the silence after it: for a while (1/x/4) or for good.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use coap::{Code, Request};
+use coap::{Code, Request, Response};
 
 use super::{DEREGISTER_LIMIT, State};
 use crate::client::session::Session;
@@ -24,23 +24,41 @@ impl Session {
                 self.registration.state = State::Deregistering { request, give_up, then };
                 return;
             }
-            State::Ended => return,
+            State::Leaving { .. } | State::Ended => return,
+            // The server may have taken it already: only its answer tells what there is to be ended.
             State::Registering { request, .. } => {
-                self.coap.cancel(request, context.now);
-                return self.silence(then, context);
+                let give_up = context.now + DEREGISTER_LIMIT;
+                self.registration.state = State::Leaving { request, give_up, then };
+                return;
             }
             State::AwaitingSocket | State::Waiting { .. } | State::Disabled { .. } => {
                 return self.silence(then, context);
             }
         }
+        self.send_deregister(context.now + DEREGISTER_LIMIT, then, context);
+    }
+
+    /// The answer to a Register that is not wanted any more.
+    pub(super) fn left_answered(
+        &mut self,
+        response: &Response,
+        give_up: Instant,
+        then: Then,
+        context: &mut Context<'_>,
+    ) {
+        if response.code != Code::CREATED || response.location_path.is_empty() {
+            return self.silence(then, context);
+        }
+        self.registration.location = Some(response.location_path.as_slice().into());
+        self.send_deregister(give_up, then, context);
+    }
+
+    fn send_deregister(&mut self, give_up: Instant, then: Then, context: &mut Context<'_>) {
         self.observations.clear(&mut self.coap);
         let mut request = Request::new(Code::DELETE);
         request.path = self.registration.location.as_deref().unwrap_or_default().to_vec();
         match self.coap.request(request, context.now) {
-            Ok(request) => {
-                let give_up = context.now + DEREGISTER_LIMIT;
-                self.registration.state = State::Deregistering { request, give_up, then };
-            }
+            Ok(request) => self.registration.state = State::Deregistering { request, give_up, then },
             Err(_) => self.deregistered(then, context),
         }
     }
