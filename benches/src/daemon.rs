@@ -46,6 +46,11 @@ impl Daemon {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -57,6 +62,15 @@ impl Daemon {
     pub fn cpu(&self) -> Result<Duration> {
         cpu_of(self.child.id())
     }
+}
+
+/// Keeps a process with all its threads, present and future, on the first core.
+pub fn pin_to_one_core(pid: u32) -> Result<()> {
+    let output = Command::new("taskset").args(["-acp", "0", &pid.to_string()]).output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// CPU time of a process, user and system, from the scheduler's own account of each thread.

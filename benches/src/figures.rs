@@ -109,6 +109,10 @@ pub fn push() -> Result<Vec<String>> {
     let daemon = Daemon::start(&daemon::program()?, folder.path(), &config)?;
     ensure!(server.serve(REGISTRATION, |server| server.registered.len() == 1)?, "not registered: {}", daemon.log());
     let client = server.registered[0].1;
+    // Where the scheduler puts the two ends decides more than either of them (waking another core of a virtual machine
+    // costs more than a block): all on one core, the sink too, which inherits it.
+    daemon::pin_to_one_core(std::process::id())?;
+    daemon::pin_to_one_core(daemon.pid())?;
     let image = vec![0x3a; PUSH_BYTES];
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let before = daemon.cpu()?;
