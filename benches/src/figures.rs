@@ -50,14 +50,20 @@ fn ratio(ours: Duration, theirs: Duration) -> f64 {
     ours.as_secs_f64() / theirs.as_secs_f64()
 }
 
+/// A daemon with one device, and the server that it is registered at.
+fn one_device(folder: &std::path::Path) -> Result<(Server, Daemon, std::net::SocketAddr)> {
+    let mut server = Server::start()?;
+    let config = gateway(&[&server])? + &devices(1);
+    let daemon = Daemon::start(&daemon::program()?, folder, &config)?;
+    ensure!(server.serve(REGISTRATION, |server| server.registered.len() == 1)?, "not registered: {}", daemon.log());
+    let client = server.registered[0].1;
+    Ok((server, daemon, client))
+}
+
 /// CPU per CON Read of /3/0 as a ratio to a bare tokio UDP echo of the same sizes.
 pub fn read() -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
-    let mut server = Server::start()?;
-    let config = gateway(&[&server])? + &devices(1);
-    let daemon = Daemon::start(&daemon::program()?, folder.path(), &config)?;
-    ensure!(server.serve(REGISTRATION, |server| server.registered.len() == 1)?, "not registered: {}", daemon.log());
-    let client = server.registered[0].1;
+    let (mut server, daemon, client) = one_device(folder.path())?;
     let request = || Request::new(Code::GET).with_path("3/0");
     let answer = server.ask(client, request())?;
     for _ in 0..2_000 {
@@ -104,11 +110,7 @@ fn echo(sent: usize, received: usize) -> Result<Duration> {
 /// Throughput of a Block1 push to staging as a ratio to a bare sink that does not sync.
 pub fn push() -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
-    let mut server = Server::start()?;
-    let config = gateway(&[&server])? + &devices(1);
-    let daemon = Daemon::start(&daemon::program()?, folder.path(), &config)?;
-    ensure!(server.serve(REGISTRATION, |server| server.registered.len() == 1)?, "not registered: {}", daemon.log());
-    let client = server.registered[0].1;
+    let (mut server, daemon, client) = one_device(folder.path())?;
     // Where the scheduler puts the two ends decides more than either of them (waking another core of a virtual machine
     // costs more than a block): all on one core, the sink too, which inherits it.
     daemon::pin_to_one_core(std::process::id())?;

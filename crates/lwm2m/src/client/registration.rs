@@ -197,14 +197,7 @@ impl Session {
                 self.coap.cancel(request, context.now);
                 self.update_lost("no answer in time", until, attempt, true, context);
             }
-            State::Leaving { request, then, .. } => {
-                self.coap.cancel(request, context.now);
-                self.silence(then, context);
-            }
-            State::Deregistering { request, then, .. } => {
-                self.coap.cancel(request, context.now);
-                self.deregistered(then, context);
-            }
+            State::Leaving { .. } | State::Deregistering { .. } => self.leave_unanswered(context),
             State::Waiting { .. } | State::Disabled { .. } => self.need_socket(context),
             State::AwaitingSocket | State::Registering { .. } | State::Ended => {}
         }
@@ -246,14 +239,7 @@ impl Session {
                 self.coap.cancel(request, context.now);
                 self.update_lost("unreachable", until, attempt, false, context);
             }
-            State::Leaving { request, then, .. } => {
-                self.coap.cancel(request, context.now);
-                self.silence(then, context);
-            }
-            State::Deregistering { request, then, .. } => {
-                self.coap.cancel(request, context.now);
-                self.deregistered(then, context);
-            }
+            State::Leaving { .. } | State::Deregistering { .. } => self.leave_unanswered(context),
             State::Registered { .. } | State::Waiting { .. } | State::Disabled { .. } | State::Ended => {}
         }
     }

@@ -53,6 +53,21 @@ impl Session {
         self.send_deregister(give_up, then, context);
     }
 
+    /// The server does not answer, or cannot: it is left all the same.
+    pub(super) fn leave_unanswered(&mut self, context: &mut Context<'_>) {
+        match self.registration.state {
+            State::Leaving { request, then, .. } => {
+                self.coap.cancel(request, context.now);
+                self.silence(then, context);
+            }
+            State::Deregistering { request, then, .. } => {
+                self.coap.cancel(request, context.now);
+                self.deregistered(then, context);
+            }
+            _ => {}
+        }
+    }
+
     fn send_deregister(&mut self, give_up: Instant, then: Then, context: &mut Context<'_>) {
         self.observations.clear(&mut self.coap);
         let mut request = Request::new(Code::DELETE);
