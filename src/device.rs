@@ -8,6 +8,7 @@ mod board;
 mod evidence;
 mod file_error;
 mod image;
+mod job;
 mod lease;
 mod link;
 mod masking;
@@ -21,13 +22,13 @@ pub use board::{BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, Versi
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
+pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Phase, ToolOutput};
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
 pub use update::{
-    FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, FlashJob, ImageWriter, JobEvent,
-    JobFailure, JobOutcome, JobStart, JournalEntry, JournalStep, Phase, Requester, UpdateEvent, UpdateId, UpdateResult,
-    WriteError,
+    FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, ImageWriter, JournalEntry, JournalStep,
+    Requester, UpdateEvent, UpdateId, UpdateResult, WriteError,
 };
 
 /// The name of a device inside this gateway: what logs, the CLI and the store call it. Unique, never reused.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nuncio::device::{
-    BoardId, DeviceId, FlashJob, ImageFormat, ImageInfo, JobEvent, JobFailure, JobOutcome, JobStart, Lease, Link,
-    Phase, Sha256Digest, StagedImage, UpdateId,
+    BoardId, DeviceId, FlashJob, ImageFormat, ImageInfo, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Lease,
+    Link, Phase, Sha256Digest, StagedImage, UpdateId,
 };
 use nuncio::executors::{Executor, ExecutorSettings, JobHandle, Leftover, ToolChoice, Tools, sweep};
 use tokio::sync::mpsc;
@@ -157,6 +157,7 @@ impl Run {
                 JobEvent::Ready(ready) => start = Some(ready),
                 JobEvent::Progress { phase, percent } => progress.push((phase, percent)),
                 JobEvent::Line(line) => lines.push(line),
+                JobEvent::Output(_) => {}
                 JobEvent::Ended(outcome) => break outcome,
             }
         };
@@ -169,7 +170,9 @@ impl Ended {
     fn failure(&self) -> (JobFailure, &str) {
         match &self.outcome {
             JobOutcome::Failed { class, detail } => (*class, detail),
-            verified @ JobOutcome::Verified { .. } => panic!("expected a failure, not {verified:?}"),
+            good @ (JobOutcome::Verified { .. } | JobOutcome::Saved { .. }) => {
+                panic!("expected a failure, not {good:?}")
+            }
         }
     }
 
@@ -187,6 +190,7 @@ fn job(folder: &Path) -> FlashJob {
     let info =
         ImageInfo { format: ImageFormat::Raw, flash_bytes: 10, ranges: Vec::new(), version: None, project: None };
     FlashJob {
+        task: JobTask::Flash,
         update: UpdateId(uuid::Uuid::now_v7()),
         device: DeviceId::new("press-3"),
         board: BoardId::new("bench"),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::{BoardId, DeviceId, Link, ReportedVersion, Sha256Digest, StagedImage};
+use super::{DeviceId, JobOutcome, JobStart, Link, Phase, ReportedVersion, Sha256Digest, StagedImage, ToolOutput};
 
 /// The id of one update: a UUID version 7, so ids sort by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -199,124 +198,6 @@ pub struct FirmwareView {
     pub max_defer: u32,
 }
 
-/// One run of a flash tool, as `update` orders it from `executors`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlashJob {
-    /// The update it belongs to.
-    pub update: UpdateId,
-    /// The device.
-    pub device: DeviceId,
-    /// Its board: decides the tool, by `[executors]`.
-    pub board: BoardId,
-    /// Variables from the board file.
-    pub vars: std::collections::BTreeMap<String, String>,
-    /// The port.
-    pub link: Link,
-    /// The image.
-    pub image: StagedImage,
-    /// 1 for the first try.
-    pub attempt: u32,
-    /// Limit for the whole run.
-    pub timeout: Duration,
-}
-
-/// A tool that is ready to run and waits for the word: the process exists, the program has not begun.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct JobStart {
-    /// The tool's name.
-    pub tool: String,
-    /// The program's path.
-    pub program: PathBuf,
-    /// Its version, as the tool tells it.
-    pub tool_version: Option<String>,
-    /// The whole argument vector, program first; secrets masked.
-    pub argv: Vec<String>,
-    /// Process id, also the id of its process group.
-    pub pid: u32,
-    /// Start time of the process in clock ticks since boot (`/proc/PID/stat`, field 22).
-    pub start_time: u64,
-    /// Value of the marker variable `NUNCIO_JOB` in its environment.
-    pub marker: String,
-}
-
-/// What a tool is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// Started, not yet writing.
-    Prepare,
-    /// Writing flash.
-    Write,
-    /// Comparing flash with the image.
-    Verify,
-}
-
-/// How a run of a tool ended, by class. Retry, result code and text are functions of this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum JobFailure {
-    /// The port could not be opened or is held by somebody.
-    PortUnavailable,
-    /// The port went away while the tool ran.
-    PortLost,
-    /// The bootloader did not answer.
-    NoSync,
-    /// Bytes were garbled.
-    Noise,
-    /// Another chip than the image is for.
-    WrongDevice,
-    /// The tool compared and found a difference.
-    VerifyFailed,
-    /// The tool said success without a verify over exactly the image.
-    Unverified,
-    /// No progress for the stall limit.
-    Stalled,
-    /// The total limit was reached.
-    TimedOut,
-    /// Ended by a signal that the gateway did not send, or by the gateway's own death.
-    Interrupted,
-    /// The program could not be started.
-    NotStarted,
-    /// Any other failure the tool reports.
-    ToolFailed,
-}
-
-/// The end of a run.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "outcome")]
-pub enum JobOutcome {
-    /// The tool completed its own verify over exactly the image's bytes, in this job.
-    Verified {
-        /// How many bytes it says it verified.
-        bytes: u64,
-    },
-    /// It did not.
-    Failed {
-        /// Class.
-        class: JobFailure,
-        /// The line that decided, or what the gateway saw; one line.
-        detail: String,
-    },
-}
-
-/// What `executors` tells of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum JobEvent {
-    /// The process waits to be released.
-    Ready(JobStart),
-    /// How far it is.
-    Progress {
-        /// Doing what.
-        phase: Phase,
-        /// 0 to 100.
-        percent: u8,
-    },
-    /// A line of its output, cleaned, at most 512 bytes.
-    Line(String),
-    /// It is over, and nothing of it is left running.
-    Ended(JobOutcome),
-}
-
 /// What an update has written down before it acted.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct JournalEntry {
@@ -431,6 +312,11 @@ pub enum UpdateEvent {
     ToolSaid {
         /// The line.
         line: String,
+    },
+    /// All that it printed, as evidence; right before its end.
+    ToolPrinted {
+        /// What.
+        output: ToolOutput,
     },
     /// The tool is done.
     ToolEnded {

@@ -195,6 +195,7 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
             debug!(?argv, "tool");
         }
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => info!(bytes, "tool verified the image"),
+        UpdateEvent::ToolEnded { outcome: JobOutcome::Saved { size, .. } } => info!(size, "the board's image is saved"),
         // What came of it for the update follows, and is the line that wakes somebody.
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class, detail } } => {
             debug!(?class, detail, "tool failed");
@@ -209,5 +210,7 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
         UpdateEvent::DownloadProgressed { .. } | UpdateEvent::ToolProgressed { .. } => {
             debug!(?event, "progress");
         }
+        // Kept as evidence; line by line it is in the log already.
+        UpdateEvent::ToolPrinted { .. } => {}
     }
 }

@@ -97,7 +97,7 @@ impl Entry {
             | UpdateEvent::Proving
             | UpdateEvent::Proven { .. }
             | UpdateEvent::Dropped => self.at(None, None),
-            UpdateEvent::ToolSaid { .. } => {}
+            UpdateEvent::ToolSaid { .. } | UpdateEvent::ToolPrinted { .. } => {}
         }
         let chatter = is_chatter(event);
         self.followers.retain(|follower| {
@@ -126,7 +126,10 @@ impl Entry {
 fn is_chatter(event: &UpdateEvent) -> bool {
     matches!(
         event,
-        UpdateEvent::DownloadProgressed { .. } | UpdateEvent::ToolProgressed { .. } | UpdateEvent::ToolSaid { .. }
+        UpdateEvent::DownloadProgressed { .. }
+            | UpdateEvent::ToolProgressed { .. }
+            | UpdateEvent::ToolSaid { .. }
+            | UpdateEvent::ToolPrinted { .. }
     )
 }
 

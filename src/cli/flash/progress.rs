@@ -114,6 +114,7 @@ fn sentence(event: &UpdateEvent) -> Option<String> {
             Some(format!("flashing with {tool}{version}"))
         }
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => Some(format!("{bytes} bytes verified")),
+        UpdateEvent::ToolEnded { outcome: JobOutcome::Saved { size, .. } } => Some(format!("{size} bytes saved")),
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { detail, .. } } => Some(format!("tool: {detail}")),
         UpdateEvent::Proving => Some("waiting for the board and its version".to_owned()),
         UpdateEvent::StagingFailed { .. }
@@ -121,6 +122,7 @@ fn sentence(event: &UpdateEvent) -> Option<String> {
         | UpdateEvent::Proven { .. }
         | UpdateEvent::Dropped
         | UpdateEvent::ToolSaid { .. }
+        | UpdateEvent::ToolPrinted { .. }
         | UpdateEvent::ToolProgressed { .. }
         | UpdateEvent::DownloadProgressed { .. } => None,
     }

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::io::{Input, Now, Output, Ticket};
 use super::proof;
 use super::state::{Held, State};
-use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JournalStep, Link, UpdateEvent};
+use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, JournalStep, Link, UpdateEvent};
 use crate::update::table::{Ending, Standing};
 
 /// So much longer than its own limit a tool may take to be reported as ended.
@@ -47,6 +47,7 @@ pub(super) fn prepare(mut held: Held, link: Link, core: &mut Core, now: Now) -> 
     let ticket = core.ticket();
     let profile = &core.facts.profile;
     let job = FlashJob {
+        task: JobTask::Flash,
         update: held.update.id,
         device: core.facts.device.clone(),
         board: profile.board.clone(),
@@ -100,7 +101,9 @@ impl Preparing {
                 failed(self.held, reason, core, now)
             }
             JobEvent::Ended(outcome) => ended(self.held, outcome, core, now),
-            JobEvent::Ready(_) | JobEvent::Progress { .. } | JobEvent::Line(_) => State::Preparing(self),
+            JobEvent::Ready(_) | JobEvent::Progress { .. } | JobEvent::Line(_) | JobEvent::Output(_) => {
+                State::Preparing(self)
+            }
         }
     }
 
@@ -130,6 +133,7 @@ impl Flashing {
                 core.event(update, UpdateEvent::ToolProgressed { phase, percent });
             }
             JobEvent::Line(line) => core.event(update, UpdateEvent::ToolSaid { line }),
+            JobEvent::Output(output) => core.event(update, UpdateEvent::ToolPrinted { output }),
             JobEvent::Ready(_) => {}
             JobEvent::Ended(outcome) => return ended(self.held, outcome, core, now),
         }
@@ -173,6 +177,7 @@ fn ended(held: Held, outcome: JobOutcome, core: &mut Core, now: Now) -> State {
         JobOutcome::Verified { bytes } => {
             failed(held, format!("the tool verified {bytes} bytes, the image has {wanted}"), core, now)
         }
+        JobOutcome::Saved { .. } => failed(held, "the tool read the board instead of writing it".into(), core, now),
         JobOutcome::Failed { class: JobFailure::WrongDevice, detail } => wrong_chip(&held, &detail, core, now),
         JobOutcome::Failed { class, detail } => failed(held, explained(class, &detail), core, now),
     }
