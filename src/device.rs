@@ -7,6 +7,7 @@
 mod board;
 mod evidence;
 mod file_error;
+mod good;
 mod image;
 mod job;
 mod lease;
@@ -18,9 +19,13 @@ mod update;
 use std::fmt;
 use std::sync::Arc;
 
-pub use board::{BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, VersionQuestion};
+pub use board::{
+    Alternative, BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
+    VersionQuestion, WayBack,
+};
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
+pub use good::{BoardState, GoodImage, GoodOrigin, Goods, Restoring};
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
 pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Phase, ToolOutput};
 pub use lease::{GiveBack, Lease};
@@ -119,4 +124,6 @@ pub struct DeviceInfo {
     pub reboot: RebootMethod,
     /// Why no server can update it, with the remedy; `None` when it can.
     pub not_updatable: Option<String>,
+    /// Why it is in quarantine: a flash ended badly and it does not tell that it runs. Shows as 3/0/11 = 8.
+    pub quarantined: Option<String>,
 }

@@ -13,6 +13,7 @@ mod operators;
 mod reload;
 mod start;
 mod views;
+mod worked;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -67,6 +68,8 @@ struct Gateway {
     executor: Arc<Executor>,
     store: Store,
     ledger: Ledger,
+    /// What works on which port.
+    worked: worked::Worked,
     /// Updates that wait for their device to come back.
     returning: HashMap<DeviceId, oneshot::Sender<Link>>,
     /// Why boards cannot be updated, as far as the log has it.

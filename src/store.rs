@@ -6,8 +6,10 @@
 
 mod lock;
 mod schema;
+mod worked;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -18,13 +20,16 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::device::{IdentityRecord, JournalEntry};
+use crate::device::{BoardId, IdentityRecord, JournalEntry};
 
 use lock::Lock;
 use writer::Order;
 
 /// So many orders may wait for the writer; further ones are refused.
 const MAX_WAITING: usize = 8192;
+
+/// So many ports are remembered with what worked on them, the newest.
+pub const MAX_WORKED: usize = 1024;
 
 /// So many closed updates are kept, the newest.
 pub const MAX_HISTORY: usize = 1000;
@@ -79,6 +84,16 @@ impl Store {
     /// that another identity had. Any other identity fails with [`StoreError::Taken`] then.
     pub fn remember_identity(&self, record: IdentityRecord) -> Ack<()> {
         self.order(|done| Order::Identity(record, done))
+    }
+
+    /// Remembers values of a board's variables, other than usual, that worked on a physical port; `None` forgets them.
+    pub fn remember_worked(&self, port: String, board: BoardId, vars: Option<BTreeMap<String, String>>) -> Ack<()> {
+        self.order(|done| Order::Worked { port, board, vars, done })
+    }
+
+    /// What worked on which port; the newest, at most [`MAX_WORKED`].
+    pub fn worked(&self) -> Ack<Vec<WorkedRecord>> {
+        self.order(Order::AllWorked)
     }
 
     /// The updates that are not closed, oldest first. One that this version cannot read is logged and left where it is.
@@ -150,6 +165,17 @@ impl<T> Future for Ack<T> {
             Self::Refused(error) => Poll::Ready(Err(error.clone())),
         }
     }
+}
+
+/// Values of a board's variables that worked on a physical port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkedRecord {
+    /// The port: a USB path or the name of a link.
+    pub port: String,
+    /// The board.
+    pub board: BoardId,
+    /// Those that are other than usual.
+    pub vars: BTreeMap<String, String>,
 }
 
 /// Who has a state folder locked.

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod machine;
 pub mod manager;
 pub mod policy;
+mod saved;
 mod settings;
 pub mod staging;
 pub mod table;

@@ -167,10 +167,14 @@ fn profiles(id: &BoardId, flash: FlashText) -> Vec<Arc<FlashProfile>> {
         version: flash.version.into_iter().map(|version| version_question(version.into_inner())).collect(),
         reboot: flash.reboot,
         timeout: flash.timeout,
+        retries: flash.retries.into_inner(),
+        alternatives: flash.alternatives.into_iter().map(toml::Spanned::into_inner).collect(),
+        rollback: flash.rollback.into_inner(),
+        way_back: flash.way_back.into_inner(),
     };
-    let alternatives = flash.alternatives.into_iter().map(|alternative| {
+    let alternatives = usual.alternatives.iter().map(|alternative| {
         let mut profile = usual.clone();
-        profile.vars.extend(alternative.into_inner().vars);
+        profile.vars.extend(alternative.vars.clone());
         profile
     });
     let alternatives: Vec<FlashProfile> = alternatives.collect();

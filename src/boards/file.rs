@@ -15,12 +15,18 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::device::{ElfFlags, FileError, ImageFormat, RebootMethod, units};
+use crate::device::{
+    Alternative, ElfFlags, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
+};
 
 /// The layout that this program reads.
 const SCHEMA: u32 = 1;
 /// Longest time a board is listened to.
 const MAX_LISTEN: Duration = Duration::from_secs(120);
+/// Most runs of a tool for one Execute.
+const MAX_RUNS: u32 = 10;
+/// Longest pause between two of them.
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
 
@@ -148,13 +154,17 @@ pub(super) struct FlashText {
     pub(super) timeout: Duration,
     #[serde(default)]
     pub(super) version: Vec<Spanned<VersionText>>,
+    #[serde(default = "unwritten")]
+    pub(super) retries: Spanned<RetryRules>,
+    #[serde(default = "unwritten")]
+    pub(super) rollback: Spanned<RollbackPolicy>,
+    #[serde(default = "unwritten")]
+    pub(super) way_back: Spanned<WayBack>,
 }
 
-/// Other values of some variables.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Alternative {
-    pub(super) vars: BTreeMap<String, String>,
+/// A default, which lies nowhere in the file.
+fn unwritten<T: Default>() -> Spanned<T> {
+    Spanned::new(0..0, T::default())
 }
 
 /// Which images fit.
@@ -249,6 +259,26 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
     }
     for version in &board.flash.version {
         check_version(version, wrong);
+    }
+    check_failures(&board.flash, wrong);
+}
+
+fn check_failures(flash: &FlashText, wrong: &mut impl FnMut(Range<usize>, String)) {
+    let RetryRules { max, backoff, .. } = flash.retries.get_ref();
+    if !(1..=MAX_RUNS).contains(max) {
+        wrong(flash.retries.span(), format!("`max` is out of range: expected 1 (no retry) to {MAX_RUNS} runs"));
+    }
+    if *flash.rollback.get_ref() == RollbackPolicy::Never && !flash.way_back.span().is_empty() {
+        wrong(flash.way_back.span(), "contradicts `rollback = \"never\"`: nothing is kept then".to_owned());
+    }
+    if *backoff > MAX_BACKOFF {
+        wrong(flash.retries.span(), "`backoff` is out of range: expected at most \"5m\"".to_owned());
+    }
+    for alternative in &flash.alternatives {
+        if let Some(class) = alternative.get_ref().on.iter().find(|class| !flash.retries.get_ref().on.contains(class)) {
+            let text = format!("never tried: `retries` has no retry on `{class}`");
+            wrong(alternative.span(), text);
+        }
     }
 }
 

@@ -218,6 +218,23 @@ impl Registry {
         decisions
     }
 
+    /// A device is in quarantine for this reason, or not any more.
+    pub fn set_quarantine(&mut self, id: &DeviceId, reason: Option<String>) -> Vec<Decision> {
+        let Some(device) = self.devices.get_mut(id) else { return Vec::new() };
+        if device.info.quarantined == reason {
+            return Vec::new();
+        }
+        device.info.quarantined = reason;
+        vec![Decision::DeviceChanged(device.info.clone())]
+    }
+
+    /// The physical port that a device hangs on: its USB path where it has one, else the name of its link.
+    pub fn port(&self, id: &DeviceId) -> Option<String> {
+        let device = self.devices.get(id)?;
+        let path = device.usb.as_ref().map(|usb| format!("usb:{}", usb.path));
+        Some(path.unwrap_or_else(|| device.info.link.to_string()))
+    }
+
     /// Why boards cannot be updated, by board: without a tool, or with one that is missing. Replaces what was said before.
     pub fn set_troubles(&mut self, troubles: BTreeMap<BoardId, String>) -> Vec<Decision> {
         self.troubles = troubles;
@@ -435,6 +452,7 @@ impl Registry {
             version: known.and_then(|device| device.info.version.clone()).or(told),
             reboot: profile.reboot,
             not_updatable: self.trouble(&seen.report, board_id),
+            quarantined: known.and_then(|device| device.info.quarantined.clone()),
         };
         Some((info, profile))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ImageFormat, ListenQuestion};
+use super::{ImageFormat, JobFailure, ListenQuestion, units};
 
 /// The id of a board type in the catalogue, e.g. `arduino-uno`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -108,4 +108,67 @@ pub struct FlashProfile {
     pub reboot: RebootMethod,
     /// Limit for the whole job; a tool's own limit may be lower.
     pub timeout: Duration,
+    /// When a run of the tool that failed is followed by another one.
+    pub retries: RetryRules,
+    /// Other values of variables to try then.
+    pub alternatives: Vec<Alternative>,
+    /// When the last good image is put back.
+    pub rollback: RollbackPolicy,
+    /// Where an image to go back to comes from before any has proven itself.
+    pub way_back: WayBack,
+}
+
+/// When a run of the tool that failed is followed by another one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryRules {
+    /// Runs of the tool for one Execute, the first included.
+    pub max: u32,
+    /// Pause before the next one.
+    #[serde(with = "units::duration")]
+    pub backoff: Duration,
+    /// After failures of these classes.
+    pub on: Vec<JobFailure>,
+}
+
+impl Default for RetryRules {
+    fn default() -> Self {
+        let on = vec![JobFailure::NoSync, JobFailure::Noise, JobFailure::PortLost, JobFailure::PortUnavailable];
+        Self { max: 3, backoff: Duration::from_secs(2), on }
+    }
+}
+
+/// Other values of some variables, tried after failures of some classes: a lower speed, the other boot loader's.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alternative {
+    /// After these; empty: after any that is retried.
+    #[serde(default)]
+    pub on: Vec<JobFailure>,
+    /// The values.
+    pub vars: BTreeMap<String, String>,
+}
+
+/// When the last good image is put back in place of one that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RollbackPolicy {
+    /// Never, and nothing is kept for it.
+    Never,
+    /// At once when a flash or its proof has failed, and when an operator says so.
+    OnFailure,
+    /// When an operator says so.
+    #[default]
+    OnRequest,
+}
+
+/// Where an image to go back to comes from before any has proven itself here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayBack {
+    /// What the board holds is read before its first flash, where the tool's file says how.
+    #[default]
+    Backup,
+    /// Only what has proven itself is kept.
+    PreviousImage,
 }

@@ -1,5 +1,6 @@
 //! What `update` and `executors` say to each other about one run of a tool.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,6 +113,14 @@ pub struct ToolOutput {
     pub printed: u64,
     /// From the word to begin to the end of its last process, in milliseconds.
     pub took_ms: u64,
+}
+
+impl fmt::Display for JobFailure {
+    /// As board and tool files write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use serde::Serialize as _;
+        self.serialize(f)
+    }
 }
 
 /// The end of a run.

@@ -1,9 +1,13 @@
 //! What the modules say to each other about one update.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{DeviceId, JobOutcome, JobStart, Link, Phase, ReportedVersion, Sha256Digest, StagedImage, ToolOutput};
+use super::{
+    BoardState, DeviceId, JobFailure, JobOutcome, JobStart, Link, Phase, ReportedVersion, Restoring, Sha256Digest,
+    StagedImage, ToolOutput,
+};
 
 /// The id of one update: a UUID version 7, so ids sort by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -69,6 +73,8 @@ pub enum FirmwareOrder {
     },
     /// Drop what is staged or under way (`""` to 5/0/1, one NUL to 5/0/0).
     Reset,
+    /// Stage the last good image again, in place of whatever is staged (`nuncio rollback`).
+    Rollback,
     /// Flash what is staged (5/0/2).
     Execute,
     /// Give up and say so with result 10 (5/0/10).
@@ -217,6 +223,9 @@ pub struct JournalEntry {
     pub at: i64,
     /// View to restore after a restart.
     pub view: FirmwareView,
+    /// What is known of what the board holds.
+    #[serde(default)]
+    pub board: BoardState,
 }
 
 /// Where a journalled update is.
@@ -247,11 +256,17 @@ pub enum JournalStep {
         start: JobStart,
         /// 1 for the first try.
         attempt: u32,
+        /// Set while the last good image is put back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restoring: Option<Box<Restoring>>,
     },
     /// The tool verified; the version is being read.
     Proving {
         /// The image.
         image: StagedImage,
+        /// Set while the last good image is put back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restoring: Option<Box<Restoring>>,
     },
     /// Over. Kept as history.
     Closed {
@@ -322,6 +337,48 @@ pub enum UpdateEvent {
     ToolEnded {
         /// How.
         outcome: JobOutcome,
+    },
+    /// The tool failed, and is run again.
+    Retrying {
+        /// The number of the next run in this update, from 2.
+        attempt: u32,
+        /// How the last one failed.
+        class: JobFailure,
+        /// One line: why.
+        reason: String,
+        /// Variables that have other values than usual in the next run.
+        vars: BTreeMap<String, String>,
+    },
+    /// What the board holds is read first, to have a way back.
+    Saving,
+    /// What the board held is kept.
+    BoardSaved {
+        /// Digest of what is kept.
+        sha256: Sha256Digest,
+        /// The version that the board told before.
+        version: Option<String>,
+    },
+    /// What the board held could not be kept; the update goes on.
+    NotSaved {
+        /// Why.
+        reason: String,
+    },
+    /// The last good image is put back in place of the one that failed.
+    RollingBack {
+        /// Why: how the flash or its proof failed.
+        reason: String,
+        /// The version that is put back, where it is known.
+        version: Option<String>,
+    },
+    /// The last good image is back, and proven.
+    RolledBack {
+        /// The version that the board tells now.
+        version: Option<ReportedVersion>,
+    },
+    /// The board does not tell that it runs; it keeps its name and waits for an image.
+    Quarantined {
+        /// Why, and what to do.
+        reason: String,
     },
     /// Waiting for the board, then asking its version.
     Proving,

@@ -233,7 +233,7 @@ fn add(tools: &mut BTreeMap<String, Arc<Tool>>, file: &Path, text: &str, problem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{ImageRules, RebootMethod};
+    use crate::device::{ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
 
     fn settings(text: &str) -> ExecutorSettings {
         toml::from_str(text).expect("a table")
@@ -322,6 +322,10 @@ mod tests {
             version: Vec::new(),
             reboot: RebootMethod::None,
             timeout: std::time::Duration::ZERO,
+            retries: RetryRules::default(),
+            alternatives: Vec::new(),
+            rollback: RollbackPolicy::default(),
+            way_back: WayBack::default(),
         };
         let expected = ["tool `x` needs the variable `speed` from the board", "tool `x` takes no elf images"];
         assert_eq!(tools.lacks(&profile), expected);

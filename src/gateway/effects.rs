@@ -59,10 +59,15 @@ impl Gateway {
             Effect::View { device, view } => self.set_view(device, *view).await,
             Effect::Answer { reply, answer } => drop(reply.send(answer)),
             Effect::Event { device, update, event } => self.note(&device, update, &event),
-            Effect::VersionProven { device, version } => {
-                let decisions = self.registry.set_version(&device, Some(version));
+            Effect::VersionRead { device, version } => {
+                let decisions = self.registry.set_version(&device, version);
                 self.carry_out(decisions).await;
             }
+            Effect::Quarantine { device, reason } => {
+                let decisions = self.registry.set_quarantine(&device, reason);
+                self.carry_out(decisions).await;
+            }
+            Effect::Worked { device, vars } => self.remember_worked(&device, vars),
             Effect::Journal { entry, done } => self.journal(*entry, done),
             Effect::TakeLease { device, link, reply, .. } => self.lend(&device, &link, reply),
             Effect::Flash(flash) => {
@@ -200,6 +205,24 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class, detail } } => {
             debug!(?class, detail, "tool failed");
         }
+        UpdateEvent::Retrying { attempt, class, reason, vars } => {
+            info!(attempt, %class, reason, ?vars, "the tool is run again");
+        }
+        UpdateEvent::Saving => info!("reading the board first, to have a way back"),
+        UpdateEvent::BoardSaved { sha256, version } => {
+            info!(%sha256, version = version.as_deref().unwrap_or("unknown"), "what the board held is kept");
+        }
+        UpdateEvent::NotSaved { reason } => {
+            warn!(reason, "there is no way back: what the board held could not be kept")
+        }
+        UpdateEvent::RollingBack { reason, version } => {
+            warn!(reason, version = version.as_deref().unwrap_or("unknown"), "putting the last good image back");
+        }
+        UpdateEvent::RolledBack { version } => {
+            let version = version.as_ref().map(|version| version.text.as_str());
+            info!(version, "the last good image is back, and proven");
+        }
+        UpdateEvent::Quarantined { reason } => warn!(reason, "the board is in quarantine"),
         UpdateEvent::Proving => info!("waiting for the board to tell its version"),
         UpdateEvent::Proven { version } => {
             info!(version = version.as_ref().map(|version| version.text.as_str()), "the update is proven");

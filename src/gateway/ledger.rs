@@ -90,14 +90,24 @@ impl Entry {
             }
             UpdateEvent::StagingFailed { reason }
             | UpdateEvent::Deferred { reason }
-            | UpdateEvent::UpdateFailed { reason } => self.at(None, Some(reason.clone())),
+            | UpdateEvent::UpdateFailed { reason }
+            | UpdateEvent::NotSaved { reason }
+            | UpdateEvent::RollingBack { reason, .. } => self.at(None, Some(reason.clone())),
+            UpdateEvent::Retrying { attempt, reason, .. } => {
+                self.at(None, Some(format!("run {attempt} follows: {reason}")));
+            }
             UpdateEvent::ToolProgressed { phase, percent } => self.at(Some((*phase, *percent)), None),
             UpdateEvent::ToolStarted { .. }
             | UpdateEvent::ToolEnded { .. }
+            | UpdateEvent::Saving
+            | UpdateEvent::BoardSaved { .. }
             | UpdateEvent::Proving
             | UpdateEvent::Proven { .. }
             | UpdateEvent::Dropped => self.at(None, None),
-            UpdateEvent::ToolSaid { .. } | UpdateEvent::ToolPrinted { .. } => {}
+            UpdateEvent::ToolSaid { .. }
+            | UpdateEvent::ToolPrinted { .. }
+            | UpdateEvent::RolledBack { .. }
+            | UpdateEvent::Quarantined { .. } => {}
         }
         let chatter = is_chatter(event);
         self.followers.retain(|follower| {

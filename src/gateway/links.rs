@@ -112,7 +112,8 @@ impl Gateway {
     async fn adopt(&self, info: &DeviceInfo) {
         let Some(profile) = self.registry.profile(&info.id) else { return };
         let (device, link, version) = (info.id.clone(), info.link.clone(), info.version.clone());
-        self.update.adopt(Adoption { device, profile, link, version }).await;
+        let worked = self.worked_at(&info.id);
+        self.update.adopt(Adoption { device, profile, link, version, worked }).await;
     }
 
     fn remember(&self, record: IdentityRecord) {

@@ -51,6 +51,7 @@ pub(super) async fn start(
     let proxy = Proxy::new(config.servers.clone(), clients_out);
     let (leases, releases) = leases::Table::new();
     let known = store.identities().await?;
+    let worked = store.worked().await?.into_iter().map(|one| ((one.port, one.board), one.vars)).collect();
     let settings = RegistrySettings {
         gateway: config.gateway.name.clone(),
         questions: config.serial.questions,
@@ -73,6 +74,7 @@ pub(super) async fn start(
         executor,
         store,
         ledger: Ledger::default(),
+        worked,
         returning: HashMap::new(),
         troubles_told: BTreeSet::new(),
         log,

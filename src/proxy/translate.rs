@@ -12,6 +12,8 @@ use crate::device::{DeviceInfo, FirmwareRight, FirmwareView, Requester};
 const PULL_PROTOCOLS: &[u8] = &[2, 3];
 /// 5/0/9: pull and push.
 const DELIVERY_BOTH: u8 = 2;
+/// 3/0/11 of a device in quarantine (object 3, Error Code 8).
+const PERIPHERAL_MALFUNCTION: u8 = 8;
 /// CoAP's default port.
 const COAP_PORT: u16 = 5683;
 
@@ -24,7 +26,7 @@ pub(super) fn facts(info: &DeviceInfo) -> client::DeviceFacts {
         firmware_version: info.version.as_ref().map(|version| version.text.clone()),
         hardware_version: None,
         device_type: info.device_type.clone(),
-        error_codes: Vec::new(),
+        error_codes: info.quarantined.iter().map(|_| PERIPHERAL_MALFUNCTION).collect(),
     }
 }
 

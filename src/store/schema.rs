@@ -23,6 +23,10 @@ const STEPS: &[&str] = &[
         number INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, device TEXT NOT NULL UNIQUE,
         endpoint TEXT NOT NULL UNIQUE, since INTEGER NOT NULL
     ) STRICT;",
+    // 2: what worked on which port.
+    "CREATE TABLE worked (
+        port TEXT NOT NULL, board TEXT NOT NULL, vars TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (port, board)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The write-ahead log is cut back to so many bytes.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::device::{DeviceId, FirmwareView, Identity, JournalStep, Requester, UpdateId};
+use crate::device::{BoardState, DeviceId, FirmwareView, Identity, JournalStep, Requester, UpdateId};
 
 fn entry(update: u128, device: &str, step: JournalStep) -> JournalEntry {
     JournalEntry {
@@ -15,6 +15,7 @@ fn entry(update: u128, device: &str, step: JournalStep) -> JournalEntry {
         version_before: None,
         at: 1_700_000_000,
         view: FirmwareView { uri: "https://u:secret@fw.example.org/a.hex".into(), ..FirmwareView::default() },
+        board: BoardState::Sound,
     }
 }
 

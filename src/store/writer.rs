@@ -1,13 +1,14 @@
 //! The writer thread: takes whatever waits, writes it in one transaction, and answers when that is on the disk.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
-use crate::device::{DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep, masked_uri};
+use crate::device::{BoardId, DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep, masked_uri};
 
 use super::lock::Lock;
-use super::{Done, MAX_HISTORY, StoreError};
+use super::{Done, MAX_HISTORY, StoreError, WorkedRecord, worked};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -17,6 +18,8 @@ const MAX_BATCH: usize = 512;
 pub(super) enum Order {
     Journal(Box<JournalEntry>, Done<()>),
     Identity(IdentityRecord, Done<()>),
+    Worked { port: String, board: BoardId, vars: Option<BTreeMap<String, String>>, done: Done<()> },
+    AllWorked(Done<Vec<WorkedRecord>>),
     OpenJournal(Done<Vec<JournalEntry>>),
     Identities(Done<Vec<IdentityRecord>>),
     History(usize, Done<Vec<JournalEntry>>),
@@ -87,6 +90,10 @@ impl Order {
         match self {
             Self::Journal(entry, done) => hold(write_entry(transaction, *entry), done),
             Self::Identity(record, done) => hold(write_identity(transaction, &record), done),
+            Self::Worked { port, board, vars, done } => {
+                hold(worked::write(transaction, &port, &board, vars.as_ref()), done)
+            }
+            Self::AllWorked(done) => hold(worked::read(transaction), done),
             Self::OpenJournal(done) => hold(read_open(transaction), done),
             Self::Identities(done) => hold(read_identities(transaction), done),
             Self::History(limit, done) => hold(read_history(transaction, limit), done),
@@ -98,7 +105,10 @@ impl Order {
     fn refuse(self, error: &StoreError) {
         let error = error.clone();
         match self {
-            Self::Journal(_, done) | Self::Identity(_, done) | Self::Close(done) => answer(done, Err(error)),
+            Self::Journal(_, done) | Self::Identity(_, done) | Self::Close(done) | Self::Worked { done, .. } => {
+                answer(done, Err(error));
+            }
+            Self::AllWorked(done) => answer(done, Err(error)),
             Self::OpenJournal(done) | Self::History(_, done) | Self::LatestClosed(done) => answer(done, Err(error)),
             Self::Identities(done) => answer(done, Err(error)),
         }
@@ -215,17 +225,17 @@ fn read_identities(transaction: &Transaction<'_>) -> Result<Vec<IdentityRecord>,
 }
 
 /// A row that this version cannot read stays where it is, for the version that can.
-fn parse<T: serde::de::DeserializeOwned>(row: &str, text: &str) -> Option<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(row: &str, text: &str) -> Option<T> {
     serde_json::from_str(text)
         .inspect_err(|error| tracing::warn!(row, %error, "a row of the database cannot be read by this version"))
         .ok()
 }
 
-fn to_json<T: serde::Serialize>(doing: &'static str, value: &T) -> Result<String, StoreError> {
+pub(super) fn to_json<T: serde::Serialize>(doing: &'static str, value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::database(doing, error))
 }
 
-fn cached<'t>(transaction: &'t Transaction<'_>, sql: &str) -> rusqlite::Result<CachedStatement<'t>> {
+pub(super) fn cached<'t>(transaction: &'t Transaction<'_>, sql: &str) -> rusqlite::Result<CachedStatement<'t>> {
     transaction.prepare_cached(sql)
 }
 

@@ -16,6 +16,8 @@ use crate::device::{Damage, ImageFormat, ImageInfo, ImageRules};
 
 /// How much of a file's beginning tells its format.
 const HEAD: usize = 64;
+/// Most flash that is held in memory, in bytes.
+const MAX_MEMORY: u64 = 16 << 20;
 
 /// Checks an image against a board's rules.
 ///
@@ -36,6 +38,38 @@ pub fn inspect(path: &Path, rules: &ImageRules) -> Result<ImageInfo, Damage> {
 /// The version that an image itself names, whatever board it is for; `None` also when it is damaged.
 pub fn own_version(path: &Path) -> Option<String> {
     esp::own_version(File::open(path).ok()?)
+}
+
+/// The first bytes of a file, at most 64.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn head(path: &Path) -> Result<Vec<u8>, Damage> {
+    let mut head = Vec::with_capacity(HEAD);
+    File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head)).map_err(unreadable)?;
+    Ok(head)
+}
+
+/// What a HEX file writes between two addresses, `start` included; cells that it leaves out read as erased. Needs as much
+/// memory as there is between them, at most 16 MiB.
+///
+/// # Errors
+/// As [`inspect`], but for what lies outside.
+pub fn hex_bytes(path: &Path, start: u64, end: u64) -> Result<Vec<u8>, Damage> {
+    ihex::bytes(File::open(path).map_err(unreadable)?, start, end.min(start + MAX_MEMORY))
+}
+
+/// Cuts a dump of flash behind the image that it begins with, where the format tells where that is.
+///
+/// # Errors
+/// When it begins with no image of this board.
+pub fn cut_behind_image(path: &Path, rules: &ImageRules) -> Result<(), Damage> {
+    if !rules.formats.contains(&ImageFormat::EspImage) {
+        return Ok(());
+    }
+    let file = File::options().read(true).write(true).open(path).map_err(unreadable)?;
+    let end = esp::end_of(file.try_clone().map_err(unreadable)?, rules)?;
+    file.set_len(end).and_then(|()| file.sync_all()).map_err(unreadable)
 }
 
 fn format_of(file: &mut File, size: u64, rules: &ImageRules) -> Result<ImageFormat, Damage> {

@@ -20,6 +20,9 @@ mod orders;
 mod proof;
 mod receive;
 mod recover;
+mod restore;
+mod retry;
+mod saving;
 mod state;
 mod wait;
 
@@ -31,7 +34,9 @@ pub use self::core::{Facts, Rules};
 pub use io::{Input, Now, Order, Output, Reply, Ticket};
 
 use self::core::Core;
-use crate::device::{DeviceId, FirmwareState, FirmwareView, FlashProfile, JournalEntry, Link, UpdateId};
+use crate::device::{
+    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, Goods, JournalEntry, Link, UpdateId,
+};
 use crate::update::table::{self, Ending};
 use state::State;
 
@@ -52,6 +57,7 @@ impl Machine {
     pub fn recover(facts: Facts, rules: Arc<Rules>, entry: JournalEntry, now: Now) -> Self {
         let mut machine = Self::new(facts, rules);
         machine.core.view = entry.view.clone();
+        machine.core.set_board(entry.board.clone());
         machine.advance(now, |_, core| recover::recover(entry, core, now));
         machine
     }
@@ -76,6 +82,7 @@ impl Machine {
                 self.advance(now, |state, core| state.handle(Input::LinkIs(link), core, now));
             }
             Input::LeaseLost => self.core.leased = None,
+            Input::GoodsAre(goods) => self.core.facts.goods = goods,
             input => self.advance(now, |state, core| state.handle(input, core, now)),
         }
     }
@@ -123,6 +130,19 @@ impl Machine {
     /// Whether the update waits for somebody else's lease to be given back.
     pub fn awaits_lease(&self) -> bool {
         matches!(self.state, State::Deferred(_))
+    }
+
+    /// Why the device is in quarantine, if it is.
+    pub fn quarantine(&self) -> Option<&str> {
+        match &self.core.board {
+            BoardState::Quarantined { reason } => Some(reason),
+            BoardState::Sound | BoardState::Touched => None,
+        }
+    }
+
+    /// What the device can go back to.
+    pub fn goods(&self) -> &Arc<Goods> {
+        &self.core.facts.goods
     }
 
     /// How the device is reached now.

@@ -8,6 +8,7 @@
 mod answers;
 mod checks;
 mod downloads;
+mod goods;
 mod handle;
 mod perform;
 mod slot;
@@ -26,7 +27,7 @@ use tokio::time::sleep_until;
 
 pub use handle::{Adoption, Effect, Flash, Handle};
 
-use crate::device::{DeviceId, FirmwareOrder, FirmwareReply, JournalEntry, JournalStep, Requester, UpdateId};
+use crate::device::{DeviceId, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId};
 use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
 use crate::update::settings::{DownloadSettings, UpdateSettings};
@@ -83,6 +84,8 @@ pub struct Manager {
     slots: HashMap<DeviceId, Slot>,
     /// What earlier gateways wrote of devices that are not here yet.
     journal: HashMap<DeviceId, Vec<JournalEntry>>,
+    /// What devices that are not here yet can go back to.
+    goods: HashMap<DeviceId, Goods>,
     timers: BTreeSet<(Instant, DeviceId)>,
     /// Devices whose update waits for a lease, the longest waiting first.
     queue: VecDeque<DeviceId>,
@@ -107,6 +110,7 @@ impl Manager {
         if swept > 0 {
             tracing::info!(files = swept, "removed staged files that no update claims");
         }
+        let goods = staging.goods();
         let (report_sender, reports) = mpsc::channel(QUEUE);
         let (fact_sender, facts) = mpsc::channel(QUEUE);
         let (order_sender, orders) = mpsc::channel(QUEUE);
@@ -118,6 +122,7 @@ impl Manager {
             checks: Arc::new(Semaphore::new(PARALLEL_CHECKS)),
             slots: HashMap::new(),
             journal: by_device(setup.journal),
+            goods,
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
             pending: FuturesUnordered::new(),
@@ -182,15 +187,21 @@ impl Manager {
     }
 
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { device, profile, link, version } = adoption;
+        let Adoption { device, profile, link, version, worked } = adoption;
         if let Some(slot) = self.slots.get_mut(&device) {
             slot.machine.set_profile(profile);
+            let quarantine = slot.machine.quarantine().map(str::to_owned);
             if version.is_some() {
                 self.input(&device, Input::VersionIs(version));
             }
+            // It may have been away meanwhile, and forgotten.
+            if let Some(reason) = quarantine {
+                self.effect(Effect::Quarantine { device: device.clone(), reason: Some(reason) });
+            }
             return self.input(&device, Input::LinkIs(Some(link)));
         }
-        let facts = Facts { device: device.clone(), profile, link: Some(link), version };
+        let goods = Arc::new(self.goods.remove(&device).unwrap_or_default());
+        let facts = Facts { device: device.clone(), profile, link: Some(link), version, goods, worked };
         let rules = Arc::clone(&self.rules);
         let machine = match self.last_entry(&device) {
             Some(entry) => Machine::recover(facts, rules, entry, now()),
@@ -356,7 +367,7 @@ fn by_device(journal: Vec<JournalEntry>) -> HashMap<DeviceId, Vec<JournalEntry>>
 fn claimed(journal: &[JournalEntry]) -> HashSet<std::path::PathBuf> {
     let file = |entry: &JournalEntry| match &entry.step {
         JournalStep::Downloading { part, .. } => Some(part.clone()),
-        JournalStep::Staged { image } | JournalStep::Flashing { image, .. } | JournalStep::Proving { image } => {
+        JournalStep::Staged { image } | JournalStep::Flashing { image, .. } | JournalStep::Proving { image, .. } => {
             Some(image.path.clone())
         }
         JournalStep::Closed { .. } => None,

@@ -2,21 +2,22 @@
 //!
 //! `UPDATE.part` grows while bytes come in, with a running SHA-256; synced and renamed it is `UPDATE.img`.
 //! A download that several devices share is one file, of which each device's image is a hard link, so the file system
-//! counts the references. `good/DEVICE.img` is the last image that proved itself. Blocking, apart from [`push`]; driven
-//! by the manager and by downloads.
+//! counts the references. What devices can go back to lies in `good/`. Blocking, apart from [`push`]; driven by the
+//! manager and by downloads.
 
+mod good;
 pub mod push;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
 use super::table::{Refusal, Refused};
-use crate::device::{DeviceId, Sha256Digest, UpdateId};
+use crate::device::{Sha256Digest, UpdateId};
 
 /// So many bytes at most are in a file and not yet on the disk.
 pub const SYNC_EVERY: u64 = 256 * 1024;
@@ -24,7 +25,7 @@ pub const SYNC_EVERY: u64 = 256 * 1024;
 const PART: &str = "part";
 /// Ending of a complete one.
 const IMAGE: &str = "img";
-/// Folder of the last good images.
+/// Folder of the good images.
 const GOOD: &str = "good";
 const COPY_BUFFER: usize = 64 * 1024;
 
@@ -90,6 +91,8 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct Staging {
     folder: Arc<Path>,
+    /// Held while good images are changed: several devices may share one.
+    good: Arc<Mutex<()>>,
 }
 
 impl Staging {
@@ -99,7 +102,7 @@ impl Staging {
     /// What the system said.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder.join(GOOD))?;
-        Ok(Self { folder: folder.into() })
+        Ok(Self { folder: folder.into(), good: Arc::default() })
     }
 
     /// Removes what no update claims: leftovers of a crash. Returns how many files went.
@@ -128,12 +131,9 @@ impl Staging {
         self.folder.join(format!("{name}.{IMAGE}"))
     }
 
-    /// Where the last good image of a device lies, if there is one.
-    pub fn good_path(&self, device: &DeviceId) -> PathBuf {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let escape = |byte: u8| if plain(byte) { (byte as char).to_string() } else { format!("%{byte:02x}") };
-        let name: String = device.as_str().bytes().map(escape).collect();
-        self.folder.join(GOOD).join(format!("{name}.{IMAGE}"))
+    /// Where what is read from a board before its first flash goes.
+    pub fn saved_path(&self, update: UpdateId) -> PathBuf {
+        self.part_path(&format!("{update}.saved"))
     }
 
     /// Gives an update its own name for a file that lies in staging already.
@@ -146,23 +146,12 @@ impl Staging {
         Ok(Stored { path, ..stored.clone() })
     }
 
-    /// Keeps an image as the device's last good one, in place of the one before.
-    ///
-    /// # Errors
-    /// What the system said.
-    pub fn keep_good(&self, device: &DeviceId, image: &Path) -> io::Result<()> {
-        let good = self.good_path(device);
-        let fresh = good.with_extension("new");
-        self.link(image, &fresh)?;
-        fs::rename(&fresh, &good)?;
-        sync_folder(&self.folder.join(GOOD))
-    }
-
     /// Removes all that an update has here.
     pub fn discard(&self, update: UpdateId) {
         let name = update.to_string();
         remove(&self.part_path(&name));
         remove(&self.image_path(&name));
+        remove(&self.saved_path(update));
     }
 
     /// A second name where the file system has them, else a copy.
@@ -366,16 +355,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_leaves_only_what_is_claimed_and_the_last_good_image() {
+    fn a_sweep_leaves_only_what_is_claimed() {
         let (_folder, staging) = staging();
         for name in ["a.part", "b.img", "c.img", "other.txt"] {
             fs::write(staging.folder.join(name), b"x").expect("a file");
         }
-        let device = DeviceId::new("press/3 ü");
-        staging.keep_good(&device, &staging.image_path("b")).expect("kept");
         let removed = staging.sweep(&HashSet::from([staging.image_path("c")])).expect("swept");
         assert_eq!(removed, 2);
         assert!(staging.image_path("c").exists() && staging.folder.join("other.txt").exists());
-        assert_eq!(fs::read(staging.good_path(&device)).expect("kept"), b"x");
     }
 }

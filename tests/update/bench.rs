@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nuncio::device::{
-    Answer, DeviceId, FirmwareOrder, FirmwareRight, FirmwareView, FlashProfile, JobEvent, JobFailure, JobOutcome,
-    JobStart, JournalEntry, JournalStep, Link, QuestionFailed, Requester, StagedImage, UpdateEvent, UpdateId,
+    Answer, BoardState, DeviceId, FirmwareOrder, FirmwareRight, FirmwareView, FlashProfile, JobEvent, JobFailure,
+    JobOutcome, JobStart, JournalEntry, JournalStep, Link, QuestionFailed, Requester, StagedImage, UpdateEvent,
+    UpdateId,
 };
 use nuncio::update::UpdateSettings;
 use nuncio::update::machine::{Facts, Input, Machine, Now, Order, Output, Reply, Rules, Ticket};
@@ -73,6 +74,7 @@ impl Bench {
             version_before: None,
             at: 1000,
             view,
+            board: BoardState::Sound,
         };
         let now = Now { instant: Instant::now(), unix: 1000 };
         Self::with(Machine::recover(facts(profile), rules(settings), entry, now))
@@ -225,7 +227,14 @@ impl Bench {
 }
 
 pub(crate) fn facts(profile: Arc<FlashProfile>) -> Facts {
-    Facts { device: DeviceId::new("board"), profile, link: Some(link()), version: Some(version("1.0")) }
+    Facts {
+        device: DeviceId::new("board"),
+        profile,
+        link: Some(link()),
+        version: Some(version("1.0")),
+        goods: Arc::default(),
+        worked: None,
+    }
 }
 
 pub(crate) fn rules(settings: UpdateSettings) -> Arc<Rules> {

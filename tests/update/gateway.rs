@@ -88,7 +88,7 @@ impl Gateway {
     pub(crate) async fn adopt(&self, device: &DeviceId, profile: &Arc<FlashProfile>) {
         let link = link_of(device);
         let (device, profile) = (device.clone(), Arc::clone(profile));
-        self.handle.adopt(Adoption { device, profile, link, version: None }).await;
+        self.handle.adopt(Adoption { device, profile, link, version: None, worked: None }).await;
     }
 
     pub(crate) async fn order(&self, device: &DeviceId, order: FirmwareOrder) -> FirmwareReply {
@@ -204,7 +204,7 @@ async fn take(
                 let _ = reply.send((Ok(Answer { evidence: Vec::new(), version: told }), lease));
             }
             Effect::Answer { reply, answer } => drop(reply.send(answer)),
-            Effect::Event { .. } | Effect::VersionProven { .. } => {}
+            Effect::Event { .. } | Effect::VersionRead { .. } | Effect::Quarantine { .. } | Effect::Worked { .. } => {}
         }
     }
 }

@@ -44,7 +44,7 @@ fn a_pull_is_staged_flashed_proven_and_only_then_told_as_success() {
     bench.pass(SOAK);
     bench.tells(Some("2.0"));
     assert_eq!(bench.told(), (0, 1));
-    assert!(bench.has(|output| matches!(output, Output::VersionProven(told) if told.text == "2.0")));
+    assert!(bench.has(|output| matches!(output, Output::VersionRead(Some(told)) if told.text == "2.0")));
     assert!(bench.has(|output| matches!(output, Output::Close { good: Some(_), .. })));
     assert!(bench.has(|output| matches!(output, Output::ReleaseLease)));
     assert!(matches!(bench.journal(), JournalStep::Closed { outcome: Ok(Some(_)), .. }));
@@ -74,7 +74,7 @@ fn a_board_that_can_tell_no_version_is_proven_by_the_tools_verify() {
     bench.verified(Some("2.0"));
     bench.returned(link());
     assert_eq!(bench.told(), (0, 1));
-    assert!(!bench.has(|output| matches!(output, Output::VersionProven(_))));
+    assert!(!bench.has(|output| matches!(output, Output::VersionRead(Some(_)))));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn the_wrong_version_and_a_partial_verify_are_failures_that_can_be_tried_again()
     bench.asked(Some("2.0"));
     bench.tells(Some("1.0"));
     assert_eq!(bench.told(), (2, 8));
-    assert!(!bench.has(|output| matches!(output, Output::VersionProven(_))));
+    assert!(!bench.has(|output| matches!(output, Output::VersionRead(Some(_)))));
     assert_eq!(bench.own(FirmwareOrder::Execute), Reply::Done);
     bench.leased();
     assert_eq!(bench.told(), (3, 0));
@@ -506,7 +506,7 @@ fn view(state: FirmwareState, result: UpdateResult) -> FirmwareView {
 }
 
 fn flashing_step() -> JournalStep {
-    JournalStep::Flashing { image: image(Some("2.0")), link: link(), start: start(), attempt: 1 }
+    JournalStep::Flashing { image: image(Some("2.0")), link: link(), start: start(), attempt: 1, restoring: None }
 }
 
 fn crashed(step: JournalStep, state: FirmwareState, result: UpdateResult, after_crash: AfterCrash) -> Bench {
@@ -622,7 +622,7 @@ fn after_a_crash_in_the_flash_report_never_says_success_without_a_verify() {
 #[test]
 fn after_a_crash_while_proving_the_proof_goes_on_without_another_flash() {
     for after_crash in [AfterCrash::Finish, AfterCrash::Report] {
-        let step = JournalStep::Proving { image: image(Some("2.0")) };
+        let step = JournalStep::Proving { image: image(Some("2.0")), restoring: None };
         let mut bench = crashed(step, FirmwareState::Updating, UpdateResult::Initial, after_crash);
         assert_eq!(bench.told(), (3, 0));
         bench.returned(link());

@@ -355,7 +355,9 @@ async fn facts_are_taken_while_nobody_takes_effects() {
         for number in 0..3000 {
             let device = device(&format!("device-{number}"));
             let link = link_of(&device);
-            handle.adopt(Adoption { device: device.clone(), profile: board(), link, version: None }).await;
+            handle
+                .adopt(Adoption { device: device.clone(), profile: board(), link, version: None, worked: None })
+                .await;
             handle.reachable(device, server(1), false).await;
         }
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nuncio::device::{
     BoardId, ElfFlags, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod, ReportedVersion,
-    Requester, Sha256Digest, StagedImage, VersionQuestion,
+    Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion, WayBack,
 };
 use nuncio::update::{AfterCrash, DownloadSettings, UpdateSettings};
 use sha2::Digest;
@@ -73,6 +73,10 @@ pub(crate) fn profile(questions: usize, soak: Duration) -> Arc<FlashProfile> {
         version: (0..questions).map(|_| VersionQuestion::Listen(listen())).collect(),
         reboot: RebootMethod::Open,
         timeout: Duration::from_secs(100),
+        retries: RetryRules { max: 1, ..RetryRules::default() },
+        alternatives: Vec::new(),
+        rollback: RollbackPolicy::OnRequest,
+        way_back: WayBack::PreviousImage,
     })
 }
 

@@ -49,7 +49,7 @@ impl Book {
                 self.leased = false;
             }
             Output::Ask { .. } => assert!(self.leased, "a question without a lease"),
-            Output::VersionProven(told) => assert_eq!(self.version.as_ref(), Some(&told.text)),
+            Output::VersionRead(Some(told)) => assert_eq!(self.version.as_ref(), Some(&told.text)),
             Output::View(view) if view.result == UpdateResult::Success => {
                 assert!(self.verified && self.version.as_deref() == Some("2.0"), "success without proof");
             }

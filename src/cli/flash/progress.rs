@@ -116,6 +116,23 @@ fn sentence(event: &UpdateEvent) -> Option<String> {
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes } } => Some(format!("{bytes} bytes verified")),
         UpdateEvent::ToolEnded { outcome: JobOutcome::Saved { size, .. } } => Some(format!("{size} bytes saved")),
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { detail, .. } } => Some(format!("tool: {detail}")),
+        UpdateEvent::Saving => Some("reading the board first, to have a way back".to_owned()),
+        UpdateEvent::BoardSaved { version, .. } => {
+            let version = version.as_ref().map_or_else(String::new, |version| format!(", version {version},"));
+            Some(format!("what the board held{version} is kept"))
+        }
+        UpdateEvent::NotSaved { reason } => Some(format!("no way back: what the board held is not kept: {reason}")),
+        UpdateEvent::Retrying { attempt, reason, vars, .. } => {
+            let vars: Vec<String> = vars.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            let with = if vars.is_empty() { String::new() } else { format!(" with {}", vars.join(", ")) };
+            Some(format!("run {attempt} follows{with}: {reason}"))
+        }
+        UpdateEvent::RollingBack { reason, .. } => Some(format!("putting the last good image back: {reason}")),
+        UpdateEvent::RolledBack { version } => {
+            let version = version.as_ref().map_or_else(String::new, |version| format!(": it tells {}", version.text));
+            Some(format!("the last good image is back{version}"))
+        }
+        UpdateEvent::Quarantined { reason } => Some(format!("the board is in quarantine: {reason}")),
         UpdateEvent::Proving => Some("waiting for the board and its version".to_owned()),
         UpdateEvent::StagingFailed { .. }
         | UpdateEvent::UpdateFailed { .. }

@@ -51,6 +51,16 @@ pub(super) fn inspect(file: File, size: u64, rules: &ImageRules) -> Result<Image
     Ok(ImageInfo { format: ImageFormat::EspImage, flash_bytes: size, ranges: Vec::new(), version, project })
 }
 
+/// Where the image ends that a dump of flash begins with.
+pub(super) fn end_of(file: File, rules: &ImageRules) -> Result<u64, Damage> {
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut reader = BufReader::new(file);
+    let long = !rules.esp8266_header;
+    let first = read_image(&mut reader, 0, size, long)?.end;
+    let second = if long { None } else { read_image(&mut reader, SECOND_IMAGE, size, false).ok() };
+    Ok(second.map_or(first, |image| image.end))
+}
+
 /// The version in the application descriptor of what looks like an image with the long header.
 pub(super) fn own_version(mut file: File) -> Option<String> {
     let mut head = vec![0; LONG_HEADER as usize + 8 + DESCRIPTOR];

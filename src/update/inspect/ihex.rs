@@ -12,8 +12,32 @@ use crate::device::{Damage, ImageFormat, ImageInfo, ImageRules};
 const MAX_LINE: u64 = 600;
 /// Most separate runs of data before they are refused as rubbish; a program has a handful.
 const MAX_RUNS: usize = 65_536;
+/// What an erased cell reads.
+const ERASED: u8 = 0xff;
 
 pub(super) fn inspect(file: File, rules: &ImageRules) -> Result<ImageInfo, Damage> {
+    let memory = read(file, |_, _| ())?;
+    if !memory.ended {
+        return Err(Damage::Corrupt("the end record is missing: the file was cut off".into()));
+    }
+    let ranges = checked_ranges(memory.runs, rules)?;
+    Ok(ImageInfo { format: ImageFormat::Ihex, flash_bytes: total(&ranges), ranges, version: None, project: None })
+}
+
+/// What a file writes from `start` up to `end`, what it leaves out erased.
+pub(super) fn bytes(file: File, start: u64, end: u64) -> Result<Vec<u8>, Damage> {
+    let mut cells = vec![ERASED; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
+    read(file, |address, data| {
+        for (address, &byte) in (address..).zip(data) {
+            let cell = address.checked_sub(start).and_then(|at| cells.get_mut(usize::try_from(at).ok()?));
+            cell.into_iter().for_each(|cell| *cell = byte);
+        }
+    })?;
+    Ok(cells)
+}
+
+/// Reads all records; `take` gets address and bytes of each that has data.
+fn read(file: File, mut take: impl FnMut(u64, &[u8])) -> Result<Memory, Damage> {
     let mut memory = Memory::default();
     let mut reader = BufReader::new(file);
     let mut number = 0;
@@ -22,14 +46,13 @@ pub(super) fn inspect(file: File, rules: &ImageRules) -> Result<ImageInfo, Damag
         let wrong = |why: String| Damage::Corrupt(format!("line {number}: {why}"));
         if !line.is_empty() {
             let record = Record::from_record_string(&line).map_err(|error| wrong(error.to_string()))?;
+            if let Record::Data { offset, value } = &record {
+                take(memory.base + u64::from(*offset), value);
+            }
             memory.take(record).map_err(wrong)?;
         }
     }
-    if !memory.ended {
-        return Err(Damage::Corrupt("the end record is missing: the file was cut off".into()));
-    }
-    let ranges = checked_ranges(memory.runs, rules)?;
-    Ok(ImageInfo { format: ImageFormat::Ihex, flash_bytes: total(&ranges), ranges, version: None, project: None })
+    Ok(memory)
 }
 
 /// The next line without its end; `None` at the end of the file.

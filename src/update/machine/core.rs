@@ -1,13 +1,14 @@
 //! What all states of the machine share: facts, rules, the view, the outputs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::io::{Now, Output, Ticket};
 use super::state::{Held, Update};
 use crate::device::{
-    DeviceId, FirmwareState, FirmwareView, FlashProfile, JournalEntry, JournalStep, Link, ReportedVersion, Requester,
-    UpdateEvent, UpdateId, UpdateResult,
+    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, Goods, JournalEntry, JournalStep, Link,
+    ReportedVersion, Requester, UpdateEvent, UpdateId, UpdateResult,
 };
 use crate::update::policy::Policy;
 use crate::update::settings::UpdateSettings;
@@ -29,6 +30,10 @@ pub struct Facts {
     pub link: Option<Link>,
     /// What it told last.
     pub version: Option<ReportedVersion>,
+    /// What it can go back to.
+    pub goods: Arc<Goods>,
+    /// Values of variables other than usual that worked on this port before.
+    pub worked: Option<BTreeMap<String, String>>,
 }
 
 /// What holds for all devices.
@@ -46,6 +51,8 @@ pub(super) struct Core {
     pub(super) rules: Arc<Rules>,
     pub(super) view: FirmwareView,
     pub(super) out: Vec<Output>,
+    /// What is known of what the board holds.
+    pub(super) board: BoardState,
     /// The link whose lease is held for this update, also while a tool or a question has it.
     pub(super) leased: Option<Link>,
     /// Servers that cannot be reached, by short id, and since when.
@@ -58,7 +65,8 @@ impl Core {
     pub(super) fn new(facts: Facts, rules: Arc<Rules>) -> Self {
         let view = FirmwareView { severity: DEFAULT_SEVERITY, ..FirmwareView::default() };
         let (out, unreachable) = (Vec::new(), Vec::new());
-        Self { facts, rules, view, out, leased: None, unreachable, tickets: 0, view_changed: false }
+        let (board, leased) = (BoardState::default(), None);
+        Self { facts, rules, view, out, board, leased, unreachable, tickets: 0, view_changed: false }
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {
@@ -126,7 +134,29 @@ impl Core {
             version_before: update.before.clone(),
             at: now.unix,
             view: FirmwareView { state, result, last_change, ..self.view.clone() },
+            board: self.board.clone(),
         })
+    }
+
+    /// What the board holds is known otherwise now; servers are told when it enters or leaves quarantine.
+    pub(super) fn set_board(&mut self, board: BoardState) {
+        let reason = |board: &BoardState| match board {
+            BoardState::Quarantined { reason } => Some(reason.clone()),
+            BoardState::Sound | BoardState::Touched => None,
+        };
+        let (before, after) = (reason(&self.board), reason(&board));
+        self.board = board;
+        if before != after {
+            self.out.push(Output::Quarantine(after));
+        }
+    }
+
+    /// A version was read from the device, or what it told before holds no longer.
+    pub(super) fn set_version(&mut self, version: Option<ReportedVersion>) {
+        if self.facts.version != version {
+            self.facts.version.clone_from(&version);
+            self.out.push(Output::VersionRead(version));
+        }
     }
 
     /// Writes down where a staged image stands; nobody waits for it.

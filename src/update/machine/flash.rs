@@ -1,24 +1,46 @@
 //! The tool: made ready, written down, let loose, and what its end means.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::io::{Input, Now, Output, Ticket};
 use super::proof;
+use super::restore::give_up;
+use super::retry::failed_run;
+use super::saving;
 use super::state::{Held, State};
-use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, JournalStep, Link, UpdateEvent};
+use crate::device::{
+    BoardState, FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, JournalStep, Link, Phase, UpdateEvent,
+};
 use crate::update::table::{Ending, Standing};
 
 /// So much longer than its own limit a tool may take to be reported as ended.
 const GRACE: Duration = Duration::from_secs(30);
+/// Failures of these classes leave the board as it was, unless the tool has begun to write.
+const BEFORE_WRITING: [JobFailure; 4] =
+    [JobFailure::PortUnavailable, JobFailure::NoSync, JobFailure::WrongDevice, JobFailure::NotStarted];
+
+/// One run of the tool.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// For what it says.
+    ticket: Ticket,
+    link: Link,
+    /// It reads the board before the first flash, and writes nothing.
+    saving: bool,
+    /// The board was sound before.
+    sound: bool,
+    /// It has begun to write.
+    wrote: bool,
+}
 
 /// The tool is made ready, and the journal written.
 #[derive(Debug)]
 pub(super) struct Preparing {
     pub(super) held: Held,
-    pub(super) job: Ticket,
+    pub(super) run: Run,
     pub(super) overdue: Instant,
-    link: Link,
     /// What waits for the journal, and the journal's ticket.
     ready: Option<(JobStart, Ticket)>,
 }
@@ -27,7 +49,7 @@ pub(super) struct Preparing {
 #[derive(Debug)]
 pub(super) struct Flashing {
     pub(super) held: Held,
-    pub(super) job: Ticket,
+    pub(super) run: Run,
     pub(super) overdue: Instant,
 }
 
@@ -35,45 +57,59 @@ pub(super) struct Flashing {
 #[derive(Debug)]
 pub(super) struct Stopping {
     pub(super) held: Held,
-    pub(super) job: Ticket,
+    pub(super) run: Run,
     pub(super) overdue: Instant,
     reason: String,
 }
 
-/// The lease is here: has the tool made ready.
+impl Run {
+    /// Whether something that a tool says is said by this run.
+    pub(super) fn is(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket
+    }
+}
+
+/// The lease is here: has the tool made ready, to read the board first where there is no way back yet.
 pub(super) fn prepare(mut held: Held, link: Link, core: &mut Core, now: Now) -> State {
+    let saving = saving::is_due(&held, core);
     held.attempt += 1;
-    held.update.before.clone_from(&core.facts.version);
+    held.tries.begin();
+    if held.tries.runs == 1 && held.restoring.is_none() {
+        held.update.before.clone_from(&core.facts.version);
+    }
+    if saving {
+        core.event(held.update.id, UpdateEvent::Saving);
+    }
     let ticket = core.ticket();
+    let job = Box::new(job(&held, &link, saving, core));
+    let overdue = now.instant + job.timeout + GRACE;
+    core.out.push(Output::StartTool { ticket, job });
+    let run = Run { ticket, link, saving, sound: core.board == BoardState::Sound, wrote: false };
+    State::Preparing(Box::new(Preparing { held, run, overdue, ready: None }))
+}
+
+fn job(held: &Held, link: &Link, saving: bool, core: &Core) -> FlashJob {
     let profile = &core.facts.profile;
-    let job = FlashJob {
-        task: JobTask::Flash,
+    let mut vars = profile.vars.clone();
+    vars.extend(held.tries.vars(profile).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    FlashJob {
+        // Where it goes is the manager's business.
+        task: if saving { JobTask::Backup { to: PathBuf::new() } } else { JobTask::Flash },
         update: held.update.id,
         device: core.facts.device.clone(),
         board: profile.board.clone(),
-        vars: profile.vars.clone(),
+        vars,
         link: link.clone(),
-        image: held.image.clone(),
+        image: held.wanted().clone(),
         attempt: held.attempt,
         timeout: profile.timeout,
-    };
-    let overdue = now.instant + profile.timeout + GRACE;
-    core.out.push(Output::StartTool { ticket, job: Box::new(job) });
-    State::Preparing(Box::new(Preparing { held, job: ticket, overdue, link, ready: None }))
-}
-
-/// Flash or proof failed: the image stays, Execute may be tried again.
-pub(super) fn failed(mut held: Held, reason: String, core: &mut Core, now: Now) -> State {
-    (held.failed, held.recovering, held.since) = (true, None, now.instant);
-    core.journal_staged(&held, Standing::Staged { failed: true }, now);
-    core.event(held.update.id, UpdateEvent::UpdateFailed { reason });
-    State::Staged(Box::new(held))
+    }
 }
 
 impl Preparing {
     pub(super) fn handle(mut self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
         match input {
-            Input::Job { ticket, event } if ticket == self.job => self.tool_says(event, core, now),
+            Input::Job { ticket, event } if self.run.is(ticket) => self.tool_says(event, core, now),
             Input::Journalled { ticket, result } => match self.ready.take() {
                 Some((start, awaited)) if awaited == ticket => self.journalled(start, result, core),
                 other => {
@@ -88,74 +124,100 @@ impl Preparing {
     fn tool_says(mut self: Box<Self>, event: JobEvent, core: &mut Core, now: Now) -> State {
         match event {
             JobEvent::Ready(start) if self.ready.is_none() => {
+                // What is written down before the tool acts says that it may have.
+                if !self.run.saving && self.run.sound {
+                    core.set_board(BoardState::Touched);
+                }
                 let ticket = core.ticket();
-                let (image, link) = (self.held.image.clone(), self.link.clone());
-                let step = JournalStep::Flashing { image, link, start: start.clone(), attempt: self.held.attempt };
-                let entry = core.entry(&self.held.update, step, Standing::Updating, now);
+                let entry = core.entry(&self.held.update, self.step(start.clone()), Standing::Updating, now);
                 core.out.push(Output::Journal { ticket: Some(ticket), entry });
                 self.ready = Some((start, ticket));
                 State::Preparing(self)
             }
-            JobEvent::Ended(JobOutcome::Verified { .. }) => {
+            JobEvent::Ended(JobOutcome::Verified { .. } | JobOutcome::Saved { .. }) => {
                 let reason = "the tool says that it is done before it was let loose".to_owned();
-                failed(self.held, reason, core, now)
+                give_up(self.held, reason, core, now)
             }
-            JobEvent::Ended(outcome) => ended(self.held, outcome, core, now),
+            JobEvent::Ended(outcome) => ended(self.held, self.run, outcome, core, now),
             JobEvent::Ready(_) | JobEvent::Progress { .. } | JobEvent::Line(_) | JobEvent::Output(_) => {
                 State::Preparing(self)
             }
         }
     }
 
+    fn step(&self, start: JobStart) -> JournalStep {
+        JournalStep::Flashing {
+            image: self.held.image.clone(),
+            link: self.run.link.clone(),
+            start,
+            attempt: self.held.attempt,
+            restoring: self.held.restoring.clone(),
+        }
+    }
+
     /// Only now may the tool touch the board.
     fn journalled(self: Box<Self>, start: JobStart, result: Result<(), String>, core: &mut Core) -> State {
         if let Err(reason) = result {
-            return stop(self.held, self.job, format!("the journal cannot be written: {reason}"), core, self.overdue);
+            // It was never let loose.
+            self.run.leaves_as_it_was(core);
+            let reason = format!("the journal cannot be written: {reason}");
+            return stop(self.held, self.run, reason, core, self.overdue);
         }
         core.out.push(Output::ReleaseTool);
         let event = UpdateEvent::ToolStarted { tool: start.tool, tool_version: start.tool_version, argv: start.argv };
         core.event(self.held.update.id, event);
-        State::Flashing(Box::new(Flashing { held: self.held, job: self.job, overdue: self.overdue }))
+        State::Flashing(Box::new(Flashing { held: self.held, run: self.run, overdue: self.overdue }))
     }
 
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core) -> State {
-        stop(self.held, self.job, "the tool did not come about in time".into(), core, self.overdue + GRACE)
+        self.run.leaves_as_it_was(core);
+        stop(self.held, self.run, "the tool did not come about in time".into(), core, self.overdue + GRACE)
+    }
+}
+
+impl Run {
+    /// The tool has not touched the board.
+    fn leaves_as_it_was(&self, core: &mut Core) {
+        if self.sound {
+            core.set_board(BoardState::Sound);
+        }
     }
 }
 
 impl Flashing {
-    pub(super) fn handle(self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
+    pub(super) fn handle(mut self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
         let Input::Job { ticket, event } = input else { return State::Flashing(self) };
         let update = self.held.update.id;
         match event {
-            _ if ticket != self.job => {}
+            _ if !self.run.is(ticket) => {}
             JobEvent::Progress { phase, percent } => {
+                self.run.wrote |= phase != Phase::Prepare;
                 core.event(update, UpdateEvent::ToolProgressed { phase, percent });
             }
             JobEvent::Line(line) => core.event(update, UpdateEvent::ToolSaid { line }),
             JobEvent::Output(output) => core.event(update, UpdateEvent::ToolPrinted { output }),
             JobEvent::Ready(_) => {}
-            JobEvent::Ended(outcome) => return ended(self.held, outcome, core, now),
+            JobEvent::Ended(outcome) => return ended(self.held, self.run, outcome, core, now),
         }
         State::Flashing(self)
     }
 
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core) -> State {
-        stop(self.held, self.job, "the tool outlived its limit".into(), core, self.overdue + GRACE)
+        stop(self.held, self.run, "the tool outlived its limit".into(), core, self.overdue + GRACE)
     }
 }
 
-fn stop(held: Held, job: Ticket, reason: String, core: &mut Core, overdue: Instant) -> State {
+fn stop(held: Held, run: Run, reason: String, core: &mut Core, overdue: Instant) -> State {
     core.out.push(Output::StopTool);
-    State::Stopping(Box::new(Stopping { held, job, overdue, reason }))
+    State::Stopping(Box::new(Stopping { held, run, overdue, reason }))
 }
 
 impl Stopping {
     pub(super) fn handle(self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
         match input {
-            Input::Job { ticket, event: JobEvent::Ended(outcome) } if ticket == self.job => {
+            Input::Job { ticket, event: JobEvent::Ended(outcome) } if self.run.is(ticket) => {
                 core.event(self.held.update.id, UpdateEvent::ToolEnded { outcome });
-                failed(self.held, self.reason, core, now)
+                give_up(self.held, self.reason, core, now)
             }
             _ => State::Stopping(self),
         }
@@ -164,28 +226,55 @@ impl Stopping {
     /// The supervisor itself hangs: its lease is lost, the servers are told the truth.
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core, now: Now) -> State {
         core.leased = None;
-        failed(self.held, format!("{}, and could not be ended", self.reason), core, now)
+        give_up(self.held, format!("{}, and could not be ended", self.reason), core, now)
     }
 }
 
 /// What the end of a run means.
-fn ended(held: Held, outcome: JobOutcome, core: &mut Core, now: Now) -> State {
+fn ended(held: Held, run: Run, outcome: JobOutcome, core: &mut Core, now: Now) -> State {
     core.event(held.update.id, UpdateEvent::ToolEnded { outcome: outcome.clone() });
-    let wanted = held.image.info.flash_bytes;
+    let wanted = held.wanted().info.flash_bytes;
     match outcome {
-        JobOutcome::Verified { bytes } if bytes == wanted => proof::begin(held, true, core, now),
-        JobOutcome::Verified { bytes } => {
-            failed(held, format!("the tool verified {bytes} bytes, the image has {wanted}"), core, now)
+        JobOutcome::Saved { .. } if run.saving => saving::keep(held, run.link, core, now),
+        JobOutcome::Failed { class: JobFailure::WrongDevice, detail } => wrong_chip(held, &run, &detail, core, now),
+        JobOutcome::Failed { class, detail } if run.saving => {
+            saving::failed(held, class, explained(class, &detail), run.link, core, now)
         }
-        JobOutcome::Saved { .. } => failed(held, "the tool read the board instead of writing it".into(), core, now),
-        JobOutcome::Failed { class: JobFailure::WrongDevice, detail } => wrong_chip(&held, &detail, core, now),
-        JobOutcome::Failed { class, detail } => failed(held, explained(class, &detail), core, now),
+        JobOutcome::Failed { class, detail } => {
+            if !run.wrote && BEFORE_WRITING.contains(&class) {
+                run.leaves_as_it_was(core);
+            }
+            failed_run(held, class, explained(class, &detail), core, now)
+        }
+        JobOutcome::Verified { bytes } if bytes == wanted && !run.saving => verified(held, core, now),
+        JobOutcome::Verified { bytes } => {
+            give_up(held, format!("the tool verified {bytes} bytes, the image has {wanted}"), core, now)
+        }
+        JobOutcome::Saved { .. } => {
+            give_up(held, "the tool read the board instead of writing it".to_owned(), core, now)
+        }
     }
 }
 
-fn wrong_chip(held: &Held, detail: &str, core: &mut Core, now: Now) -> State {
+fn verified(held: Held, core: &mut Core, now: Now) -> State {
+    let vars = held.tries.vars(&core.facts.profile).cloned();
+    if vars != core.facts.worked {
+        core.facts.worked.clone_from(&vars);
+        core.out.push(Output::Worked(vars));
+    }
+    proof::begin(held, true, core, now)
+}
+
+/// It refused to write. While the last good image is put back that is a failure like any other.
+fn wrong_chip(held: Held, run: &Run, detail: &str, core: &mut Core, now: Now) -> State {
     let reason = format!("flash: the tool found another chip than the image is for: {detail}; check the board's type");
-    core.close(&held.update, Some(held), Ending::WrongChip, &reason, now);
+    if !run.wrote {
+        run.leaves_as_it_was(core);
+    }
+    if held.restoring.is_some() {
+        return give_up(held, reason, core, now);
+    }
+    core.close(&held.update, Some(&held), Ending::WrongChip, &reason, now);
     core.event(held.update.id, UpdateEvent::UpdateFailed { reason });
     State::Idle(Ending::WrongChip)
 }

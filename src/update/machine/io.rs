@@ -1,11 +1,13 @@
 //! What goes into the machine and what comes out of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::device::{
-    Answer, FirmwareOrder, FirmwareRight, FirmwareView, FlashJob, JobEvent, JournalEntry, Link, Question,
-    QuestionFailed, ReportedVersion, Requester, StagedImage, UpdateEvent, UpdateId,
+    Answer, FirmwareOrder, FirmwareRight, FirmwareView, FlashJob, GoodImage, Goods, JobEvent, JournalEntry, Link,
+    Question, QuestionFailed, ReportedVersion, Requester, Sha256Digest, StagedImage, UpdateEvent, UpdateId,
 };
 use crate::update::download::{Progress, Resume};
 use crate::update::table::Refused;
@@ -117,6 +119,15 @@ pub enum Input {
     LeaseLost,
     /// Some lease was given back: a deferred update may try again.
     LeaseReleased,
+    /// What was read from the board is kept, or why it is not.
+    Kept {
+        /// Of [`Output::KeepSaved`].
+        ticket: Ticket,
+        /// The digest of what is kept, or why nothing is.
+        result: Result<Sha256Digest, String>,
+    },
+    /// What the device can go back to.
+    GoodsAre(Arc<Goods>),
     /// A tool says something.
     Job {
         /// Of [`Output::StartTool`].
@@ -207,7 +218,7 @@ pub enum Output {
         /// What to write.
         entry: Box<JournalEntry>,
         /// The image that proved itself.
-        good: Option<Box<StagedImage>>,
+        good: Option<Box<GoodImage>>,
     },
     /// Take the lease: answered with [`Input::Leased`] or [`Input::LeaseRefused`].
     TakeLease {
@@ -245,6 +256,32 @@ pub enum Output {
         /// This.
         question: Box<Question>,
     },
-    /// This version was read from the device after proof: 3/0/3.
-    VersionProven(ReportedVersion),
+    /// 3/0/3 is this from now on: read from the device after a flash, or unknown since one failed.
+    VersionRead(Option<ReportedVersion>),
+    /// The device is in quarantine for this reason, or not any more: 3/0/11.
+    Quarantine(Option<String>),
+    /// Make an image of what was read from the board and keep it: answered with [`Input::Kept`].
+    KeepSaved {
+        /// For the answer.
+        ticket: Ticket,
+        /// The update, which names the file.
+        update: UpdateId,
+        /// What the board told before.
+        version: Option<ReportedVersion>,
+        /// When, in seconds since 1970.
+        at: i64,
+    },
+    /// The board is proven to hold this one of its good images again.
+    Holds(Box<GoodImage>),
+    /// Stage one of the device's good images again: answered with [`Input::Received`].
+    Restage {
+        /// For the answer.
+        ticket: Ticket,
+        /// The update, which names the file.
+        update: UpdateId,
+        /// Which.
+        good: Box<GoodImage>,
+    },
+    /// These values of variables, other than usual, worked on this port; `None`: the usual ones did.
+    Worked(Option<BTreeMap<String, String>>),
 }

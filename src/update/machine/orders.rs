@@ -3,9 +3,10 @@
 use super::core::Core;
 use super::io::{Now, Order, Reply};
 use super::receive;
+use super::retry::Tries;
 use super::state::{State, Update};
 use super::wait::{self, Wait};
-use crate::device::{FirmwareOrder, FirmwareRight, Requester, UpdateEvent};
+use crate::device::{FirmwareOrder, FirmwareRight, Requester, RollbackPolicy, UpdateEvent};
 use crate::update::table::{Ending, Standing};
 use crate::update::uri::ImageUri;
 
@@ -20,7 +21,7 @@ pub(super) fn refusal(state: &State, order: &Order, core: &Core, now: Now) -> Op
     if !fits_state(state, &order.order) {
         return Some(Reply::WrongState);
     }
-    (!fits_value(state, order)).then_some(Reply::BadValue)
+    (!fits_value(state, order, core)).then_some(Reply::BadValue)
 }
 
 fn has_right(state: &State, order: &Order, core: &Core, now: Now) -> bool {
@@ -54,7 +55,11 @@ fn fits_state(state: &State, order: &FirmwareOrder) -> bool {
         _ if standing == Standing::Updating => false,
         FirmwareOrder::Execute => is_executable(state, standing),
         FirmwareOrder::Cancel => !matches!(standing, Standing::Idle(_)),
-        FirmwareOrder::Fetch(_) | FirmwareOrder::Push | FirmwareOrder::Stage { .. } | FirmwareOrder::Reset => true,
+        FirmwareOrder::Fetch(_)
+        | FirmwareOrder::Push
+        | FirmwareOrder::Stage { .. }
+        | FirmwareOrder::Rollback
+        | FirmwareOrder::Reset => true,
     }
 }
 
@@ -68,13 +73,16 @@ fn is_executable(state: &State, standing: Standing) -> bool {
     }
 }
 
-fn fits_value(state: &State, order: &Order) -> bool {
+fn fits_value(state: &State, order: &Order, core: &Core) -> bool {
     let idle = matches!(state, State::Idle(_));
     match &order.order {
         FirmwareOrder::Fetch(uri) => idle || uri.is_empty(),
         FirmwareOrder::Stage { .. } => idle,
         FirmwareOrder::Push => idle || is_own_push(state, &order.requester),
         FirmwareOrder::SetSeverity(severity) => *severity <= MAX_SEVERITY,
+        FirmwareOrder::Rollback => {
+            core.facts.profile.rollback != RollbackPolicy::Never && core.facts.goods.last_good().is_some()
+        }
         FirmwareOrder::Reset | FirmwareOrder::Execute | FirmwareOrder::Cancel | FirmwareOrder::SetMaxDefer(_) => true,
     }
 }
@@ -108,6 +116,7 @@ pub(super) fn obey(state: State, order: Order, reply: &mut Reply, core: &mut Cor
             core.change_view(|view| view.uri.clear());
             receive::copy(begun(String::new(), core), path, version, core, now)
         }
+        FirmwareOrder::Rollback => rollback(&state, begun(String::new(), core), core, now),
         FirmwareOrder::Execute => execute(state, (requester, right), core, now),
         FirmwareOrder::SetSeverity(severity) => {
             core.change_view(|view| view.severity = severity);
@@ -148,10 +157,20 @@ fn push(state: &State, update: Update, reply: &mut Reply, core: &mut Core, now: 
     state
 }
 
+/// Whatever is staged makes room for the last good image.
+fn rollback(state: &State, update: Update, core: &mut Core, now: Now) -> State {
+    let dropped = drop_all(state, Ending::Nothing, &format!("rolled back by {}", update.owner), core, now);
+    match core.facts.goods.last_good().cloned() {
+        Some(good) => receive::restage(update, good, core, now),
+        None => dropped,
+    }
+}
+
 fn execute(state: State, by: (Requester, FirmwareRight), core: &mut Core, now: Now) -> State {
     match state {
         State::Staged(mut held) => {
             take_over(&mut held.update, by);
+            held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_ref());
             wait::execute(*held, Wait::Fresh, core, now)
         }
         State::Rechecking(mut rechecking) => {

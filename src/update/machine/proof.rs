@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::flash::failed;
 use super::io::{Input, Now, Output, Ticket};
+use super::restore::{self, give_up};
 use super::state::{Held, State};
 use crate::device::{
-    Answer, Evidence, JournalStep, Link, Question, QuestionFailed, ReportedVersion, UpdateEvent, VersionQuestion,
+    Answer, BoardState, Evidence, GoodImage, GoodOrigin, JournalStep, Link, Question, QuestionFailed, ReportedVersion,
+    UpdateEvent, VersionQuestion,
 };
 use crate::update::table::{Ending, Standing};
 
@@ -75,8 +76,7 @@ pub(super) struct Asking {
 /// The tool is done, or was cut off by a crash that is only to be reported (`verified` false).
 pub(super) fn begin(held: Held, verified: bool, core: &mut Core, now: Now) -> State {
     if verified {
-        let step = JournalStep::Proving { image: held.image.clone() };
-        let entry = core.entry(&held.update, step, Standing::Updating, now);
+        let entry = core.entry(&held.update, restore::proving(&held), Standing::Updating, now);
         core.out.push(Output::Journal { ticket: None, entry });
     }
     core.event(held.update.id, UpdateEvent::Proving);
@@ -96,7 +96,7 @@ fn gone_again(mut proof: Proof, core: &mut Core, now: Now) -> State {
     if proof.returns < MAX_RETURNS {
         return await_return(proof, core, now);
     }
-    failed(proof.held, "proof: the board keeps going away: the new program does not run".into(), core, now)
+    give_up(proof.held, "proof: the board keeps going away: the new program does not run".into(), core, now)
 }
 
 impl Returning {
@@ -110,7 +110,7 @@ impl Returning {
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core, now: Now) -> State {
         let within = humantime::format_duration(core.facts.profile.expect_return);
         let reason = format!("proof: the board did not come back within {within}; check it, then execute again");
-        failed(self.proof.held, reason, core, now)
+        give_up(self.proof.held, reason, core, now)
     }
 
     fn returned(mut self: Box<Self>, link: Link, core: &mut Core, now: Now) -> State {
@@ -173,7 +173,7 @@ fn no_more_questions(proof: Proof, core: &mut Core, now: Now) -> State {
         _ => {
             let reason = "proof: the board tells no version after the flash, though its file says how to read one; \
                           check that the program prints it, then execute again";
-            failed(proof.held, reason.into(), core, now)
+            give_up(proof.held, reason.into(), core, now)
         }
     }
 }
@@ -203,7 +203,7 @@ fn ask_again(proof: Proof, link: Link, why: &str, core: &mut Core, now: Now) -> 
     if proof.deadline.is_none_or(|deadline| until <= deadline) {
         return State::Settling(Box::new(Settling { proof, until, link }));
     }
-    failed(proof.held, format!("proof: the board cannot be asked for its version: {why}; execute again"), core, now)
+    give_up(proof.held, format!("proof: the board cannot be asked for its version: {why}; execute again"), core, now)
 }
 
 impl Asking {
@@ -237,7 +237,7 @@ impl Asking {
     /// Whoever has the lease keeps it; it will not come back to this question.
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core, now: Now) -> State {
         core.leased = None;
-        failed(self.proof.held, "proof: the question for the version was never answered".into(), core, now)
+        give_up(self.proof.held, "proof: the question for the version was never answered".into(), core, now)
     }
 }
 
@@ -256,29 +256,37 @@ fn version_of(answer: Answer) -> Option<ReportedVersion> {
 /// The one place that says success.
 fn conclude(proof: Proof, told: Option<ReportedVersion>, core: &mut Core, now: Now) -> State {
     let Proof { held, verified, .. } = proof;
-    let tells = told.as_ref().map_or_else(String::new, |version| format!(" (the board tells {})", version.text));
     if !verified {
+        let tells = told.as_ref().map_or_else(String::new, |version| format!(" (the board tells {})", version.text));
         let reason = format!("the flash was interrupted and nothing verified it{tells}; execute again");
-        return failed(held, reason, core, now);
+        return give_up(held, reason, core, now);
     }
-    match (&held.image.version, &told) {
-        (Some(expected), Some(version)) if *expected != version.text => {
-            let reason =
-                format!("proof: the board tells version {}, expected is {expected}; execute again", version.text);
-            failed(held, reason, core, now)
-        }
-        _ => proven(held, told, core, now),
+    match (held.wanted().version.clone(), told) {
+        (Some(expected), Some(told)) if expected != told.text => mismatch(held, &expected, told, core, now),
+        (_, told) => proven(held, told, core, now),
     }
 }
 
-fn proven(held: Held, told: Option<ReportedVersion>, core: &mut Core, now: Now) -> State {
+fn mismatch(held: Held, expected: &str, told: ReportedVersion, core: &mut Core, now: Now) -> State {
+    let reason = match restore::is_before(&held, &told) {
+        true => {
+            format!("proof: the board rolled itself back: it tells version {} as before, not {expected}", told.text)
+        }
+        false => format!("proof: the board tells version {}, expected is {expected}", told.text),
+    };
+    restore::runs_otherwise(held, told, format!("{reason}; execute again"), core, now)
+}
+
+fn proven(mut held: Held, told: Option<ReportedVersion>, core: &mut Core, now: Now) -> State {
+    if let Some(restoring) = held.restoring.take() {
+        return restore::restored(held, *restoring, told, core, now);
+    }
+    core.set_board(BoardState::Sound);
     let step = JournalStep::Closed { outcome: Ok(told.clone()), image_sha256: Some(held.image.sha256) };
     let entry = core.entry(&held.update, step, Standing::Idle(Ending::Proven), now);
-    core.out.push(Output::Close { entry, good: Some(Box::new(held.image)) });
-    if let Some(version) = &told {
-        core.facts.version = Some(version.clone());
-        core.out.push(Output::VersionProven(version.clone()));
-    }
+    let good = GoodImage { image: held.image, origin: GoodOrigin::Proven, at: now.unix };
+    core.out.push(Output::Close { entry, good: Some(Box::new(good)) });
+    core.set_version(told.clone());
     core.event(held.update.id, UpdateEvent::Proven { version: told });
     State::Idle(Ending::Proven)
 }

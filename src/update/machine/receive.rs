@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::io::{Input, Now, Output, Ticket};
 use super::state::{Held, State, Update};
-use crate::device::{JournalStep, StagedImage, UpdateEvent};
+use crate::device::{GoodImage, JournalStep, StagedImage, UpdateEvent};
 use crate::update::download::{Progress, Resume};
 use crate::update::table::{Refusal, Refused, Standing};
 use crate::update::uri::ImageUri;
@@ -71,6 +71,14 @@ pub(super) fn copy(update: Update, path: PathBuf, version: Option<String>, core:
     let ticket = core.ticket();
     journal_begin(&update, core, now);
     core.out.push(Output::Copy { ticket, update: update.id, path, version });
+    State::Checking(Box::new(Checking { update, ticket, pushed: false }))
+}
+
+/// Stages one of the device's good images again.
+pub(super) fn restage(update: Update, good: GoodImage, core: &mut Core, now: Now) -> State {
+    let ticket = core.ticket();
+    journal_begin(&update, core, now);
+    core.out.push(Output::Restage { ticket, update: update.id, good: Box::new(good) });
     State::Checking(Box::new(Checking { update, ticket, pushed: false }))
 }
 
@@ -157,8 +165,7 @@ fn received(update: Update, result: Result<StagedImage, Refused>, core: &mut Cor
     let step = JournalStep::Staged { image: image.clone() };
     let entry = core.entry(&update, step, Standing::Staged { failed: false }, now);
     core.out.push(Output::Journal { ticket: Some(ticket), entry });
-    let since = now.instant;
-    let held = Held { update, image, attempt: 0, failed: false, since, checked: true, recovering: None };
+    let held = Held::new(update, image, now.instant);
     State::Recording(Box::new(Recording { held, ticket }))
 }
 

@@ -7,8 +7,10 @@ use super::flash::{Flashing, Preparing, Stopping};
 use super::io::{Input, Now, Ticket};
 use super::proof::{Asking, Reclaiming, Returning, Settling};
 use super::receive::{Checking, Downloading, Pushing, Recording};
+use super::retry::{Pausing, Tries};
+use super::saving::Saving;
 use super::wait::{Deferred, Leasing, Rechecking};
-use crate::device::{ReportedVersion, Requester, StagedImage, UpdateId};
+use crate::device::{ReportedVersion, Requester, Restoring, StagedImage, UpdateId};
 use crate::update::table::{Ending, Standing};
 
 /// What belongs to one update from its first byte to its end.
@@ -36,11 +38,38 @@ pub(super) struct Held {
     pub(super) since: Instant,
     /// False after a restart, until the file was read again.
     pub(super) checked: bool,
-    /// Set while a flash that a crash cut off is taken up: give up then.
+    /// Set while a flash that was cut off, by a crash or by the link's going, is taken up: give up then.
     pub(super) recovering: Option<Instant>,
+    /// Set while the last good image is put back in place of this one.
+    pub(super) restoring: Option<Box<Restoring>>,
+    /// Runs of the tool since the last Execute.
+    pub(super) tries: Tries,
+    /// What the board holds could not be read: it is not tried again.
+    pub(super) unsaved: bool,
 }
 
 impl Held {
+    /// As it comes into staging.
+    pub(super) fn new(update: Update, image: StagedImage, since: Instant) -> Self {
+        Self {
+            update,
+            image,
+            attempt: 0,
+            failed: false,
+            since,
+            checked: true,
+            recovering: None,
+            restoring: None,
+            tries: Tries::default(),
+            unsaved: false,
+        }
+    }
+
+    /// What the tool is to write, and the board to tell.
+    pub(super) fn wanted(&self) -> &StagedImage {
+        self.restoring.as_ref().map_or(&self.image, |restoring| &restoring.good.image)
+    }
+
     pub(super) fn at_rest(&self) -> Standing {
         match self.recovering {
             Some(_) => Standing::Updating,
@@ -76,6 +105,10 @@ pub(super) enum State {
     Flashing(Box<Flashing>),
     /// The tool was told to end.
     Stopping(Box<Stopping>),
+    /// What the board held is trimmed to an image and kept.
+    Saving(Box<Saving>),
+    /// The tool failed and will be run again.
+    Pausing(Box<Pausing>),
     /// The board is awaited.
     Returning(Box<Returning>),
     /// The new program runs for a while before it is asked.
@@ -102,6 +135,8 @@ impl State {
             Self::Preparing(state) => state.handle(input, core, now),
             Self::Flashing(state) => state.handle(input, core, now),
             Self::Stopping(state) => state.handle(input, core, now),
+            Self::Saving(state) => state.handle(input, core, now),
+            Self::Pausing(state) => state.handle(input, core, now),
             Self::Returning(state) => state.handle(input, core, now),
             Self::Settling(state) => state.handle(&input, core, now),
             Self::Reclaiming(state) => state.handle(input, core, now),
@@ -117,6 +152,8 @@ impl State {
             Self::Preparing(state) => state.handle_timeout(core),
             Self::Flashing(state) => state.handle_timeout(core),
             Self::Stopping(state) => state.handle_timeout(core, now),
+            Self::Saving(state) => state.handle_timeout(core, now),
+            Self::Pausing(state) => state.handle_timeout(core, now),
             Self::Returning(state) => state.handle_timeout(core, now),
             Self::Settling(state) => state.handle_timeout(core, now),
             Self::Reclaiming(state) => state.handle_timeout(core, now),
@@ -133,6 +170,8 @@ impl State {
             Self::Preparing(state) => Some(state.overdue),
             Self::Flashing(state) => Some(state.overdue),
             Self::Stopping(state) => Some(state.overdue),
+            Self::Saving(state) => Some(state.overdue),
+            Self::Pausing(state) => Some(state.until),
             Self::Returning(state) => Some(state.until),
             Self::Settling(state) => Some(state.until),
             Self::Reclaiming(state) => Some(state.overdue),
@@ -157,6 +196,8 @@ impl State {
             Self::Preparing(_)
             | Self::Flashing(_)
             | Self::Stopping(_)
+            | Self::Saving(_)
+            | Self::Pausing(_)
             | Self::Returning(_)
             | Self::Settling(_)
             | Self::Reclaiming(_)
@@ -171,6 +212,8 @@ impl State {
             Self::Preparing(_)
                 | Self::Flashing(_)
                 | Self::Stopping(_)
+                | Self::Saving(_)
+                | Self::Pausing(_)
                 | Self::Returning(_)
                 | Self::Settling(_)
                 | Self::Reclaiming(_)
@@ -187,9 +230,11 @@ impl State {
             Self::Recording(state) => state.ticket == ticket,
             Self::Rechecking(state) => state.ticket == ticket,
             Self::Leasing(state) => state.ticket == ticket,
-            Self::Preparing(state) => state.job == ticket,
-            Self::Flashing(state) => state.job == ticket,
-            Self::Stopping(state) => state.job == ticket,
+            Self::Preparing(state) => state.run.is(ticket),
+            Self::Flashing(state) => state.run.is(ticket),
+            Self::Stopping(state) => state.run.is(ticket),
+            Self::Saving(state) => state.ticket == ticket,
+            Self::Pausing(state) => state.awaiting == Some(ticket),
             Self::Returning(state) => state.ticket == ticket,
             Self::Reclaiming(state) => state.ticket == ticket,
             Self::Asking(state) => state.ticket == ticket,
@@ -217,6 +262,8 @@ impl State {
             Self::Preparing(state) => Some(&state.held),
             Self::Flashing(state) => Some(&state.held),
             Self::Stopping(state) => Some(&state.held),
+            Self::Saving(state) => Some(&state.held),
+            Self::Pausing(state) => Some(&state.held),
             Self::Returning(state) => Some(&state.proof.held),
             Self::Settling(state) => Some(&state.proof.held),
             Self::Reclaiming(state) => Some(&state.proof.held),
@@ -239,6 +286,8 @@ impl State {
             Self::Preparing(_) => "preparing",
             Self::Flashing(_) => "flashing",
             Self::Stopping(_) => "stopping",
+            Self::Saving(_) => "saving",
+            Self::Pausing(_) => "pausing",
             Self::Returning(_) => "returning",
             Self::Settling(_) => "settling",
             Self::Reclaiming(_) => "reclaiming",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::flash;
 use super::io::{Input, Now, Output, Ticket};
+use super::restore::give_up;
 use super::state::{Held, State};
 use crate::device::{Link, UpdateEvent};
 use crate::update::table::{Refusal, Refused, Standing};
@@ -73,8 +74,8 @@ pub(super) fn execute(held: Held, wait: Wait, core: &mut Core, now: Now) -> Stat
 
 fn defer(held: Held, wait: &Wait, reason: String, core: &mut Core, now: Now) -> State {
     if let Some(end) = held.recovering.filter(|&end| end <= now.instant) {
-        tracing::debug!(?end, "the flash that a crash cut off is not taken up");
-        return flash::failed(held, format!("the interrupted flash could not be taken up: {reason}"), core, now);
+        tracing::debug!(?end, "the flash that was cut off is not taken up");
+        return give_up(held, format!("the interrupted flash could not be taken up: {reason}"), core, now);
     }
     if *wait != Wait::HeldUp(reason.clone()) {
         core.event(held.update.id, UpdateEvent::Deferred { reason: reason.clone() });

@@ -12,7 +12,8 @@ use super::perform::ToolEnds;
 use super::slot::Push;
 use super::{Effect, Manager, now};
 use crate::device::{
-    Answer, DeviceId, FirmwareReply, JobEvent, JobOutcome, Lease, QuestionFailed, StagedImage, UpdateId, WriteError,
+    Answer, DeviceId, FirmwareReply, Goods, JobEvent, JobOutcome, JournalEntry, Lease, QuestionFailed, Sha256Digest,
+    StagedImage, UpdateId, WriteError,
 };
 use crate::update::machine::{Input, Ticket};
 use crate::update::staging::push::{PushEnd, PushLine, PushWriter, RefusingWriter};
@@ -25,6 +26,13 @@ pub(super) enum Outcome {
     /// An entry of the journal is written, or never will be.
     Written,
     Input(DeviceId, Input),
+    /// What is to be kept of an update is kept, or could not be: its end may be written down.
+    Closing(Box<JournalEntry>, Option<Goods>),
+    Saved {
+        device: DeviceId,
+        ticket: Ticket,
+        kept: Result<(Sha256Digest, Goods), String>,
+    },
     Downloaded(Finished),
     PushOpened {
         device: DeviceId,
@@ -75,6 +83,11 @@ impl Manager {
             Outcome::Nothing => {}
             Outcome::Written => self.unwritten -= 1,
             Outcome::Input(device, input) => self.input(&device, input),
+            Outcome::Closing(entry, kept) => {
+                kept.into_iter().for_each(|goods| self.input(&entry.device, Input::GoodsAre(Arc::new(goods))));
+                self.write_end(entry);
+            }
+            Outcome::Saved { device, ticket, kept } => self.saved(&device, ticket, kept),
             Outcome::Downloaded(finished) => self.downloaded(finished),
             Outcome::PushOpened { device, update, ticket, part, reply } => {
                 let answer = self.push_opened(device, update, ticket, part);
@@ -180,6 +193,14 @@ impl Manager {
             return self.discard(update);
         }
         self.input(device, Input::Received { ticket, result });
+    }
+
+    fn saved(&mut self, device: &DeviceId, ticket: Ticket, kept: Result<(Sha256Digest, Goods), String>) {
+        let result = kept.map(|(sha256, goods)| {
+            self.input(device, Input::GoodsAre(Arc::new(goods)));
+            sha256
+        });
+        self.input(device, Input::Kept { ticket, result });
     }
 
     fn discard(&self, update: UpdateId) {

@@ -1,5 +1,6 @@
 //! How the rest of the gateway speaks to the manager, and what the manager asks of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,26 @@ pub enum Effect {
         /// What happened.
         event: UpdateEvent,
     },
-    /// Proven: 3/0/3 is this from now on.
-    VersionProven {
+    /// 3/0/3 is this from now on.
+    VersionRead {
         /// Of this device.
         device: DeviceId,
-        /// As it was read from it.
-        version: ReportedVersion,
+        /// As it was read from it; `None` since a flash has failed and nothing tells what runs.
+        version: Option<ReportedVersion>,
+    },
+    /// The device is in quarantine for this reason, or not any more: 3/0/11.
+    Quarantine {
+        /// Which.
+        device: DeviceId,
+        /// Why, and what to do.
+        reason: Option<String>,
+    },
+    /// Other values of variables than usual worked on a port, or the usual ones did again (`None`).
+    Worked {
+        /// For this device.
+        device: DeviceId,
+        /// Which.
+        vars: Option<BTreeMap<String, String>>,
     },
     /// Write this down (upsert by update id); answer when it is on the disk.
     Journal {
@@ -117,6 +132,8 @@ pub struct Adoption {
     pub link: Link,
     /// The version read from it, if any.
     pub version: Option<ReportedVersion>,
+    /// Values of variables other than usual that worked on its port before.
+    pub worked: Option<BTreeMap<String, String>>,
 }
 
 /// Told to the manager; never refused, and taken even while effects are piling up.

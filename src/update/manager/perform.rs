@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::answers::Outcome;
 use super::checks::{self, Arrival};
 use super::downloads::Waiting;
+use super::goods;
 use super::handle::{Effect, Flash};
 use super::slot::Tool;
 use super::{Manager, checks::SharedFile};
 use crate::device::{
-    DeviceId, FirmwareReply, FlashJob, JobEvent, JobFailure, JobOutcome, JournalEntry, Lease, Link, Question,
-    QuestionFailed, StagedImage, UpdateId,
+    DeviceId, FirmwareReply, FlashJob, GoodImage, JobEvent, JobFailure, JobOutcome, JobTask, JournalEntry, Lease, Link,
+    Question, QuestionFailed, StagedImage, UpdateId,
 };
 use crate::update::machine::{Input, Output, Ticket};
 use crate::update::staging::PartFile;
@@ -35,7 +36,9 @@ impl Manager {
         match output {
             Output::View(view) => self.effect(Effect::View { device: device.clone(), view }),
             Output::Event(update, event) => self.effect(Effect::Event { device: device.clone(), update, event }),
-            Output::VersionProven(version) => self.effect(Effect::VersionProven { device: device.clone(), version }),
+            Output::VersionRead(version) => self.effect(Effect::VersionRead { device: device.clone(), version }),
+            Output::Quarantine(reason) => self.effect(Effect::Quarantine { device: device.clone(), reason }),
+            Output::Worked(vars) => self.effect(Effect::Worked { device: device.clone(), vars }),
             Output::Download { ticket, update, uri, resume } => {
                 self.slot_work(device, |work| work.download = Some((update, uri.clone())));
                 let waiting = Waiting { device: device.clone(), update, ticket };
@@ -49,6 +52,9 @@ impl Manager {
             }
             Output::Check { ticket, update } => self.check_pushed(device, ticket, update),
             Output::Recheck { ticket, image } => self.recheck(device, ticket, *image),
+            Output::Restage { ticket, update, good } => self.restage(device, ticket, update, *good),
+            Output::KeepSaved { ticket, update, version, at } => self.keep_saved(device, (ticket, update), version, at),
+            Output::Holds(good) => self.keep_good(device, *good),
             Output::Journal { ticket, entry } => self.journal_entry(ticket, entry),
             Output::Close { entry, good } => self.close(entry, good),
             Output::TakeLease { ticket, link } => self.take_lease(device, ticket, link),
@@ -146,23 +152,33 @@ impl Manager {
         written
     }
 
-    /// Ends what is under way for an update, writes its end down, and only then removes its files.
-    pub(super) fn close(&mut self, entry: Box<JournalEntry>, good: Option<Box<StagedImage>>) {
-        let (device, update, staging) = (entry.device.clone(), entry.update, self.staging.clone());
-        self.abandon(&device, update);
-        let written = self.write_journal(entry);
+    /// Ends what is under way for an update and writes its end down. What is to be kept is kept before that, and files go
+    /// only after it: a crash in between loses neither.
+    pub(super) fn close(&mut self, entry: Box<JournalEntry>, good: Option<Box<GoodImage>>) {
+        self.abandon(&entry.device, entry.update);
         self.unwritten += 1;
+        match good {
+            Some(good) => {
+                let (staging, device) = (self.staging.clone(), entry.device.clone());
+                self.await_outcome(async move {
+                    let kept = spawn_blocking(move || goods::keep(&staging, &device, *good)).await.ok().flatten();
+                    Outcome::Closing(entry, kept)
+                });
+            }
+            None => self.write_end(entry),
+        }
+    }
+
+    /// Writes the end of an update down, then removes its files.
+    pub(super) fn write_end(&mut self, entry: Box<JournalEntry>) {
+        let (device, update, staging) = (entry.device.clone(), entry.update, self.staging.clone());
+        let written = self.write_journal(entry);
         self.await_outcome(async move {
             let written = written.await.unwrap_or_else(|_| Err("the store is gone".into()));
             if let Err(error) = &written {
                 tracing::warn!(%device, %update, error, "the end of an update could not be written to the journal");
             }
-            let files = spawn_blocking(move || {
-                if let Some(Err(error)) = good.map(|image| staging.keep_good(&device, &image.path)) {
-                    tracing::warn!(%device, %error, "the image that proved itself could not be kept");
-                }
-                staging.discard(update);
-            });
+            let files = spawn_blocking(move || staging.discard(update));
             // A blocking thread that broke down has said so.
             let _ = files.await;
             Outcome::Written
@@ -197,8 +213,11 @@ impl Manager {
         });
     }
 
-    fn start_tool(&mut self, device: &DeviceId, ticket: Ticket, job: FlashJob) {
+    fn start_tool(&mut self, device: &DeviceId, ticket: Ticket, mut job: FlashJob) {
         let lease = self.slots.get_mut(device).and_then(|slot| slot.work().lease.take());
+        if let JobTask::Backup { to } = &mut job.task {
+            *to = self.staging.saved_path(job.update);
+        }
         let Some(lease) = lease else {
             let detail = "the lease was lost".to_owned();
             let event = JobEvent::Ended(JobOutcome::Failed { class: JobFailure::NotStarted, detail });
