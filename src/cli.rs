@@ -60,6 +60,7 @@ Examples:
   nuncio status press-3              its servers, versions and update
   nuncio why press-3                 why it is taken for the board it is taken for
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
+  nuncio rollback press-3            put the last good image back
   nuncio status --json               for programs; the schemas are in docs/schema/";
 
 /// Makes boards that cannot speak LwM2M into LwM2M clients of several Device Management servers, and updates their
@@ -116,6 +117,20 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// Put the last good image back on a device: the one that proved itself before, or what the board held at first
+    ///
+    /// What is staged for the device makes room. `nuncio status DEVICE` tells which image that is. It is flashed and
+    /// proven like any other.
+    #[command(after_long_help = "\
+Examples:
+  nuncio rollback press-3
+  nuncio rollback press-3 --json    one JSON object per line, the last one with the verdict")]
+    Rollback {
+        /// Name, endpoint name or link of the device
+        device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Tell why a device is taken for the board it is taken for: what matched, what was excluded, what was not asked
     Why {
         /// Name, endpoint name or link of a device, or a port that is none
@@ -161,7 +176,10 @@ impl Command {
         match self {
             Self::Run { .. } => false,
             Self::Devices(asking) => asking.json,
-            Self::Status { asking, .. } | Self::Flash { asking, .. } | Self::Why { asking, .. } => asking.json,
+            Self::Status { asking, .. }
+            | Self::Flash { asking, .. }
+            | Self::Rollback { asking, .. }
+            | Self::Why { asking, .. } => asking.json,
             Self::Check { json } => *json,
         }
     }
@@ -183,6 +201,7 @@ where
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
+        Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
         Command::Flash { device, image, expect_version, asking } => {
             let order = flash::Order::new(device, &image, expect_version)?;
             ask(flash::flash(client(&asking)?, order, asking.json))

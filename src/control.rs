@@ -21,7 +21,7 @@ use crate::device::UpdateEvent;
 
 pub use api::{
     DeviceList, DeviceStatus, GatewayStatus, LinkStatus, Outcome, RegistrationState, RegistrationStatus, ServerStatus,
-    Status, UpdateStatus, Verdict, WhatWhy, Why, WhyStep, WhyVerdict,
+    Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream};
@@ -66,6 +66,15 @@ pub enum ControlRequest {
         /// The version that the new program shall report, where the operator gave one.
         version: Option<String>,
         /// What happens meanwhile. Tell it with `try_send`: progress that nobody reads in time is lost, never waited for.
+        events: mpsc::Sender<UpdateEvent>,
+        /// How it ended.
+        verdict: Answer<Verdict>,
+    },
+    /// Put the last good image back; whatever is staged for the device makes room. Goes on like [`Self::Flash`].
+    Rollback {
+        /// Which device.
+        device: String,
+        /// What happens meanwhile.
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
         verdict: Answer<Verdict>,

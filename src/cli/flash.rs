@@ -1,4 +1,4 @@
-//! `nuncio flash`.
+//! `nuncio flash` and `nuncio rollback`.
 
 mod progress;
 
@@ -37,11 +37,32 @@ impl Order {
 }
 
 pub(crate) async fn flash(client: Client, order: Order, json: bool) -> anyhow::Result<u8> {
-    // Listening before anything begins: from here on Ctrl-C is a wish, not the end.
-    let interrupts = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let interrupts = interrupts()?;
     let stream = client.flash(&order.device, &order.image, order.version.as_deref()).await?;
-    let progress = Progress::new(&order.device, json);
-    let mut watch = Watch { stream, interrupts, client, device: order.device, progress, cancelled: false };
+    watch(client, stream, interrupts, order.device, json).await
+}
+
+/// `nuncio rollback`: the same, with the image that the daemon has kept.
+pub(crate) async fn rollback(client: Client, device: String, json: bool) -> anyhow::Result<u8> {
+    let interrupts = interrupts()?;
+    let stream = client.rollback(&device).await?;
+    watch(client, stream, interrupts, device, json).await
+}
+
+/// Listening before anything begins: from here on Ctrl-C is a wish, not the end.
+fn interrupts() -> anyhow::Result<Signal> {
+    signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")
+}
+
+async fn watch(
+    client: Client,
+    stream: FlashStream,
+    interrupts: Signal,
+    device: String,
+    json: bool,
+) -> anyhow::Result<u8> {
+    let progress = Progress::new(&device, json);
+    let mut watch = Watch { stream, interrupts, client, device, progress, cancelled: false };
     let outcome = watch.until_the_end().await;
     watch.progress.clear();
     match outcome? {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use nuncio::control::{
-    Client, DeviceStatus, GatewayStatus, RegistrationState, RegistrationStatus, Status, UpdateStatus,
+    Client, DeviceStatus, GatewayStatus, RegistrationState, RegistrationStatus, Status, UpdateStatus, WayBackStatus,
 };
-use nuncio::device::{Access, FirmwareState, UpdateResult};
+use nuncio::device::{Access, FirmwareState, GoodOrigin, UpdateResult};
 
 use super::code;
 use super::output::{or_dash, print, print_json, table, word};
@@ -79,10 +79,25 @@ fn device(device: &DeviceStatus) -> String {
     if let Some(message) = &device.update.message {
         block.line("", message);
     }
+    if let Some(reason) = &device.quarantined {
+        block.line("quarantine", reason);
+    }
+    if let Some(good) = &device.way_back {
+        block.line("way back", &way_back(good));
+    }
     if let Some(reason) = &device.not_updatable {
         block.line("not updatable", reason);
     }
     block.0.join("\n")
+}
+
+fn way_back(good: &WayBackStatus) -> String {
+    let version = good.version.as_ref().map_or_else(|| "version unknown".to_owned(), |text| format!("version {text}"));
+    let origin = match good.origin {
+        GoodOrigin::Proven => "proven here",
+        GoodOrigin::Saved => "read from the board before its first flash",
+    };
+    format!("{version}, {origin} {}, {} bytes", time(good.since), good.size)
 }
 
 struct Block(Vec<String>);

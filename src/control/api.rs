@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{
-    Access, BoardId, DeviceId, FirmwareState, Identity, Link, Phase, ReportedVersion, Requester, Sha256Digest,
-    UpdateId, UpdateResult,
+    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, Identity, Link, Phase, ReportedVersion, Requester,
+    Sha256Digest, UpdateId, UpdateResult,
 };
 
 /// All devices, and the links that are no device.
@@ -89,10 +89,29 @@ pub struct DeviceStatus {
     pub version: Option<ReportedVersion>,
     /// Why no server can update it, with the remedy.
     pub not_updatable: Option<String>,
+    /// Why it is in quarantine: a flash ended badly, and it does not tell that it runs.
+    pub quarantined: Option<String>,
+    /// What `nuncio rollback` would put back.
+    pub way_back: Option<WayBackStatus>,
     /// One for each server.
     pub registrations: Vec<RegistrationStatus>,
     /// Its firmware update.
     pub update: UpdateStatus,
+}
+
+/// An image that a device can go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBackStatus {
+    /// The version that the board told with it, where it told one.
+    pub version: Option<String>,
+    /// Its digest.
+    pub sha256: Sha256Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// How it is known to be good.
+    pub origin: GoodOrigin,
+    /// Seconds since 1970 when it was last known to run.
+    pub since: i64,
 }
 
 impl DeviceStatus {

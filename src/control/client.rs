@@ -140,6 +140,14 @@ impl Client {
         Ok(FlashStream { stream: self.send(request).await? })
     }
 
+    /// Begins to put the last good image back; goes on like [`flash`](Self::flash).
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached. What it refuses comes out of the stream.
+    pub async fn rollback(&self, device: &str) -> Result<FlashStream, ClientError> {
+        Ok(FlashStream { stream: self.send(Request::Rollback { device: device.to_owned() }).await? })
+    }
+
     async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
         let mut stream = self.send(request).await?;
         let silent = || ClientError::Broken(ErrorKind::TimedOut.into());

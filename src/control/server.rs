@@ -165,15 +165,29 @@ async fn handle(
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }
         Request::Flash { device, image, version } => {
-            let (events, told) = mpsc::channel(MAX_EVENTS);
-            let (verdict, end) = oneshot::channel();
-            let order = ControlRequest::Flash { device, image, version, events, verdict };
-            match hand_over(requests, order).await {
-                Ok(()) => return follow(told, end, reader, writer).await,
-                Err(failure) => Reply::Failed(failure),
-            }
+            let order = |events, verdict| ControlRequest::Flash { device, image, version, events, verdict };
+            return update(requests, order, reader, writer).await;
+        }
+        Request::Rollback { device } => {
+            let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };
+            return update(requests, order, reader, writer).await;
         }
     })
+}
+
+/// Orders an update and tells the client how it goes.
+async fn update(
+    requests: &mpsc::Sender<ControlRequest>,
+    order: impl FnOnce(mpsc::Sender<UpdateEvent>, oneshot::Sender<Result<Verdict, Failure>>) -> ControlRequest,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Option<Reply> {
+    let (events, told) = mpsc::channel(MAX_EVENTS);
+    let (verdict, end) = oneshot::channel();
+    match hand_over(requests, order(events, verdict)).await {
+        Ok(()) => follow(told, end, reader, writer).await,
+        Err(failure) => Some(Reply::Failed(failure)),
+    }
 }
 
 async fn ask<T>(

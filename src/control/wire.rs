@@ -39,6 +39,7 @@ pub(super) enum Request {
     Status { device: Option<String> },
     Why { device: String },
     Flash { device: String, image: PathBuf, version: Option<String> },
+    Rollback { device: String },
     Cancel { device: String },
     Reload,
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Event, Gateway};
+use super::{Event, Gateway, views};
 use crate::device::{
     DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, UpdateEvent,
     UpdateId, masked_uri,
@@ -66,6 +66,9 @@ impl Gateway {
             Effect::Quarantine { device, reason } => {
                 let decisions = self.registry.set_quarantine(&device, reason);
                 self.carry_out(decisions).await;
+            }
+            Effect::WayBack { device, good } => {
+                self.ledger.entry(&device).way_back = good.map(|good| views::way_back(*good));
             }
             Effect::Worked { device, vars } => self.remember_worked(&device, vars),
             Effect::Journal { entry, done } => self.journal(*entry, done),
@@ -213,7 +216,7 @@ fn log(device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
             info!(%sha256, version = version.as_deref().unwrap_or("unknown"), "what the board held is kept");
         }
         UpdateEvent::NotSaved { reason } => {
-            warn!(reason, "there is no way back: what the board held could not be kept")
+            warn!(reason, "there is no way back: what the board held could not be kept");
         }
         UpdateEvent::RollingBack { reason, version } => {
             warn!(reason, version = version.as_deref().unwrap_or("unknown"), "putting the last good image back");

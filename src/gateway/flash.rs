@@ -1,7 +1,6 @@
 //! One `nuncio flash`: stage, execute, follow, tell how it ended. The same orders, checks, journal and proof as for a
 //! server's update; only the requester differs.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -16,10 +15,8 @@ use crate::update;
 pub(super) struct Session {
     /// The device.
     pub(super) device: DeviceId,
-    /// The image, absolute.
-    pub(super) image: PathBuf,
-    /// The version that the operator expects of it.
-    pub(super) version: Option<String>,
+    /// What has the image staged.
+    pub(super) stage: FirmwareOrder,
     /// The device's last update before this one: its late events are not ours.
     pub(super) before: Option<UpdateId>,
     /// What happens at the device.
@@ -37,8 +34,7 @@ impl Session {
     /// When an order is refused: another update is under way, or the gateway stops.
     pub(super) async fn run(mut self) -> Result<Verdict, Failure> {
         let begin = Instant::now();
-        let stage = FirmwareOrder::Stage { path: self.image.clone(), version: self.version.clone() };
-        self.order(stage, "another update of this device is staged or under way").await?;
+        self.order(self.stage.clone(), self.in_the_way()).await?;
         while let Some((update, event)) = self.happening.recv().await {
             if Some(update) == self.before {
                 continue;
@@ -57,6 +53,16 @@ impl Session {
         }
         Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")
             .with_hint("the journal has the update: `nuncio status` tells more once the daemon is back"))
+    }
+
+    fn in_the_way(&self) -> &'static str {
+        match self.stage {
+            FirmwareOrder::Rollback => {
+                "it is being flashed, or there is nothing to go back to: no image has proven itself here yet, \
+                 or its board's file says `rollback = \"never\"`"
+            }
+            _ => "another update of this device is staged or under way",
+        }
     }
 
     async fn order(&self, order: FirmwareOrder, in_the_way: &str) -> Result<(), Failure> {

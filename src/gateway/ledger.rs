@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
-use crate::control::UpdateStatus;
+use crate::control::{UpdateStatus, WayBackStatus};
 use crate::device::{DeviceId, FirmwareView, JournalEntry, Phase, UpdateEvent, UpdateId};
 
 /// Those who follow one device's update, at most; the oldest makes room.
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) view: FirmwareView,
     /// What operators read.
     pub(super) status: UpdateStatus,
+    /// What it can go back to.
+    pub(super) way_back: Option<WayBackStatus>,
     followers: Vec<Follower>,
 }
 
@@ -41,6 +43,11 @@ impl Ledger {
     /// What operators read of a device's update.
     pub(super) fn status(&self, device: &DeviceId) -> UpdateStatus {
         self.entries.get(device).map(|entry| entry.status.clone()).unwrap_or_default()
+    }
+
+    /// What a device can go back to.
+    pub(super) fn way_back(&self, device: &DeviceId) -> Option<WayBackStatus> {
+        self.entries.get(device)?.way_back.clone()
     }
 
     /// What servers read of a device's update.

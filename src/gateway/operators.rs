@@ -1,7 +1,5 @@
 //! What operators ask over the control socket.
 
-use std::path::PathBuf;
-
 use tokio::sync::mpsc;
 
 use super::Gateway;
@@ -20,7 +18,10 @@ impl Gateway {
             ControlRequest::Status { device, reply } => self.tell_status(device.as_deref(), reply),
             ControlRequest::Why { device, reply } => drop(reply.send(self.why(&device))),
             ControlRequest::Flash { device, image, version, events, verdict } => {
-                self.flash(&device, image, version, events, verdict);
+                self.flash(&device, FirmwareOrder::Stage { path: image, version }, events, verdict);
+            }
+            ControlRequest::Rollback { device, events, verdict } => {
+                self.flash(&device, FirmwareOrder::Rollback, events, verdict);
             }
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::Reload { reply } => {
@@ -69,14 +70,7 @@ impl Gateway {
         why.map(views::why).ok_or_else(|| self.unknown(word))
     }
 
-    fn flash(
-        &mut self,
-        word: &str,
-        image: PathBuf,
-        version: Option<String>,
-        events: mpsc::Sender<UpdateEvent>,
-        verdict: Answer<Verdict>,
-    ) {
+    fn flash(&mut self, word: &str, stage: FirmwareOrder, events: mpsc::Sender<UpdateEvent>, verdict: Answer<Verdict>) {
         let device = match self.flashable(word) {
             Ok(device) => device,
             Err(failure) => return drop(verdict.send(Err(failure))),
@@ -85,7 +79,7 @@ impl Gateway {
         let entry = self.ledger.entry(&device);
         entry.follow(follower);
         let before = entry.status.id;
-        let session = Session { device, image, version, before, happening, events, update: self.update.clone() };
+        let session = Session { device, stage, before, happening, events, update: self.update.clone() };
         tokio::spawn(async move { drop(verdict.send(session.run().await)) });
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use super::Gateway;
 use crate::boards::{self, DeviceEntry};
 use crate::control::{
-    DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WhatWhy, Why,
-    WhyStep, WhyVerdict,
+    DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WayBackStatus,
+    WhatWhy, Why, WhyStep, WhyVerdict,
 };
-use crate::device::{Access, DeviceInfo, Evidence, Link, LinkReport};
+use crate::device::{Access, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
 use crate::proxy::{self, ServerSettings, SessionStatus};
 
 /// A device's status but for its sessions, which its client tells in its own time.
@@ -49,6 +49,8 @@ impl Gateway {
             in_use_by: self.leases.holder(&info.link),
             version: info.version.clone(),
             not_updatable: info.not_updatable.clone(),
+            quarantined: info.quarantined.clone(),
+            way_back: self.ledger.way_back(&info.id),
             registrations: Vec::new(),
             update: self.ledger.status(&info.id),
         }
@@ -144,6 +146,12 @@ fn state(state: proxy::RegistrationState) -> RegistrationState {
         proxy::RegistrationState::Waiting | proxy::RegistrationState::Disabled => RegistrationState::Waiting,
         proxy::RegistrationState::Ended => RegistrationState::Deregistered,
     }
+}
+
+/// What a device can go back to, in the words of the control API.
+pub(super) fn way_back(good: GoodImage) -> WayBackStatus {
+    let GoodImage { image, origin, at } = good;
+    WayBackStatus { version: image.version, sha256: image.sha256, size: image.size, origin, since: at }
 }
 
 /// A server with how many of the devices it knows.

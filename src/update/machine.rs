@@ -35,7 +35,7 @@ pub use io::{Input, Now, Order, Output, Reply, Ticket};
 
 use self::core::Core;
 use crate::device::{
-    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, Goods, JournalEntry, Link, UpdateId,
+    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, GoodImage, JournalEntry, Link, UpdateId,
 };
 use crate::update::table::{self, Ending};
 use state::State;
@@ -140,9 +140,9 @@ impl Machine {
         }
     }
 
-    /// What the device can go back to.
-    pub fn goods(&self) -> &Arc<Goods> {
-        &self.core.facts.goods
+    /// What the device can go back to now.
+    pub fn last_good(&self) -> Option<&GoodImage> {
+        self.core.last_good()
     }
 
     /// How the device is reached now.

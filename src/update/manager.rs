@@ -302,8 +302,19 @@ impl Manager {
             }
             outputs.into_iter().for_each(|output| self.perform(device, output));
         }
+        self.tell_way_back(device);
         self.reset_timer(device);
         self.requeue(device);
+    }
+
+    fn tell_way_back(&mut self, device: &DeviceId) {
+        let Some(slot) = self.slots.get_mut(device) else { return };
+        let good = slot.machine.last_good();
+        let sha256 = good.map(|good| good.image.sha256);
+        if std::mem::replace(&mut slot.way_back, sha256) != sha256 {
+            let good = good.cloned().map(Box::new);
+            self.effect(Effect::WayBack { device: device.clone(), good });
+        }
     }
 
     fn reset_timer(&mut self, device: &DeviceId) {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use nuncio::control::{
     ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, LinkStatus, Listener, Outcome,
-    RegistrationState, RegistrationStatus, ServerStatus, Status, UpdateStatus, Verdict, WhatWhy, Why, WhyStep,
-    WhyVerdict, serve,
+    RegistrationState, RegistrationStatus, ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why,
+    WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
-    Access, BoardId, DeviceId, FirmwareState, Identity, JobFailure, JobOutcome, Link, Phase, ReportedVersion,
-    Requester, Sha256Digest, UpdateEvent, UpdateId, UpdateResult,
+    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link, Phase,
+    ReportedVersion, Requester, Sha256Digest, ToolOutput, UpdateEvent, UpdateId, UpdateResult,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -108,6 +108,14 @@ fn press() -> DeviceStatus {
         in_use_by: Some("update of press-3".into()),
         version: Some(ReportedVersion { text: "1.4.2".into(), source: "banner".into() }),
         not_updatable: None,
+        quarantined: Some("proof: the board does not come back".into()),
+        way_back: Some(WayBackStatus {
+            version: Some("1.4.1".into()),
+            sha256: Sha256Digest([9; 32]),
+            size: 1234,
+            origin: GoodOrigin::Proven,
+            since: 1_700_000_000,
+        }),
         registrations: vec![
             registration("factory", 123, RegistrationState::Registered),
             registration("backup", 234, RegistrationState::Waiting),
@@ -140,6 +148,8 @@ fn pump() -> DeviceStatus {
         in_use_by: None,
         version: None,
         not_updatable: Some("no tool for this board: sudo apt install avrdude".into()),
+        quarantined: None,
+        way_back: None,
         registrations: Vec::new(),
         update: UpdateStatus::default(),
     }
@@ -226,6 +236,20 @@ fn all_events() -> Vec<UpdateEvent> {
         UpdateEvent::ToolSaid { line: "hello".into() },
         UpdateEvent::ToolEnded { outcome: JobOutcome::Failed { class: JobFailure::NoSync, detail: reason() } },
         UpdateEvent::ToolEnded { outcome: JobOutcome::Verified { bytes: 13 } },
+        UpdateEvent::ToolPrinted { output: ToolOutput { text: "hello".into(), printed: 6, took_ms: 20 } },
+        UpdateEvent::ToolEnded { outcome: JobOutcome::Saved { size: 13, sha256: Sha256Digest([7; 32]) } },
+        UpdateEvent::Retrying {
+            attempt: 2,
+            class: JobFailure::NoSync,
+            reason: reason(),
+            vars: [("baud".to_owned(), "57600".to_owned())].into(),
+        },
+        UpdateEvent::Saving,
+        UpdateEvent::BoardSaved { sha256: Sha256Digest([7; 32]), version: None },
+        UpdateEvent::NotSaved { reason: reason() },
+        UpdateEvent::RollingBack { reason: reason(), version: Some("1.4.1".into()) },
+        UpdateEvent::RolledBack { version: None },
+        UpdateEvent::Quarantined { reason: reason() },
         UpdateEvent::Proving,
         UpdateEvent::Proven { version: None },
         UpdateEvent::UpdateFailed { reason: reason() },
@@ -254,6 +278,7 @@ fn gateway(request: ControlRequest) {
             all_events().into_iter().for_each(|event| events.try_send(event).expect("room"));
             drop(end.send(Ok(verdict(Outcome::Proven, None))));
         }
+        ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),
         ControlRequest::Cancel { reply, .. } => drop(reply.send(Ok(()))),
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
     }
@@ -274,6 +299,8 @@ fn every_json_output_follows_its_schema() {
         let (documents, code) = daemon.documents(arguments);
         assert_eq!((documents.len(), code), (1, 0), "{arguments:?}");
     }
+    let (lines, code) = daemon.documents(&["rollback", "press-3", "--json"]);
+    assert_eq!((lines.len(), code), (1, 0));
     let (lines, code) = daemon.documents(&["flash", "press-3", image, "--json"]);
     assert_eq!((lines.len(), code), (all_events().len() + 1, 0));
     assert_eq!(lines.last().expect("a verdict")["verdict"]["outcome"], "proven");

@@ -204,7 +204,11 @@ async fn take(
                 let _ = reply.send((Ok(Answer { evidence: Vec::new(), version: told }), lease));
             }
             Effect::Answer { reply, answer } => drop(reply.send(answer)),
-            Effect::Event { .. } | Effect::VersionRead { .. } | Effect::Quarantine { .. } | Effect::Worked { .. } => {}
+            Effect::Event { .. }
+            | Effect::VersionRead { .. }
+            | Effect::Quarantine { .. }
+            | Effect::Worked { .. }
+            | Effect::WayBack { .. } => {}
         }
     }
 }

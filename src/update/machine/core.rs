@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::io::{Now, Output, Ticket};
 use super::state::{Held, Update};
 use crate::device::{
-    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, Goods, JournalEntry, JournalStep, Link,
+    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, GoodImage, Goods, JournalEntry, JournalStep, Link,
     ReportedVersion, Requester, UpdateEvent, UpdateId, UpdateResult,
 };
 use crate::update::policy::Policy;
@@ -148,6 +148,14 @@ impl Core {
         self.board = board;
         if before != after {
             self.out.push(Output::Quarantine(after));
+        }
+    }
+
+    /// The newest image that the board can go back to: not the one that it holds, as long as that is known.
+    pub(super) fn last_good(&self) -> Option<&GoodImage> {
+        match self.board {
+            BoardState::Sound => self.facts.goods.last_good(),
+            BoardState::Touched | BoardState::Quarantined { .. } => self.facts.goods.images.first(),
         }
     }
 

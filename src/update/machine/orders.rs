@@ -80,9 +80,7 @@ fn fits_value(state: &State, order: &Order, core: &Core) -> bool {
         FirmwareOrder::Stage { .. } => idle,
         FirmwareOrder::Push => idle || is_own_push(state, &order.requester),
         FirmwareOrder::SetSeverity(severity) => *severity <= MAX_SEVERITY,
-        FirmwareOrder::Rollback => {
-            core.facts.profile.rollback != RollbackPolicy::Never && core.facts.goods.last_good().is_some()
-        }
+        FirmwareOrder::Rollback => core.facts.profile.rollback != RollbackPolicy::Never && core.last_good().is_some(),
         FirmwareOrder::Reset | FirmwareOrder::Execute | FirmwareOrder::Cancel | FirmwareOrder::SetMaxDefer(_) => true,
     }
 }
@@ -160,7 +158,7 @@ fn push(state: &State, update: Update, reply: &mut Reply, core: &mut Core, now: 
 /// Whatever is staged makes room for the last good image.
 fn rollback(state: &State, update: Update, core: &mut Core, now: Now) -> State {
     let dropped = drop_all(state, Ending::Nothing, &format!("rolled back by {}", update.owner), core, now);
-    match core.facts.goods.last_good().cloned() {
+    match core.last_good().cloned() {
         Some(good) => receive::restage(update, good, core, now),
         None => dropped,
     }

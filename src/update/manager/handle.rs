@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::{
-    Answer, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob, FlashProfile, JobEvent,
-    JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester, UpdateEvent, UpdateId,
+    Answer, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob, FlashProfile, GoodImage,
+    JobEvent, JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester, UpdateEvent, UpdateId,
 };
 
 /// What the gateway is asked to do. Each question carries the way back of its answer; a way back that is dropped counts
@@ -53,6 +53,13 @@ pub enum Effect {
         device: DeviceId,
         /// Why, and what to do.
         reason: Option<String>,
+    },
+    /// What the device can go back to now.
+    WayBack {
+        /// Which.
+        device: DeviceId,
+        /// The newest good image that it does not hold.
+        good: Option<Box<GoodImage>>,
     },
     /// Other values of variables than usual worked on a port, or the usual ones did again (`None`).
     Worked {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::device::{Lease, UpdateId};
+use crate::device::{Lease, Sha256Digest, UpdateId};
 use crate::update::machine::Machine;
 use crate::update::staging::PartFile;
 use crate::update::staging::push::PushLine;
@@ -15,6 +15,8 @@ use crate::update::uri::ImageUri;
 /// One device.
 pub(super) struct Slot {
     pub(super) machine: Machine,
+    /// What the gateway was told last of what it can go back to.
+    pub(super) way_back: Option<Sha256Digest>,
     /// When its machine is due, as the table of timers has it.
     pub(super) due: Option<Instant>,
     /// What is under way outside the machine; nothing while the device is idle.
@@ -23,7 +25,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(machine: Machine) -> Self {
-        Self { machine, due: None, work: None }
+        Self { machine, way_back: None, due: None, work: None }
     }
 
     pub(super) fn work(&mut self) -> &mut Work {
