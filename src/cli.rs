@@ -6,11 +6,13 @@
 mod check;
 mod devices;
 mod flash;
+mod history;
 mod limits;
 mod logging;
 mod output;
 mod report;
 mod run;
+mod show;
 mod status;
 mod why;
 
@@ -31,7 +33,7 @@ pub(crate) mod code {
     pub(crate) const USAGE: u8 = 2;
     /// The daemon cannot be reached.
     pub(crate) const UNREACHABLE: u8 = 3;
-    /// There is no such device.
+    /// There is no such device, or no such update.
     pub(crate) const NO_SUCH_DEVICE: u8 = 4;
     /// Not now: another update is under way, or the board has no tool.
     pub(crate) const NOT_NOW: u8 = 5;
@@ -47,7 +49,7 @@ Exit codes:
   1    it failed: update not proven, `check` found an error, request refused
   2    wrong arguments, or a mistake in the configuration
   3    the daemon cannot be reached
-  4    there is no such device
+  4    there is no such device, or no such update
   5    not now: another update is under way, or the board cannot be updated
   6    `flash` was left by Ctrl-C, and the daemon goes on flashing
   130  `flash` was cancelled by Ctrl-C before anything was flashed";
@@ -61,6 +63,7 @@ Examples:
   nuncio why press-3                 why it is taken for the board it is taken for
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
   nuncio rollback press-3            put the last good image back
+  nuncio history press-3             what was done to it, also by servers
   nuncio status --json               for programs; the schemas are in docs/schema/";
 
 /// Makes boards that cannot speak LwM2M into LwM2M clients of several Device Management servers, and updates their
@@ -138,6 +141,25 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// List the updates that were, newest first: when, who, from which version to which, how they ended
+    History {
+        #[command(flatten)]
+        query: history::Query,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show all that is kept of one update: each attempt with its command, reason and output
+    #[command(after_long_help = "\
+Examples:
+  nuncio show 5c1f09ae
+  nuncio show 5c1f09ae --output            all that the tools printed
+  nuncio show 5c1f09ae --export update.json")]
+    Show {
+        #[command(flatten)]
+        query: show::Query,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -180,6 +202,7 @@ impl Command {
             | Self::Flash { asking, .. }
             | Self::Rollback { asking, .. }
             | Self::Why { asking, .. } => asking.json,
+            Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Check { json } => *json,
         }
     }
@@ -200,6 +223,8 @@ where
         Command::Check { json } => check::check(&config::load(chosen), checks, json),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
+        Command::History { query, asking } => ask(history::history(client(&asking)?, query, asking.json)),
+        Command::Show { query, asking } => ask(show::show(client(&asking)?, query, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
         Command::Flash { device, image, expect_version, asking } => {

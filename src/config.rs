@@ -17,6 +17,7 @@ use crate::boards::DeviceEntry;
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
+use crate::store::HistorySettings;
 use crate::transports::{SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub update: UpdateSettings,
     /// `[download]`.
     pub download: DownloadSettings,
+    /// `[history]`.
+    pub history: HistorySettings,
     /// `[executors]`, the defaults and the user's lines together.
     pub executors: ExecutorSettings,
     /// `boards.d` beside the configuration file; need not exist.
@@ -156,6 +159,7 @@ fn assemble(
         tcp: sections.tcp,
         update: sections.update,
         download: sections.download,
+        history: sections.history,
         executors: sections.executors,
         boards_dir: beside("boards.d"),
         tools_dir: beside("flash-tools"),

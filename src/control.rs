@@ -17,11 +17,11 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::UpdateEvent;
+use crate::device::{UpdateEvent, UpdateEvidence};
 
 pub use api::{
-    DeviceList, DeviceStatus, GatewayStatus, LinkStatus, Outcome, RegistrationState, RegistrationStatus, ServerStatus,
-    Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict,
+    DeviceList, DeviceStatus, GatewayStatus, HistoryList, LinkStatus, Outcome, RegistrationState, RegistrationStatus,
+    ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream};
@@ -86,6 +86,24 @@ pub enum ControlRequest {
         device: String,
         /// Done.
         reply: Answer<()>,
+    },
+    /// The updates that were.
+    History {
+        /// Of which device; of all without. One that is gone goes by the name it had.
+        device: Option<String>,
+        /// Only those that failed.
+        failed: bool,
+        /// At most so many, the newest.
+        limit: Option<u32>,
+        /// The list.
+        reply: Answer<HistoryList>,
+    },
+    /// All that is kept of one update.
+    Show {
+        /// Its id, or enough of its beginning or end.
+        update: String,
+        /// The evidence.
+        reply: Answer<UpdateEvidence>,
     },
     /// Read configuration, boards and tools again, as on SIGHUP.
     Reload {

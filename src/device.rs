@@ -8,6 +8,7 @@ mod board;
 mod evidence;
 mod file_error;
 mod good;
+mod history;
 mod image;
 mod job;
 mod lease;
@@ -26,6 +27,10 @@ pub use board::{
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
 pub use good::{BoardState, GoodImage, GoodOrigin, Goods, Restoring};
+pub use history::{
+    AttemptRecord, AttemptState, AttemptTask, GatewayRecord, History, HistoryQuery, HistoryRow, ImageRecord,
+    OpenRecord, Recorded, Retention, TimedEvent, UpdateEvidence, UpdateOutcome, UpdateRecord,
+};
 pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
 pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Phase, ToolOutput};
 pub use lease::{GiveBack, Lease};

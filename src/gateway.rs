@@ -7,9 +7,11 @@
 mod data;
 mod effects;
 mod flash;
+mod history;
 mod ledger;
 mod links;
 mod operators;
+mod recorder;
 mod reload;
 mod start;
 mod views;
@@ -34,6 +36,7 @@ use crate::transports::{self, serial};
 use crate::update::{self, Effect};
 
 use ledger::Ledger;
+use recorder::Recorder;
 
 /// How long the de-registration of all devices may take.
 const DEREGISTRATION: Duration = Duration::from_secs(5);
@@ -70,6 +73,7 @@ struct Gateway {
     ledger: Ledger,
     /// What works on which port.
     worked: worked::Worked,
+    recorder: Recorder,
     /// Updates that wait for their device to come back.
     returning: HashMap<DeviceId, oneshot::Sender<Link>>,
     /// Why boards cannot be updated, as far as the log has it.

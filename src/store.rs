@@ -1,11 +1,15 @@
-//! What must outlive a crash: which identities were given names, and what every update wrote down before it acted.
+//! What must outlive a crash: which identities were given names, what every update wrote down before it acted, and what
+//! was done to the boards.
 //!
 //! SQLite behind one writer thread. Whatever waits in its queue goes into one transaction (on an SD card the number of
 //! syncs is what counts), and an [`Ack`] comes only when that is on the disk. Images are files and not kept here; nobody
 //! outside this folder sees SQL. Driven by `gateway`.
 
+mod history;
 mod lock;
+mod packed;
 mod schema;
+mod settings;
 mod worked;
 mod writer;
 
@@ -20,7 +24,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::device::{BoardId, IdentityRecord, JournalEntry};
+use crate::device::{
+    BoardId, History, HistoryQuery, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention, UpdateEvidence,
+    UpdateId,
+};
+
+pub use settings::HistorySettings;
 
 use lock::Lock;
 use writer::Order;
@@ -30,9 +39,6 @@ const MAX_WAITING: usize = 8192;
 
 /// So many ports are remembered with what worked on them, the newest.
 pub const MAX_WORKED: usize = 1024;
-
-/// So many closed updates are kept, the newest.
-pub const MAX_HISTORY: usize = 1000;
 
 const DATABASE: &str = "nuncio.db";
 
@@ -74,10 +80,20 @@ impl Store {
         self.damaged.as_deref()
     }
 
-    /// Writes an entry down, in place of the last one of the same update. A closed one goes to the history, with
-    /// credentials in its URIs masked. Entries are written in the order of the calls.
+    /// Writes an entry down, in place of the last one of the same update. A closed one leaves the journal and is kept as
+    /// its device's last, with credentials in its URIs masked. Entries are written in the order of the calls.
     pub fn journal(&self, entry: JournalEntry) -> Ack<()> {
-        self.order(|done| Order::Journal(Box::new(entry), done))
+        self.journal_with(entry, None)
+    }
+
+    /// The same, and with it what changed in the history: both are on the disk, or neither.
+    pub fn journal_with(&self, entry: JournalEntry, recorded: Option<Recorded>) -> Ack<()> {
+        self.order(|done| Order::Journal(Box::new(entry), recorded.map(Box::new), done))
+    }
+
+    /// Writes down what changed in the history.
+    pub fn record(&self, recorded: Recorded) -> Ack<()> {
+        self.order(|done| Order::Record(Box::new(recorded), done))
     }
 
     /// Remembers the names of an identity, or changes them. [`Identity::Configured`](crate::device::Identity::Configured) is the user's word: it takes names
@@ -106,9 +122,24 @@ impl Store {
         self.order(Order::Identities)
     }
 
-    /// The closed updates, newest first, at most `limit`.
-    pub fn history(&self, limit: usize) -> Ack<Vec<JournalEntry>> {
-        self.order(|done| Order::History(limit.min(MAX_HISTORY), done))
+    /// What is recorded of the updates that are not over, oldest first.
+    pub fn open_records(&self) -> Ack<Vec<OpenRecord>> {
+        self.order(Order::OpenRecords)
+    }
+
+    /// The updates that a query asks for, newest first.
+    pub fn history(&self, query: HistoryQuery) -> Ack<History> {
+        self.order(|done| Order::History(query, done))
+    }
+
+    /// The updates whose id begins or ends like this, at most three, and all that is kept of it when it is one.
+    pub fn find(&self, id: String) -> Ack<Found> {
+        self.order(|done| Order::Find(id, done))
+    }
+
+    /// Forgets some of the updates that are too old or too much, the oldest first; whether to go on.
+    pub fn tidy(&self, retention: Retention) -> Ack<bool> {
+        self.order(|done| Order::Tidy(retention, done))
     }
 
     /// The newest closed update of each device.
@@ -130,6 +161,9 @@ impl Store {
         }
     }
 }
+
+/// Ids that fit a part of one, and what is kept of the update when there is just one.
+pub type Found = (Vec<UpdateId>, Option<UpdateEvidence>);
 
 type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 

@@ -26,14 +26,14 @@ struct Document<'a, T> {
 /// Prints a value as one JSON document, `schema` being the name of its file in `docs/schema` without `.json`: pretty for
 /// people, one line for programs.
 pub(crate) fn print_json<T: Serialize>(schema: &'static str, content: &T) -> anyhow::Result<()> {
-    let document = Document { schema, content };
-    let text = if std::io::stdout().is_terminal() {
-        serde_json::to_string_pretty(&document)?
-    } else {
-        serde_json::to_string(&document)?
-    };
-    print(&text);
+    print(&document(schema, content, std::io::stdout().is_terminal())?);
     Ok(())
+}
+
+/// The text of such a document.
+pub(crate) fn document<T: Serialize>(schema: &'static str, content: &T, pretty: bool) -> anyhow::Result<String> {
+    let document = Document { schema, content };
+    Ok(if pretty { serde_json::to_string_pretty(&document)? } else { serde_json::to_string(&document)? })
 }
 
 /// Prints text and a line end. What a device or server told is in it: control characters are shown, not obeyed.

@@ -59,7 +59,7 @@ fn of_client(error: &ClientError) -> u8 {
         ClientError::NotRunning { .. } | ClientError::NotPermitted { .. } => code::UNREACHABLE,
         ClientError::Broken(_) | ClientError::HungUp => code::UNREACHABLE,
         ClientError::Refused(failure) => match failure.code {
-            FailureCode::NoSuchDevice => code::NO_SUCH_DEVICE,
+            FailureCode::NoSuchDevice | FailureCode::NoSuchUpdate => code::NO_SUCH_DEVICE,
             FailureCode::NotNow => code::NOT_NOW,
             FailureCode::Stopping => code::UNREACHABLE,
             FailureCode::BadRequest | FailureCode::WrongProtocol | FailureCode::Overloaded | FailureCode::Failed => {

@@ -182,7 +182,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// Local time to the second.
-fn time(unix: i64) -> String {
+pub(crate) fn time(unix: i64) -> String {
     let Ok(time) = jiff::Timestamp::from_second(unix) else { return unix.to_string() };
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

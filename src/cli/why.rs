@@ -35,7 +35,8 @@ fn rendered(why: &Why) -> String {
     lines.join("\n")
 }
 
-fn recognised_by(identity: &Identity) -> String {
+/// What a device is recognised by, in words.
+pub(crate) fn recognised_by(identity: &Identity) -> String {
     match identity {
         Identity::Mac(mac) => format!("its MAC address or chip id {mac}"),
         Identity::UsbSerial(serial) => format!("its USB serial number {serial}"),

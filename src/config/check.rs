@@ -9,6 +9,7 @@ use crate::boards::DeviceEntry;
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
+use crate::store::HistorySettings;
 use crate::transports::{SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
@@ -22,6 +23,8 @@ const MAX_NAME: usize = 63;
 const MAX_ENDPOINT: usize = 252;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 107, and while it is made its name is up to 12 longer.
 const MAX_SOCKET: usize = 95;
+/// Smallest history, in bytes: names and journal of many devices fit beside it.
+const MIN_HISTORY: u64 = 1 << 20;
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
@@ -34,6 +37,7 @@ pub(super) struct Checked {
     pub(super) tcp: TcpSettings,
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
+    pub(super) history: HistorySettings,
     pub(super) executors: ExecutorSettings,
 }
 
@@ -51,6 +55,7 @@ pub(super) fn check(
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
+    let history = raw.history.inspect(|history| checker.history(history));
     let rest = || {
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
@@ -59,6 +64,7 @@ pub(super) fn check(
             tcp: tcp?,
             update: update?,
             download: download?,
+            history: history?,
             executors: raw.executors?,
         })
     };
@@ -242,6 +248,12 @@ impl Checker<'_> {
         self.within("download.stalled", download.stalled, Duration::from_millis(100), DAY);
         self.require(download.retries <= 1000, "download.retries", "expected at most 1000");
         self.require(download.redirects <= 50, "download.redirects", "expected at most 50");
+    }
+
+    fn history(&mut self, history: &HistorySettings) {
+        self.within("history.keep", history.keep, DAY, YEAR * 100);
+        let right = history.max_size >= MIN_HISTORY;
+        self.require(right, "history.max_size", "expected at least 1048576 bytes (1 MiB)");
     }
 
     fn prefix(&mut self, key: &str, prefix: &str) {

@@ -16,13 +16,15 @@ use crate::boards::DeviceEntry;
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
+use crate::store::HistorySettings;
 use crate::transports::{SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 8] = ["gateway", "server", "device", "serial", "tcp", "update", "download", "executors"];
+const SECTIONS: [&str; 9] =
+    ["gateway", "server", "device", "serial", "tcp", "update", "download", "history", "executors"];
 
 /// So many wrong keys are told of one unit.
 const MAX_ROUNDS: usize = 16;
@@ -48,6 +50,7 @@ pub(super) struct Raw {
     pub(super) tcp: Option<TcpSettings>,
     pub(super) update: Option<UpdateSettings>,
     pub(super) download: Option<DownloadSettings>,
+    pub(super) history: Option<HistorySettings>,
     pub(super) executors: Option<ExecutorSettings>,
 }
 
@@ -68,6 +71,7 @@ pub(super) fn read(
         tcp: reader.section("tcp", defaults, &mut user),
         update: reader.section("update", defaults, &mut user),
         download: reader.section("download", defaults, &mut user),
+        history: reader.section("history", defaults, &mut user),
         executors: reader.section("executors", defaults, &mut user),
     }
 }

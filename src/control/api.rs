@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{
-    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, Identity, Link, Phase, ReportedVersion, Requester,
-    Sha256Digest, UpdateId, UpdateResult,
+    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
+    Requester, Sha256Digest, UpdateId, UpdateResult,
 };
 
 /// All devices, and the links that are no device.
@@ -281,4 +281,15 @@ pub enum Outcome {
     Failed,
     /// It was given up on request before anything was flashed.
     Cancelled,
+}
+
+/// Updates, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryList {
+    /// Those that were asked for.
+    pub updates: Vec<HistoryRow>,
+    /// So many older ones would fit the question as well.
+    pub more: u64,
+    /// What the operator should know, one line each: a damaged database that was put aside.
+    pub notes: Vec<String>,
 }

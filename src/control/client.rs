@@ -9,11 +9,11 @@ use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::device::UpdateEvent;
+use crate::device::{UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
-use super::{DeviceList, Failure, FailureCode, Status, Verdict, Why};
+use super::{DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
 const REPLY_TIME: Duration = Duration::from_secs(60);
@@ -115,6 +115,33 @@ impl Client {
     pub async fn cancel(&self, device: &str) -> Result<(), ClientError> {
         match self.ask(Request::Cancel { device: device.to_owned() }).await? {
             Reply::Cancelled => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The updates that were, of one device or all, newest first.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn history(
+        &self,
+        device: Option<&str>,
+        failed: bool,
+        limit: Option<u32>,
+    ) -> Result<HistoryList, ClientError> {
+        match self.ask(Request::History { device: device.map(str::to_owned), failed, limit }).await? {
+            Reply::History(history) => Ok(history),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All that is kept of one update, named by its id or enough of its beginning or end.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NoSuchUpdate`] when it is none, or several.
+    pub async fn update(&self, id: &str) -> Result<UpdateEvidence, ClientError> {
+        match self.ask(Request::Show { update: id.to_owned() }).await? {
+            Reply::Update(evidence) => Ok(*evidence),
             other => Err(unexpected(&other)),
         }
     }

@@ -25,6 +25,8 @@ pub enum FailureCode {
     WrongProtocol,
     /// There is no such device.
     NoSuchDevice,
+    /// There is no such update, or there are several.
+    NoSuchUpdate,
     /// Not in this state: another update, a board without a tool, too late to cancel.
     NotNow,
     /// Too many requests at once, or no answer in time.

@@ -160,6 +160,13 @@ async fn handle(
         Request::Cancel { device } => {
             ask(requests, |reply| ControlRequest::Cancel { device, reply }, |()| Reply::Cancelled).await
         }
+        Request::History { device, failed, limit } => {
+            ask(requests, |reply| ControlRequest::History { device, failed, limit, reply }, Reply::History).await
+        }
+        Request::Show { update } => {
+            let wrap = |evidence| Reply::Update(Box::new(evidence));
+            ask(requests, |reply| ControlRequest::Show { update, reply }, wrap).await
+        }
         Request::Reload => ask(requests, |reply| ControlRequest::Reload { reply }, Reply::Reloaded).await,
         Request::Flash { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")

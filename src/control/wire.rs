@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::device::UpdateEvent;
+use crate::device::{UpdateEvent, UpdateEvidence};
 
-use super::{DeviceList, Failure, FailureCode, Status, Verdict, Why};
+use super::{DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
 
 /// Version of this protocol; both ends must speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -41,6 +41,8 @@ pub(super) enum Request {
     Flash { device: String, image: PathBuf, version: Option<String> },
     Rollback { device: String },
     Cancel { device: String },
+    History { device: Option<String>, failed: bool, limit: Option<u32> },
+    Show { update: String },
     Reload,
 }
 
@@ -61,6 +63,8 @@ pub(super) enum Reply {
     Event(UpdateEvent),
     Verdict(Verdict),
     Cancelled,
+    History(HistoryList),
+    Update(Box<UpdateEvidence>),
     Reloaded(Vec<String>),
     Failed(Failure),
 }

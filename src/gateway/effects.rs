@@ -1,15 +1,17 @@
 //! What an update asks for, and what clients ask of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Event, Gateway, views};
+use super::recorder::When;
+use super::{Event, Gateway, start, views};
 use crate::device::{
-    DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, UpdateEvent,
-    UpdateId, masked_uri,
+    DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, Recorded,
+    UpdateEvent, UpdateId, masked_uri,
 };
 use crate::executors::Executor;
 use crate::proxy;
@@ -74,6 +76,8 @@ impl Gateway {
             Effect::Journal { entry, done } => self.journal(*entry, done),
             Effect::TakeLease { device, link, reply, .. } => self.lend(&device, &link, reply),
             Effect::Flash(flash) => {
+                let profile = self.registry.profile(&flash.job.device);
+                self.recorder.run(&flash.job, profile.as_ref().map(|profile| &profile.vars), now());
                 tokio::spawn(run_tool(Arc::clone(&self.executor), *flash, self.stop_now.clone()));
             }
             Effect::AwaitReturn { device, reply, .. } => self.await_return(device, reply),
@@ -117,12 +121,27 @@ impl Gateway {
     fn note(&mut self, device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
         log(device, update, event);
         self.ledger.entry(device).note(update, event);
+        let recorded = self.recorder.note(device, update, event, self.registry.device(device), now());
+        if let Some(recorded) = recorded {
+            self.record(recorded);
+        }
+    }
+
+    /// What is kept for people is not worth failing an update for.
+    fn record(&self, recorded: Recorded) {
+        let ack = self.store.record(recorded);
+        tokio::spawn(async move {
+            if let Err(error) = ack.await {
+                tracing::warn!(%error, "an update is missing in the history");
+            }
+        });
     }
 
     fn journal(&mut self, entry: JournalEntry, done: oneshot::Sender<Result<(), String>>) {
         let uri = masked_uri(&entry.uri);
         self.ledger.entry(&entry.device).set_journal(&entry, uri);
-        let ack = self.store.journal(entry);
+        let recorded = self.recorder.journal(&entry, self.registry.device(&entry.device), now());
+        let ack = self.store.journal_with(entry, recorded);
         tokio::spawn(async move {
             let result = ack.await.map_err(|error| error.to_string());
             if let Err(error) = &result {
@@ -159,6 +178,10 @@ impl Gateway {
             let _ = reply.send((outcome, lease));
         });
     }
+}
+
+fn now() -> When {
+    When { unix: start::unix_now(), instant: Instant::now() }
 }
 
 /// Runs a tool to its end: let loose when the journal is on the disk, stopped when the update or the gateway says so.

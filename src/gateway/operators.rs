@@ -24,6 +24,8 @@ impl Gateway {
                 self.flash(&device, FirmwareOrder::Rollback, events, verdict);
             }
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
+            ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
+            ControlRequest::Show { update, reply } => self.tell_update(update, reply),
             ControlRequest::Reload { reply } => {
                 let waiting = self.waiting_for_restart();
                 let outcome = self.reload().await;
@@ -108,13 +110,13 @@ impl Gateway {
     }
 
     /// The device that an operator's word means: its name, its endpoint name, or its link.
-    fn find(&self, word: &str) -> Option<&DeviceInfo> {
+    pub(super) fn find(&self, word: &str) -> Option<&DeviceInfo> {
         self.registry
             .devices()
             .find(|info| info.id.as_str() == word || info.endpoint == word || means_link(&info.link, word))
     }
 
-    fn unknown(&self, word: &str) -> Failure {
+    pub(super) fn unknown(&self, word: &str) -> Failure {
         match self.absent().find(|device| device.name == word || means_link(&device.link, word)) {
             Some(device) => {
                 let message = format!("{} is configured, but {} is not there now", device.name, device.link);

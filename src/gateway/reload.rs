@@ -63,6 +63,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[tcp]", old.tcp != new.tcp),
         ("[update]", old.update != new.update),
         ("[download]", old.download != new.download),
+        ("[history]", old.history != new.history),
     ];
     parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect()
 }

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Ledger;
-use super::{EVENTS_WAITING, Event, Gateway, Inbox, data};
+use super::recorder::Recorder;
+use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Probe, Registry, RegistrySettings};
 use crate::config::Config;
 use crate::control::{self, LifecycleOrder, Listener, LogControl};
@@ -52,6 +53,8 @@ pub(super) async fn start(
     let (leases, releases) = leases::Table::new();
     let known = store.identities().await?;
     let worked = store.worked().await?.into_iter().map(|one| ((one.port, one.board), one.vars)).collect();
+    let recorder = Recorder::new(&config.gateway.name, store.open_records().await?);
+    history::keep_tidy(store.clone(), config.history);
     let settings = RegistrySettings {
         gateway: config.gateway.name.clone(),
         questions: config.serial.questions,
@@ -75,6 +78,7 @@ pub(super) async fn start(
         store,
         ledger: Ledger::default(),
         worked,
+        recorder,
         returning: HashMap::new(),
         troubles_told: BTreeSet::new(),
         log,
@@ -133,7 +137,7 @@ fn open_transports(config: &Config, links: &mpsc::Sender<crate::transports::Even
     Ok(serial)
 }
 
-fn unix_now() -> i64 {
+pub(super) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

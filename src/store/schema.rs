@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, history};
 
 /// Each step brings the layout from the version of its index to the next. Only ever appended to.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     // 1: open updates by id; closed ones by the order of closing; identities with names that nobody else may have.
     "CREATE TABLE journal (
         update_id TEXT PRIMARY KEY, device TEXT NOT NULL, entry TEXT NOT NULL
@@ -27,10 +27,39 @@ const STEPS: &[&str] = &[
     "CREATE TABLE worked (
         port TEXT NOT NULL, board TEXT NOT NULL, vars TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (port, board)
     ) STRICT, WITHOUT ROWID;",
+    // 3: updates for people to look back at, and the runs of tools in them; `history` keeps what servers read of each
+    // device's last update.
+    "CREATE TABLE updates (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, update_id TEXT NOT NULL UNIQUE, device TEXT NOT NULL, board TEXT,
+        requester TEXT NOT NULL, began INTEGER NOT NULL, ended INTEGER, took_ms INTEGER, outcome TEXT NOT NULL, reason TEXT,
+        version_before TEXT, version_after TEXT, expected TEXT, image_sha256 TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+        open INTEGER NOT NULL, length INTEGER NOT NULL, record BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX updates_by_device ON updates (device, number);
+    CREATE INDEX updates_open ON updates (open) WHERE open = 1;
+    CREATE TABLE attempts (
+        update_number INTEGER NOT NULL, number INTEGER NOT NULL, task TEXT NOT NULL, state TEXT NOT NULL,
+        began INTEGER NOT NULL, length INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (update_number, number)
+    ) STRICT;
+    CREATE INDEX attempts_running ON attempts (state) WHERE state = 'running';
+    INSERT INTO updates (update_id, device, requester, began, ended, outcome, reason, version_before, version_after,
+        image_sha256, open, length, record)
+    SELECT update_id, device, coalesce(entry ->> '$.requester', 'null'),
+        coalesce(CAST(entry ->> '$.at' AS INTEGER), 0), CAST(entry ->> '$.at' AS INTEGER),
+        CASE WHEN json_type(entry, '$.step.outcome.Ok') IS NOT NULL THEN 'proven'
+             WHEN entry ->> '$.step.image_sha256' IS NOT NULL THEN 'failed'
+             WHEN entry ->> '$.view.result' IN ('initial', 'cancelled') THEN 'dropped' ELSE 'refused' END,
+        entry ->> '$.step.outcome.Err', entry ->> '$.version_before.text', entry ->> '$.step.outcome.Ok.text',
+        entry ->> '$.step.image_sha256', 0, 0, x''
+    FROM history WHERE json_valid(entry) ORDER BY number;
+    DELETE FROM history WHERE number NOT IN (SELECT max(number) FROM history GROUP BY device);",
 ];
 
 /// The write-ahead log is cut back to so many bytes.
 const WAL_LIMIT: u32 = 4 << 20;
+
+/// `PRAGMA auto_vacuum`: free pages are given back when asked to.
+const INCREMENTAL: u32 = 2;
 
 /// So many names are tried for a damaged database.
 const MAX_ASIDE: u32 = 100;
@@ -68,7 +97,22 @@ fn try_open(path: &Path) -> Result<Connection, Refusal> {
     prepare(&connection).map_err(|error| sort("set up", error))?;
     inspect(&connection)?;
     migrate(&mut connection, path, STEPS)?;
+    history::settle(&connection).map_err(|error| sort("bring up to date", error))?;
+    make_shrinkable(&connection);
     Ok(connection)
+}
+
+/// A file that an older layout made learns to give pages back; without that it only grows no further.
+fn make_shrinkable(connection: &Connection) {
+    let mode: rusqlite::Result<u32> = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0));
+    if mode.is_ok_and(|mode| mode == INCREMENTAL) {
+        return;
+    }
+    let made =
+        connection.pragma_update(None, "auto_vacuum", INCREMENTAL).and_then(|()| connection.execute_batch("VACUUM"));
+    if let Err(error) = made {
+        tracing::warn!(%error, "the database cannot be made to shrink; it works all the same");
+    }
 }
 
 /// The journal may hold URIs with credentials: for the gateway's own user only. SQLite gives its side files the same mode.
@@ -78,6 +122,8 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    // Counts for a file that is made just now, and only before the first page is written.
+    connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))

@@ -5,10 +5,13 @@ use std::sync::mpsc::Receiver;
 
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
-use crate::device::{BoardId, DeviceId, Identity, IdentityRecord, JournalEntry, JournalStep, masked_uri};
+use crate::device::{
+    BoardId, DeviceId, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, JournalStep, OpenRecord,
+    Recorded, Retention, masked_uri,
+};
 
 use super::lock::Lock;
-use super::{Done, MAX_HISTORY, StoreError, WorkedRecord, worked};
+use super::{Done, Found, StoreError, WorkedRecord, history, worked};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -16,14 +19,18 @@ const MAX_BATCH: usize = 512;
 /// What the writer can be asked.
 #[derive(Debug)]
 pub(super) enum Order {
-    Journal(Box<JournalEntry>, Done<()>),
+    Journal(Box<JournalEntry>, Option<Box<Recorded>>, Done<()>),
+    Record(Box<Recorded>, Done<()>),
     Identity(IdentityRecord, Done<()>),
     Worked { port: String, board: BoardId, vars: Option<BTreeMap<String, String>>, done: Done<()> },
     AllWorked(Done<Vec<WorkedRecord>>),
     OpenJournal(Done<Vec<JournalEntry>>),
     Identities(Done<Vec<IdentityRecord>>),
-    History(usize, Done<Vec<JournalEntry>>),
     LatestClosed(Done<Vec<JournalEntry>>),
+    OpenRecords(Done<Vec<OpenRecord>>),
+    History(HistoryQuery, Done<History>),
+    Find(String, Done<Found>),
+    Tidy(Retention, Done<bool>),
     Close(Done<()>),
 }
 
@@ -88,7 +95,13 @@ fn write(connection: &mut Connection, batch: Vec<Order>, held: &mut Vec<Held>) -
 impl Order {
     fn carry_out(self, transaction: &Transaction<'_>) -> Held {
         match self {
-            Self::Journal(entry, done) => hold(write_entry(transaction, *entry), done),
+            Self::Journal(entry, recorded, done) => {
+                let written = write_entry(transaction, *entry);
+                // The journal must not fail because of what is kept for people.
+                recorded.into_iter().for_each(|recorded| record(transaction, &recorded));
+                hold(written, done)
+            }
+            Self::Record(recorded, done) => hold(history::write(transaction, &recorded), done),
             Self::Identity(record, done) => hold(write_identity(transaction, &record), done),
             Self::Worked { port, board, vars, done } => {
                 hold(worked::write(transaction, &port, &board, vars.as_ref()), done)
@@ -96,8 +109,11 @@ impl Order {
             Self::AllWorked(done) => hold(worked::read(transaction), done),
             Self::OpenJournal(done) => hold(read_open(transaction), done),
             Self::Identities(done) => hold(read_identities(transaction), done),
-            Self::History(limit, done) => hold(read_history(transaction, limit), done),
             Self::LatestClosed(done) => hold(read_latest(transaction), done),
+            Self::OpenRecords(done) => hold(history::open(transaction), done),
+            Self::History(query, done) => hold(history::list(transaction, &query), done),
+            Self::Find(word, done) => hold(history::find(transaction, &word), done),
+            Self::Tidy(retention, done) => hold(history::tidy(transaction, retention), done),
             Self::Close(done) => hold(Ok(()), done),
         }
     }
@@ -105,11 +121,16 @@ impl Order {
     fn refuse(self, error: &StoreError) {
         let error = error.clone();
         match self {
-            Self::Journal(_, done) | Self::Identity(_, done) | Self::Close(done) | Self::Worked { done, .. } => {
+            Self::Journal(_, _, done) | Self::Record(_, done) | Self::Identity(_, done) | Self::Close(done) => {
                 answer(done, Err(error));
             }
+            Self::Worked { done, .. } => answer(done, Err(error)),
             Self::AllWorked(done) => answer(done, Err(error)),
-            Self::OpenJournal(done) | Self::History(_, done) | Self::LatestClosed(done) => answer(done, Err(error)),
+            Self::OpenJournal(done) | Self::LatestClosed(done) => answer(done, Err(error)),
+            Self::OpenRecords(done) => answer(done, Err(error)),
+            Self::History(_, done) => answer(done, Err(error)),
+            Self::Find(_, done) => answer(done, Err(error)),
+            Self::Tidy(_, done) => answer(done, Err(error)),
             Self::Identities(done) => answer(done, Err(error)),
         }
     }
@@ -125,6 +146,12 @@ fn hold<T: 'static>(result: Result<T, StoreError>, done: Done<T>) -> Held {
 /// Whoever asked may have stopped listening; that is no concern here.
 fn answer<T>(done: Done<T>, result: Result<T, StoreError>) {
     drop(done.send(result));
+}
+
+fn record(transaction: &Transaction<'_>, recorded: &Recorded) {
+    if let Err(error) = history::write(transaction, recorded) {
+        tracing::warn!(%error, reason = %source_of(&error), "an update is missing in the history");
+    }
 }
 
 fn write_entry(transaction: &Transaction<'_>, mut entry: JournalEntry) -> Result<(), StoreError> {
@@ -148,14 +175,10 @@ fn write_entry(transaction: &Transaction<'_>, mut entry: JournalEntry) -> Result
 
 fn write_closed(transaction: &Transaction<'_>, update: &str, device: &str, text: &str) -> rusqlite::Result<()> {
     cached(transaction, "DELETE FROM journal WHERE update_id = ?1")?.execute([update])?;
-    cached(transaction, "DELETE FROM history WHERE update_id = ?1")?.execute([update])?;
+    // What servers read of a device is its last update; people look back in `updates`.
+    cached(transaction, "DELETE FROM history WHERE update_id = ?1 OR device = ?2")?.execute([update, device])?;
     cached(transaction, "INSERT INTO history (update_id, device, entry) VALUES (?1, ?2, ?3)")?
         .execute(params![update, device, text])?;
-    cached(
-        transaction,
-        "DELETE FROM history WHERE number <= (SELECT number FROM history ORDER BY number DESC LIMIT 1 OFFSET ?1)",
-    )?
-    .execute([MAX_HISTORY as i64])?;
     Ok(())
 }
 
@@ -189,15 +212,8 @@ fn read_open(transaction: &Transaction<'_>) -> Result<Vec<JournalEntry>, StoreEr
     entries(transaction, "SELECT update_id, entry FROM journal ORDER BY update_id LIMIT ?1", i64::MAX)
 }
 
-fn read_history(transaction: &Transaction<'_>, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    entries(transaction, "SELECT update_id, entry FROM history ORDER BY number DESC LIMIT ?1", limit)
-}
-
 fn read_latest(transaction: &Transaction<'_>) -> Result<Vec<JournalEntry>, StoreError> {
-    let sql = "SELECT update_id, entry FROM history
-               WHERE number IN (SELECT max(number) FROM history GROUP BY device) ORDER BY number LIMIT ?1";
-    entries(transaction, sql, i64::MAX)
+    entries(transaction, "SELECT update_id, entry FROM history ORDER BY number LIMIT ?1", i64::MAX)
 }
 
 fn entries(transaction: &Transaction<'_>, sql: &str, limit: i64) -> Result<Vec<JournalEntry>, StoreError> {

@@ -1,6 +1,7 @@
 //! The program as an operator and a script see it, asking a daemon: the real binary, the real socket, and a stand-in for
 //! the gateway behind it.
 
+mod history;
 mod schema;
 
 use std::path::PathBuf;
@@ -280,6 +281,10 @@ fn gateway(request: ControlRequest) {
         }
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),
         ControlRequest::Cancel { reply, .. } => drop(reply.send(Ok(()))),
+        ControlRequest::History { device, failed, limit, reply } => {
+            drop(reply.send(history::list(device.as_deref(), failed, limit)));
+        }
+        ControlRequest::Show { update, reply } => drop(reply.send(history::show(&update))),
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
     }
 }
@@ -294,6 +299,9 @@ fn every_json_output_follows_its_schema() {
         &["status", "--json"],
         &["status", "press-3", "--json"],
         &["why", "press-3", "--json"],
+        &["history", "--json"],
+        &["history", "gone-since", "--failed", "--limit", "3", "--json"],
+        &["show", "beef", "--json"],
         &["check", "--json"],
     ] {
         let (documents, code) = daemon.documents(arguments);
@@ -315,6 +323,8 @@ fn failures_have_their_exit_codes_in_json_too() {
         (&["status", "nobody", "--json"][..], 4),
         (&["why", "nobody", "--json"], 4),
         (&["flash", "pump", image, "--json"], 5),
+        (&["history", "nobody", "--json"], 4),
+        (&["show", "cafe", "--json"], 4),
     ];
     for (arguments, expected) in cases {
         let (documents, code) = daemon.documents(arguments);
