@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("device", &[]),
     ("procfs", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors"]),
+    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.
