@@ -184,6 +184,12 @@ impl Bench {
         self.input(Input::Leased { ticket });
     }
 
+    /// The lease for a question, where it has to be asked for anew.
+    pub(crate) fn leased_again(&mut self) {
+        assert!(self.has(|output| matches!(output, Output::TakeLease { .. })));
+        self.leased();
+    }
+
     pub(crate) fn job(&mut self, event: JobEvent) {
         let ticket = self.ticket("tool");
         self.input(Input::Job { ticket, event });
@@ -253,6 +259,7 @@ pub(crate) fn ask(output: &Output) -> Option<(&'static str, Ticket)> {
         Output::StartTool { ticket, .. } => Some(("tool", *ticket)),
         Output::AwaitReturn { ticket, .. } => Some(("return", *ticket)),
         Output::Ask { ticket, .. } => Some(("ask", *ticket)),
+        Output::KeepSaved { ticket, .. } => Some(("kept", *ticket)),
         _ => None,
     }
 }

@@ -8,4 +8,5 @@ mod machine;
 mod manager;
 mod support;
 mod walk;
+mod wayback;
 mod web;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::bench::{Bench, URI, ask, failed, link, other_link, start};
 use crate::support::{image, profile, server, version};
+use crate::wayback;
 use nuncio::device::{
-    Answer, FirmwareOrder, FirmwareRight, FirmwareState, JobEvent, JobFailure, JobOutcome, JournalStep, QuestionFailed,
-    Requester, UpdateResult,
+    Answer, FirmwareOrder, FirmwareRight, FirmwareState, JobEvent, JobFailure, JobOutcome, JournalStep, Phase,
+    QuestionFailed, Requester, UpdateResult,
 };
 use nuncio::update::machine::{Input, Machine, Output, Ticket};
 use nuncio::update::table::{Refusal, Refused};
@@ -96,6 +97,7 @@ fn random_answer(name: &str, ticket: Ticket, step: &Step, book: &mut Book) -> In
         "lease" if step.good => Input::Leased { ticket },
         "lease" => Input::LeaseRefused { ticket, holder: "x".into() },
         "tool" => Input::Job { ticket, event: random_event(step) },
+        "kept" => Input::Kept { ticket, result: if step.good { Ok(image(None).sha256) } else { Err("blank".into()) } },
         "return" => Input::Returned { ticket, link: if step.good { link() } else { other_link() } },
         _ => {
             let told = if step.good { "2.0" } else { "1.0" };
@@ -107,8 +109,12 @@ fn random_answer(name: &str, ticket: Ticket, step: &Step, book: &mut Book) -> In
 }
 
 fn random_event(step: &Step) -> JobEvent {
-    match step.kind % 6 {
+    match step.kind % 7 {
         0 | 1 => JobEvent::Ready(start()),
+        6 => match step.good {
+            true => JobEvent::Ended(JobOutcome::Saved { size: 1, sha256: image(None).sha256 }),
+            false => JobEvent::Progress { phase: Phase::Write, percent: 1 },
+        },
         2 | 3 => JobEvent::Ended(JobOutcome::Verified { bytes: if step.good { 400 } else { 4 } }),
         4 => failed(if step.good { JobFailure::NoSync } else { JobFailure::WrongDevice }),
         _ => JobEvent::Line("x".into()),
@@ -182,6 +188,21 @@ proptest! {
     #[test]
     fn nothing_panics_and_nothing_is_said_or_done_without_its_reason(steps in prop::collection::vec(step(), 0..120)) {
         let mut bench = Bench::new(profile(1, Duration::ZERO));
+        let mut book = Book::default();
+        for step in &steps {
+            run(&mut bench, &mut book, step);
+        }
+        bench.pass(Duration::from_secs(24 * 3600));
+        prop_assert_ne!(bench.machine.view().state, FirmwareState::Updating, "it hangs in state 3");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nor_where_a_board_is_read_first_tried_again_and_rolled_back(steps in prop::collection::vec(step(), 0..120)) {
+        let mut bench = wayback::walked();
         let mut book = Book::default();
         for step in &steps {
             run(&mut bench, &mut book, step);
