@@ -7,6 +7,7 @@
 //! It knows no update and no LwM2M: `update` decides when a job runs and what its outcome means, `gateway` carries the
 //! words between them. It opens no port to look, except right before a tool does, under the job's lease.
 
+mod backup;
 mod checked;
 mod command;
 mod environment;

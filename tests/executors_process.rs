@@ -204,6 +204,7 @@ fn job(folder: &Path) -> FlashJob {
             info,
         },
         attempt: 2,
+        board_size: 32_256,
         timeout: LONG,
     }
 }

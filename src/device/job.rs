@@ -38,6 +38,8 @@ pub struct FlashJob {
     pub image: StagedImage,
     /// 1 for the first try.
     pub attempt: u32,
+    /// How large a program the board takes, in bytes from the beginning of its program area.
+    pub board_size: u64,
     /// Limit for the whole run.
     pub timeout: Duration,
 }

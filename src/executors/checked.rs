@@ -17,7 +17,7 @@ use super::shape::{
     FileShape, KillShape, OptionalShape, OutcomeShape, ProgressShape, TimeoutsShape, ToolShape, VersionShape,
 };
 use super::template::Template;
-use super::tool::{OptionalArguments, Progress, ProgressKind, Rule, Tool, Trigger, Verdict, VersionQuery};
+use super::tool::{Arguments, OptionalArguments, Progress, ProgressKind, Rule, Tool, Trigger, Verdict, VersionQuery};
 use super::version::Version;
 
 /// The only schema there is.
@@ -80,8 +80,10 @@ impl Checker<'_> {
         self.programs(&shape.program);
         let version = shape.version.and_then(|shape| self.version(shape));
         let known = self.variables(&shape.needs, &shape.vars);
-        let argv = self.arguments("argv", &shape.argv, &known);
-        let argv_below = self.argv_below(&shape.argv_below, &known, version.is_some());
+        let flash = self.by_version("", &shape.argv, &shape.argv_below, &known, version.is_some());
+        let backup = shape
+            .backup
+            .map(|shape| self.by_version("backup.", &shape.argv, &shape.argv_below, &known, version.is_some()));
         let optional = self.optional(shape.optional, &known);
         self.timeouts(&shape.timeouts, &shape.formats);
         let alive = self.alive(&shape.alive);
@@ -101,8 +103,8 @@ impl Checker<'_> {
             needs: plain(shape.needs),
             vars: shape.vars.into_iter().map(|(name, value)| (name.into_inner(), value)).collect(),
             formats: shape.formats.into_inner(),
-            argv,
-            argv_below,
+            flash,
+            backup,
             optional,
             stalled: shape.timeouts.stalled,
             total: shape.timeouts.total,
@@ -215,15 +217,28 @@ impl Checker<'_> {
         }
     }
 
+    fn by_version(
+        &mut self,
+        above: &str,
+        argv: &[Spanned<String>],
+        below: &BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+        known: &[String],
+        asks_version: bool,
+    ) -> Arguments {
+        let argv = self.arguments(&format!("{above}argv"), argv, known);
+        Arguments { argv, argv_below: self.argv_below(above, below, known, asks_version) }
+    }
+
     fn argv_below(
         &mut self,
+        above: &str,
         shapes: &BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
         known: &[String],
         asks_version: bool,
     ) -> Vec<(Version, Vec<Template>)> {
         let mut checked = Vec::new();
         for (below, templates) in shapes {
-            let key = format!("argv_below.\"{}\"", below.get_ref());
+            let key = format!("{above}argv_below.\"{}\"", below.get_ref());
             let argv = self.arguments(&key, templates, known);
             match below.get_ref().parse::<Version>() {
                 Ok(version) => checked.push((version, argv)),

@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::device::{FlashJob, StagedImage};
+use crate::device::{FlashJob, JobTask, StagedImage};
 
 use super::template::{RenderError, Template};
 use super::tool::Tool;
 use super::version::Version;
 
 /// The variables that every template may use.
-pub(super) const BUILT_IN_VARIABLES: [&str; 7] =
-    ["port.path", "image.path", "image.size", "image.format", "image.version", "out.path", "attempt"];
+pub(super) const BUILT_IN_VARIABLES: [&str; 8] =
+    ["port.path", "image.path", "image.size", "image.format", "image.version", "out.path", "attempt", "board.size"];
 
 /// Why there is no command for a job.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub(super) enum CommandError {
     /// The tool knows no such images.
     #[error("the tool takes no {0} images")]
     Format(String),
+    /// The tool's file does not say how it reads a board.
+    #[error("the tool's file has no `backup`")]
+    NoBackup,
     /// A path cannot be handed over as text.
     #[error("`{0}` is not valid UTF-8")]
     NotText(String),
@@ -44,7 +47,11 @@ pub(super) fn arguments(
     let render = |template: &Template| Ok(template.render(value)?);
     let holds = |when: &BTreeMap<String, String>| when.iter().all(|(name, wanted)| value(name) == Some(wanted));
     let optional = tool.optional.iter().filter(|optional| holds(&optional.when)).flat_map(|optional| &optional.argv);
-    tool.argv_for(version).iter().chain(optional).map(render).collect()
+    let arguments = match job.task {
+        JobTask::Flash => &tool.flash,
+        JobTask::Backup { .. } => tool.backup.as_ref().ok_or(CommandError::NoBackup)?,
+    };
+    arguments.of(version).iter().chain(optional).map(render).collect()
 }
 
 /// Every variable's value: the tool's own, over them the board's, over them what the job is about.
@@ -57,7 +64,7 @@ fn values(tool: &Tool, job: &FlashJob, out: &Path) -> Result<BTreeMap<String, St
     let version = job.image.version.clone().unwrap_or_default();
     let own = [text(port)?, text(path)?, job.image.size.to_string(), format.clone(), version, text(out)?];
     let names = BUILT_IN_VARIABLES.into_iter().map(str::to_owned);
-    values.extend(names.zip(own.into_iter().chain([job.attempt.to_string()])));
+    values.extend(names.zip(own.into_iter().chain([job.attempt.to_string(), job.board_size.to_string()])));
     Ok(values)
 }
 

@@ -15,9 +15,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument, debug, info_span};
 
-use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, Lease};
+use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Lease};
 use crate::procfs::{self, Process};
 
+use super::backup;
 use super::command;
 use super::gate;
 use super::outcome::failed;
@@ -32,6 +33,9 @@ use super::tools::Tools;
 
 /// Longest wait for the journal; a tool that was not let loose by then never starts.
 const GATE_LIMIT: Duration = Duration::from_secs(60);
+
+/// The file in a job's folder that a tool may write.
+const OUT: &str = "out";
 
 /// A run as its owner holds it. Dropped before [`release`](Self::release), the tool never starts; dropped later, the
 /// run goes on and the lease gives itself back at its end.
@@ -114,7 +118,8 @@ async fn run(
     events: &mpsc::Sender<JobEvent>,
     mut orders: watch::Receiver<Order>,
 ) -> JobOutcome {
-    let (flash_bytes, limit) = (job.image.info.flash_bytes, job.timeout);
+    let limit = job.timeout;
+    let flash_bytes = matches!(job.task, JobTask::Flash).then_some(job.image.info.flash_bytes);
     let marker = format!("{}.{}", uuid::Uuid::now_v7(), procfs::boot_id());
     let (prepared, mut end) = match begin(tools, scratch, job, marker.clone()).await {
         Ok(begun) => begun,
@@ -171,7 +176,10 @@ async fn begin(
         };
         let group = Arc::clone(&prepared.held.group);
         if tell_prepared.send(Ok(prepared)).is_ok() {
-            let end = process::run(command, &group, &marker);
+            let mut end = process::run(command, &group, &marker);
+            if let (End::Ended(_, saved), JobTask::Backup { to }) = (&mut end, &job.task) {
+                *saved = Some(backup::take(&scratch.path().join(OUT), to));
+            }
             drop(scratch);
             let _ = tell_end.send(end);
         }
@@ -194,7 +202,7 @@ fn prepare(
     let program = tools.versions.find(tool).map_err(|error| not_started(with_remedy(tool, &error.to_string())))?;
     let scratch =
         Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
-    let out = scratch.path().join("out");
+    let out = scratch.path().join(OUT);
     let argv = command::arguments(tool, program.version.as_ref(), job, &out);
     let argv = argv.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;
     let prepared = process::prepare(&program.path, &argv, scratch.path(), marker);

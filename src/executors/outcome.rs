@@ -5,6 +5,7 @@
 
 use crate::device::{JobFailure, JobOutcome};
 
+use super::process::Saved;
 use super::scanner::Scanner;
 use super::tool::{Rule, Tool, Verdict};
 
@@ -29,6 +30,27 @@ pub(super) fn decide(tool: &Tool, scanner: &Scanner, exit: Exit, flash_bytes: u6
         }
         None if code == 0 => failed(JobFailure::Unverified, last_words(scanner, code)),
         None => failed(JobFailure::ToolFailed, last_words(scanner, code)),
+    }
+}
+
+/// Judges a run that reads a board. There is no verify to be had: exit status 0, no line that tells of a failure, and a
+/// file.
+pub(super) fn decide_backup(tool: &Tool, scanner: &Scanner, exit: Exit, saved: Option<&Saved>) -> JobOutcome {
+    let code = match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => return failed(JobFailure::Interrupted, format!("ended by {}", signal_name(signal))),
+    };
+    let told = tool.outcome.iter().find_map(|rule| match rule {
+        Rule { verdict: Verdict::Failed(class), text: Some(text), .. } if holds(rule, scanner, code) => {
+            Some(failed(*class, scanner.seen(*text).unwrap_or_default()))
+        }
+        _ => None,
+    });
+    match (told, saved) {
+        (Some(failure), _) => failure,
+        (None, Some(Ok((size, sha256)))) if code == 0 => JobOutcome::Saved { size: *size, sha256: *sha256 },
+        (None, Some(Err(why))) if code == 0 => failed(JobFailure::ToolFailed, why.clone()),
+        _ => failed(JobFailure::ToolFailed, last_words(scanner, code)),
     }
 }
 

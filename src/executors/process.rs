@@ -16,6 +16,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tracing::warn;
 
+use crate::device::Sha256Digest;
+
 use super::environment;
 use super::gate;
 use super::outcome::Exit;
@@ -34,6 +36,9 @@ pub(super) struct Held {
     pub(super) group: Arc<Group>,
 }
 
+/// A file that was read from a board, by length and digest; or why there is none.
+pub(super) type Saved = Result<(u64, Sha256Digest), String>;
+
 /// How it ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -41,8 +46,8 @@ pub(super) enum End {
     NotStarted(io::Error),
     /// The gate was never opened.
     HeldBack,
-    /// It ran; nothing of it is left.
-    Ended(Exit),
+    /// It ran; nothing of it is left. Of a backup, what came of it.
+    Ended(Exit, Option<Saved>),
 }
 
 /// A process group that may be signalled only as long as its leader was not reaped: afterwards the id can be anybody's.
@@ -116,7 +121,7 @@ pub(super) fn run(mut command: Command, group: &Group, marker: &str) -> End {
     let status = group.finish(&mut child);
     clear_up(leader, marker);
     match status {
-        Ok(status) => End::Ended(exit_of(status)),
+        Ok(status) => End::Ended(exit_of(status), None),
         Err(error) => End::NotStarted(error),
     }
 }
@@ -165,7 +170,7 @@ mod tests {
         assert!(!command.contains("NUNCIO_JOB"), "the program has not begun: {command}");
         assert_eq!(rustix::process::getpgid(Some(pid)), Ok(pid), "it leads its own group");
         held.gate.write_all(&[gate::GO]).expect("let through");
-        assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(7))));
+        assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(7), None)));
         let mut output = String::new();
         std::fs::File::from(held.stdout).read_to_string(&mut output).expect("read");
         assert_eq!(output, "process-test\n");
@@ -187,7 +192,7 @@ mod tests {
         held.group.announce(pid);
         held.group.signal(Signal::KILL);
         let end = thread.join().expect("no panic");
-        assert!(matches!(end, End::Ended(Exit::Signal(9)) | End::NotStarted(_)), "{end:?}");
+        assert!(matches!(end, End::Ended(Exit::Signal(9), None) | End::NotStarted(_)), "{end:?}");
         assert!(!folder.path().join("ran").exists());
     }
 
@@ -202,7 +207,7 @@ mod tests {
         assert!(open.len() > 3 && open.iter().all(|target| !target.ends_with("ptmx")), "{open:?}");
         drop(other);
         held.gate.write_all(&[gate::GO]).expect("let through");
-        assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(0))));
+        assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(0), None)));
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) struct ToolShape {
     pub(super) argv: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) argv_below: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    pub(super) backup: Option<BackupShape>,
     #[serde(default)]
     pub(super) optional: Vec<OptionalShape>,
     pub(super) timeouts: TimeoutsShape,
@@ -52,6 +53,15 @@ pub(super) struct VersionShape {
     pub(super) argv: Vec<String>,
     pub(super) regex: Spanned<String>,
     pub(super) min: Option<Spanned<String>>,
+}
+
+/// `backup = { .. }`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackupShape {
+    pub(super) argv: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) argv_below: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
 }
 
 /// An entry of `optional`.

@@ -24,7 +24,7 @@ use crate::device::{JobEvent, JobFailure, JobOutcome, Phase};
 use super::job::Order;
 use super::outcome::{self, Exit, failed};
 use super::port::Port;
-use super::process::{End, Group};
+use super::process::{End, Group, Saved};
 use super::scanner::{Findings, Scanner, Stream};
 use super::tool::Tool;
 
@@ -54,8 +54,8 @@ pub(super) struct Watched {
     pub(super) orders: watch::Receiver<Order>,
     /// For the whole run.
     pub(super) limit: Duration,
-    /// What the tool must verify.
-    pub(super) flash_bytes: u64,
+    /// What the tool must verify; `None` when it reads the board.
+    pub(super) flash_bytes: Option<u64>,
 }
 
 /// The watch over one run.
@@ -67,7 +67,7 @@ pub(super) struct Supervisor<'e> {
     stderr: Output,
     end: oneshot::Receiver<End>,
     orders: watch::Receiver<Order>,
-    flash_bytes: u64,
+    flash_bytes: Option<u64>,
     limit: Duration,
     scanner: Scanner,
     started: Instant,
@@ -244,20 +244,24 @@ impl<'e> Supervisor<'e> {
 
     fn outcome(self, end: &End) -> JobOutcome {
         let told = match end {
-            End::Ended(exit) => self.judge(*exit),
+            End::Ended(exit, saved) => self.judge(*exit, saved.as_ref()),
             End::NotStarted(error) => failed(JobFailure::NotStarted, format!("cannot start the tool: {error}")),
             End::HeldBack => failed(JobFailure::NotStarted, "the tool was held back"),
         };
         match self.ending {
             // It was done before it heard that it should end.
-            Some(Ending { by_line: false, .. }) if matches!(told, JobOutcome::Verified { .. }) => told,
+            Some(Ending { by_line: false, .. }) if !matches!(told, JobOutcome::Failed { .. }) => told,
             Some(Ending { class, detail, .. }) => failed(class, detail),
             None => told,
         }
     }
 
-    fn judge(&self, exit: Exit) -> JobOutcome {
-        match outcome::decide(&self.tool, &self.scanner, exit, self.flash_bytes) {
+    fn judge(&self, exit: Exit, saved: Option<&Saved>) -> JobOutcome {
+        let decided = match self.flash_bytes {
+            Some(flash_bytes) => outcome::decide(&self.tool, &self.scanner, exit, flash_bytes),
+            None => outcome::decide_backup(&self.tool, &self.scanner, exit, saved),
+        };
+        match decided {
             JobOutcome::Failed { detail, .. } if self.port.is_lost() => {
                 let port = self.port.path().display();
                 failed(JobFailure::PortLost, format!("{port} went away while {}: {detail}", self.doing()))

@@ -23,9 +23,10 @@ pub struct Tool {
     pub(super) needs: Vec<String>,
     pub(super) vars: BTreeMap<String, String>,
     pub(super) formats: BTreeMap<ImageFormat, String>,
-    pub(super) argv: Vec<Template>,
-    /// Ascending by version.
-    pub(super) argv_below: Vec<(Version, Vec<Template>)>,
+    /// How it writes an image.
+    pub(super) flash: Arguments,
+    /// How it reads what the board holds into `{out.path}`.
+    pub(super) backup: Option<Arguments>,
     pub(super) optional: Vec<OptionalArguments>,
     pub(super) stalled: Duration,
     pub(super) total: Duration,
@@ -42,6 +43,22 @@ pub(super) struct VersionQuery {
     pub(super) argv: Vec<String>,
     pub(super) regex: regex::bytes::Regex,
     pub(super) min: Option<Version>,
+}
+
+/// Arguments by the program's version.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    pub(super) argv: Vec<Template>,
+    /// Ascending by version.
+    pub(super) argv_below: Vec<(Version, Vec<Template>)>,
+}
+
+impl Arguments {
+    /// Those for a version of the program; those for the newest when the version is unknown.
+    pub(super) fn of(&self, version: Option<&Version>) -> &[Template] {
+        let older = version.and_then(|version| self.argv_below.iter().find(|(below, _)| version < below));
+        older.map_or(&self.argv, |(_, argv)| argv)
+    }
 }
 
 /// Arguments that are appended when every variable has the given value.
@@ -114,9 +131,8 @@ impl Tool {
         self.formats.contains_key(&format)
     }
 
-    /// The arguments for a version of the program; those for the newest when the version is unknown.
-    pub(super) fn argv_for(&self, version: Option<&Version>) -> &[Template] {
-        let older = version.and_then(|version| self.argv_below.iter().find(|(below, _)| version < below));
-        older.map_or(&self.argv, |(_, argv)| argv)
+    /// Whether it can read what a board holds.
+    pub fn reads_boards(&self) -> bool {
+        self.backup.is_some()
     }
 }

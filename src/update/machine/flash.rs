@@ -102,6 +102,7 @@ fn job(held: &Held, link: &Link, saving: bool, core: &Core) -> FlashJob {
         link: link.clone(),
         image: held.wanted().clone(),
         attempt: held.attempt,
+        board_size: profile.image.max_size.saturating_sub(profile.image.min_address),
         timeout: profile.timeout,
     }
 }

@@ -174,6 +174,17 @@ impl SimBoard {
         self.await_start();
     }
 
+    /// Takes its power away and gives it back with this HEX file in its flash: another program runs then.
+    pub fn exchange(&mut self, hex: &Path) {
+        self.order("quit");
+        self.process.wait(PATIENCE);
+        let mut flash = fs::read(&self.image).expect("the board's flash");
+        load(&mut flash, hex);
+        fs::write(&self.image, flash).expect("a writable folder");
+        self.process = Process::start("simboard again", &self.command, self.world_user.as_ref());
+        self.await_start();
+    }
+
     /// Its counters.
     pub fn stat(&mut self) -> Stat {
         let mark = self.process.mark();
