@@ -136,6 +136,7 @@ fn a_half_flashed_board_is_in_quarantine_until_it_is_proven_again_also_over_a_re
         server.await_client(&scene.name);
     }
     quarantined(&scene);
+    board.order("mute off");
     let back = scene.daemon.cli(&["rollback", &scene.name]);
     assert_eq!(back.code, Some(0), "{}", back.output);
     assert!(board.holds(&avr_image("uno-1.3.0.hex")) && !in_quarantine(&scene));

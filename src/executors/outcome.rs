@@ -33,8 +33,7 @@ pub(super) fn decide(tool: &Tool, scanner: &Scanner, exit: Exit, flash_bytes: u6
     }
 }
 
-/// Judges a run that reads a board. There is no verify to be had: exit status 0, no line that tells of a failure, and a
-/// file.
+/// Judges a run that reads a board. There is no verify to be had: exit status 0 and a file, which is looked into later.
 pub(super) fn decide_backup(tool: &Tool, scanner: &Scanner, exit: Exit, saved: Option<&Saved>) -> JobOutcome {
     let code = match exit {
         Exit::Code(code) => code,
@@ -46,10 +45,10 @@ pub(super) fn decide_backup(tool: &Tool, scanner: &Scanner, exit: Exit, saved: O
         }
         _ => None,
     });
-    match (told, saved) {
-        (Some(failure), _) => failure,
-        (None, Some(Ok((size, sha256)))) if code == 0 => JobOutcome::Saved { size: *size, sha256: *sha256 },
-        (None, Some(Err(why))) if code == 0 => failed(JobFailure::ToolFailed, why.clone()),
+    match (saved, told) {
+        (Some(Ok((size, sha256))), _) if code == 0 => JobOutcome::Saved { size: *size, sha256: *sha256 },
+        (_, Some(failure)) => failure,
+        (Some(Err(why)), None) if code == 0 => failed(JobFailure::ToolFailed, why.clone()),
         _ => failed(JobFailure::ToolFailed, last_words(scanner, code)),
     }
 }

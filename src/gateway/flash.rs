@@ -33,13 +33,14 @@ impl Session {
     /// # Errors
     /// When an order is refused: another update is under way, or the gateway stops.
     pub(super) async fn run(mut self) -> Result<Verdict, Failure> {
-        let begin = Instant::now();
+        let (begin, mut staged_once) = (Instant::now(), false);
         self.order(self.stage.clone(), self.in_the_way()).await?;
         while let Some((update, event)) = self.happening.recv().await {
-            if Some(update) == self.before {
+            if Some(update) == self.before || self.makes_room(&event, staged_once) {
                 continue;
             }
             let staged = matches!(event, UpdateEvent::ImageStaged { .. });
+            staged_once |= staged;
             let end = ending(&event);
             // The operator may have left; the update goes on all the same.
             let _ = self.events.try_send(event);
@@ -53,6 +54,11 @@ impl Session {
         }
         Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")
             .with_hint("the journal has the update: `nuncio status` tells more once the daemon is back"))
+    }
+
+    /// What is staged is dropped before the good image takes its place: that is no end.
+    fn makes_room(&self, event: &UpdateEvent, staged: bool) -> bool {
+        self.stage == FirmwareOrder::Rollback && !staged && matches!(event, UpdateEvent::Dropped)
     }
 
     fn in_the_way(&self) -> &'static str {
