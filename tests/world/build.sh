@@ -40,6 +40,7 @@ avr() {
   for version in 1.2.0 1.3.0; do
     avr_image "uno-$version" atmega328p USART_RX_vect uno "$version"
     avr_image "uno-$version-large" atmega328p USART_RX_vect uno "$version" -DPAD=28000
+    avr_image "uno-$version-4k" atmega328p USART_RX_vect uno "$version" -DPAD=3600 "-DFILL=0x${version:0:1}${version:2:1}"
     avr_image "nano-$version" atmega328p USART_RX_vect nano "$version" -DPAD=2000
     avr_image "mega-$version" atmega2560 USART0_RX_vect mega "$version" -DPAD=2000
   done
@@ -65,6 +66,9 @@ esp() {
     esp_image esp32 "$version" 0x3F400020 0x40080000 0x400D0020 ""
     esp_image esp32c3 "$version" 0x3C020020 0x40380000 0x42000020 ""
     esp_image esp32s3 "$version" 0x3C020020 0x40378000 0x42000020 ""
+    # All code in RAM: one segment in flash needs no padding to the chip's pages.
+    esp_image esp32 "$version" 0x3F400020 0x40080000 0x40081000 "-4k" -DPAD=3600 \
+      "-DFILL=0x${version:0:1}${version:2:1}"
   done
   esp_image esp32 1.5.0 0x3F400020 0x40080000 0x400D0020 -large -DPAD=600000
   # The ESP8266 has no application descriptor, and code in flash would be a file of its own: RAM segments only.
@@ -75,7 +79,7 @@ esp() {
     mv "esp8266-$version.bin0x00000.bin" "esp8266-$version.bin" # one file per flash address, named so
   done
   python3 "$here/spoil.py" esp esp32-1.5.0.bin .
-  python3 "$here/espimage.py" esp32-*.?.?.bin esp32c3-*.bin esp32s3-*.bin >images.txt
+  python3 "$here/espimage.py" esp32-*.?.?.bin esp32-*-4k.bin esp32c3-*.bin esp32s3-*.bin >images.txt
 }
 
 part() { # avr|esp

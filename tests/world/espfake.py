@@ -79,7 +79,7 @@ class Pty:
             return b""
 
     def write(self, b):
-        while b:
+        while b and self.master >= 0:
             try:
                 b = b[os.write(self.master, b):]
             except BlockingIOError:
@@ -550,11 +550,12 @@ class Board:
         self.save()
         self.start(False)
 
-    def save(self):
-        if self.a.image:
-            with open(self.a.image + ".tmp", "wb") as f:
+    def save(self, path=None):
+        path = path or self.a.image
+        if path:
+            with open(path + ".tmp", "wb") as f:
                 f.write(self.flash)
-            os.replace(self.a.image + ".tmp", self.a.image)
+            os.replace(path + ".tmp", path)
 
 
 def main():
@@ -604,6 +605,8 @@ def main():
                 port.hangup()
             elif m == "plug":
                 port.plug()
+            elif m.startswith("dump "):
+                b.save(m[5:])
             elif m == "power":
                 b.power_on()
             continue

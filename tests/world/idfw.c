@@ -1,7 +1,7 @@
 /* Tiny AVR application: prints an identification line at start, on every '?'
  * byte received, and every 2 s; sleeps between events so that the simulator
  * (and a real chip) idles.
- * Build: see build.sh.  -DBOARD=\"uno\" -DFW=\"1.2.0\" [-DPAD=bytes] [-DBAUD=57600UL] */
+ * Build: see build.sh.  -DBOARD=\"uno\" -DFW=\"1.2.0\" [-DPAD=bytes [-DFILL=0xA5]] [-DBAUD=57600UL] */
 #include <avr/interrupt.h>
 #include <avr/io.h>
 #include <avr/pgmspace.h>
@@ -15,8 +15,11 @@
 #ifndef BAUD
 #define BAUD 115200UL
 #endif
+#ifndef FILL
+#define FILL 0xA5
+#endif
 #ifdef PAD
-static const uint8_t pad[PAD] PROGMEM __attribute__((used)) = {[0 ... PAD - 1] = 0xA5};
+static const uint8_t pad[PAD] PROGMEM __attribute__((used)) = {[0 ... PAD - 1] = FILL};
 #endif
 static volatile uint8_t ask = 1, ticks;
 ISR(USART_VECT) { if (UDR0 == '?') ask = 1; }

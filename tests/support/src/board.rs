@@ -212,6 +212,10 @@ impl SimBoard {
         Tty::open(&self.link, 115_200).line("ID ", PATIENCE)
     }
 
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
     fn await_start(&mut self) {
         self.process.line_after(0, PATIENCE, |line| line.contains("reset (power)").then_some(()));
     }

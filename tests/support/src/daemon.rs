@@ -191,11 +191,16 @@ impl Cli {
 }
 
 impl Daemon {
-    /// Starts `nuncio run` (again) and returns once it answers.
-    pub fn run(&mut self) {
+    /// Starts `nuncio run` (again), and waits for nothing.
+    pub(crate) fn launch(&mut self) {
         let command = self.command(&["run"]);
         let command = self.disk.as_ref().map_or(command, |disk| disk.around(&self.command(&["run"])));
         self.process = Some(Process::start("nuncio run", &command, self.user.as_ref()));
+    }
+
+    /// Starts `nuncio run` (again) and returns once it answers.
+    pub fn run(&mut self) {
+        self.launch();
         eventually("the daemon answers", PATIENCE, || {
             let ended = self.process.as_mut().and_then(Process::try_wait);
             assert!(ended.is_none(), "nuncio run ended with {ended:?}");

@@ -32,7 +32,7 @@ impl<'a> EspBuilder<'a> {
     #[must_use]
     pub fn with(mut self, image: &Path) -> Self {
         let bytes = fs::read(image).unwrap_or_else(|error| panic!("{}: {error}", image.display()));
-        let at = if self.chip == "esp8266" { 0 } else { 0x1_0000 };
+        let at = application(&self.chip);
         self.flash[at..at + bytes.len()].copy_from_slice(&bytes);
         self
     }
@@ -62,6 +62,11 @@ impl<'a> EspBuilder<'a> {
         process.line_after(0, PATIENCE, |line| line.contains("start ").then_some(()));
         EspFake { process, chip: self.chip, link, control, image }
     }
+}
+
+/// Where in the flash of a chip its application begins.
+pub(crate) fn application(chip: &str) -> usize {
+    if chip == "esp8266" { 0 } else { 0x1_0000 }
 }
 
 /// A chip that is plugged in.
@@ -95,6 +100,27 @@ impl EspFake {
         socket.send_to(word.as_bytes(), &self.control).expect("the chip listens on its control socket");
     }
 
+    /// Unplugs it.
+    pub fn unplug(&self) {
+        self.order("hangup");
+        eventually("the port goes", PATIENCE, || (!self.link.exists()).then_some(()));
+    }
+
+    /// Plugs it in again, under the same name: it starts anew.
+    pub fn plug(&self) {
+        self.order("plug");
+        self.order("power");
+        eventually("the port comes", PATIENCE, || self.link.exists().then_some(()));
+    }
+
+    /// What is in its flash now.
+    pub fn flash(&self) -> Vec<u8> {
+        let dump = self.image.with_extension("dump");
+        fs::remove_file(&dump).ok();
+        self.order(&format!("dump {}", dump.display()));
+        eventually("the chip's dump", PATIENCE, || fs::read(&dump).ok())
+    }
+
     /// What a process needs in its environment to have DTR and RTS on this port, which a pty lacks.
     pub fn modem_lines(&self) -> [(&'static str, PathBuf); 2] {
         [("LD_PRELOAD", esp_image("dtrshim.so")), ("DTRSHIM_CTL", self.control.clone())]
@@ -106,6 +132,10 @@ impl EspFake {
         let lines: String =
             self.modem_lines().iter().map(|(key, path)| format!("export {key}='{}'\n", path.display())).collect();
         world.script(&format!("{folder}/{name}"), &format!("#!/bin/sh\n{lines}exec '{}' \"$@\"\n", tool.display()))
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
     }
 
     /// How often it was started, by power or by its reset line, since it was plugged in.

@@ -218,7 +218,7 @@ impl Leshan {
     }
 
     /// `None`: the server itself gave no answer.
-    fn try_ask(
+    pub(crate) fn try_ask(
         &self,
         method: &str,
         endpoint: &str,
@@ -269,6 +269,18 @@ impl Events {
         let all = self.all();
         let of_path = all.iter().filter(|(kind, data)| kind == "NOTIFICATION" && data["res"] == path);
         of_path.map(|(_, data)| text_of(&data["val"]["value"])).collect()
+    }
+
+    /// How many events there were so far: a place to read on from.
+    pub(crate) fn mark(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The values that were notified for a path since a mark, in order.
+    pub(crate) fn values_since(&self, mark: usize, path: &str) -> Vec<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = seen.iter().skip(mark).filter(|(kind, data)| kind == "NOTIFICATION" && data["res"] == path);
+        fresh.map(|(_, data)| text_of(&data["val"]["value"])).collect()
     }
 
     /// Waits until the notified values of a path end with `last`, and gives all.

@@ -13,6 +13,7 @@ mod daemon;
 mod esp;
 mod files;
 mod http;
+mod leftovers;
 mod leshan;
 mod node;
 mod ports;
@@ -21,6 +22,7 @@ mod scene;
 mod status;
 mod tls;
 mod tools;
+pub mod torture;
 mod tty;
 mod wait;
 
@@ -34,6 +36,7 @@ pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use esp::{EspBuilder, EspFake};
 pub use files::{Behaviour, HttpFiles, Request};
 pub use http::{Answer, get, request};
+pub use leftovers::Leftovers;
 pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
 pub use node::NodeServer;
 pub use ports::{free_tcp, free_udp};
@@ -66,8 +69,14 @@ impl World {
     pub fn new(nuncio: impl Into<PathBuf>) -> Self {
         let dir = tempfile::Builder::new().prefix("nuncio-").tempdir().expect("a temporary folder");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a folder that others may enter");
-        let seed = std::env::var("NUNCIO_SEED").ok().and_then(|seed| seed.parse().ok());
-        Self { dir, nuncio: nuncio.into(), seed: seed.unwrap_or_else(|| fastrand::u64(..)), user: None }
+        Self { dir, nuncio: nuncio.into(), seed: seed(), user: None }
+    }
+
+    /// The same for one of several worlds that share their seed: their names differ by the number.
+    pub(crate) fn numbered(nuncio: &Path, number: u32) -> Self {
+        let mut world = Self::new(nuncio);
+        world.seed = fastrand::Rng::with_seed(world.seed ^ u64::from(number) << 32).u64(..);
+        world
     }
 
     /// From here on boards and daemons run as an unprivileged user, from copies in a folder that this user may enter.
@@ -85,6 +94,11 @@ impl World {
     /// The folder of this world; it goes with it. Set `NUNCIO_KEEP=1` to keep it.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The folder stays when this world goes.
+    pub(crate) fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// Where boards and daemons of this world keep their files: theirs to write, whoever they run as.
@@ -175,6 +189,12 @@ impl World {
         }
         copy
     }
+}
+
+/// The seed that `NUNCIO_SEED` gives, else any.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("NUNCIO_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| fastrand::u64(..))
 }
 
 impl Drop for World {

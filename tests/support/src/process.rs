@@ -96,6 +96,11 @@ impl Process {
         lines.iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 
+    /// What it has printed and still prints, to be read without the process.
+    pub(crate) fn printed(&self) -> Printed {
+        Printed { lines: Arc::clone(&self.lines), read: self.mark() }
+    }
+
     /// Sends a signal to the process itself, not to its group.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("our own child takes signals");
@@ -136,6 +141,23 @@ impl Process {
     }
 }
 
+/// What a program prints, as it comes: outlives the process, and may be read from another thread.
+#[derive(Clone)]
+pub(crate) struct Printed {
+    lines: Arc<Lines>,
+    read: usize,
+}
+
+impl Printed {
+    /// The lines that have come since this was asked last.
+    pub(crate) fn fresh(&mut self) -> Vec<String> {
+        let lines = self.lines.lock();
+        let fresh = lines.iter().skip(self.read).map(|(_, line)| line.clone()).collect();
+        self.read = lines.len();
+        fresh
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -171,8 +193,9 @@ pub fn processes_naming(port: &Path) -> Vec<String> {
     let all = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     let arguments = all.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
     let port = port.to_str().expect("a path of ours");
-    // The board itself names it, too: as what `--link` is to be.
-    let names = |line: &String| line.split('\0').any(|word| word == port) && !line.contains("\0--link\0");
+    // The board itself names it, too: as what `--link` or `--pty` is to be.
+    let is_board = |line: &str| line.contains("\0--link\0") || line.contains("\0--pty\0");
+    let names = |line: &String| line.split('\0').any(|word| word == port) && !is_board(line);
     arguments.filter(names).map(|line| line.replace('\0', " ")).collect()
 }
 

@@ -45,16 +45,23 @@ impl Tty {
 
     /// The first whole line from now on that begins so.
     pub fn line(&mut self, start: &str, within: Duration) -> String {
+        let line = self.try_line(start, within);
+        let heard = String::from_utf8_lossy(&self.heard);
+        line.unwrap_or_else(|| panic!("no line `{start}...` within {within:?}, only {heard:?}"))
+    }
+
+    /// The same, if there is one in time.
+    pub fn try_line(&mut self, start: &str, within: Duration) -> Option<String> {
         let began = Instant::now();
-        loop {
+        while began.elapsed() < within {
             let text = String::from_utf8_lossy(&self.heard).into_owned();
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             if let Some(line) = whole.lines().find(|line| line.starts_with(start)) {
-                return line.trim_end().to_owned();
+                return Some(line.trim_end().to_owned());
             }
-            assert!(began.elapsed() < within, "no line `{start}...` within {within:?}, only {text:?}");
             self.hear();
         }
+        None
     }
 
     /// Whether these bytes come within the time.
