@@ -7,6 +7,7 @@
 mod board;
 mod evidence;
 mod file_error;
+mod flashing;
 mod good;
 mod history;
 mod image;
@@ -26,6 +27,7 @@ pub use board::{
 };
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
+pub use flashing::{FlashingPhase, FlashingView};
 pub use good::{BoardState, GoodImage, GoodOrigin, Goods, Restoring};
 pub use history::{
     AttemptRecord, AttemptState, AttemptTask, GatewayRecord, History, HistoryQuery, HistoryRow, ImageRecord,

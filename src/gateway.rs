@@ -7,6 +7,7 @@
 mod data;
 mod effects;
 mod flash;
+mod flashing;
 mod history;
 mod ledger;
 mod links;
@@ -35,6 +36,7 @@ use crate::store::Store;
 use crate::transports::{self, serial};
 use crate::update::{self, Effect};
 
+use flashing::Flashings;
 use ledger::Ledger;
 use recorder::Recorder;
 
@@ -74,6 +76,7 @@ struct Gateway {
     /// What works on which port.
     worked: worked::Worked,
     recorder: Recorder,
+    flashings: Flashings,
     /// Updates that wait for their device to come back.
     returning: HashMap<DeviceId, oneshot::Sender<Link>>,
     /// Why boards cannot be updated, as far as the log has it.

@@ -15,14 +15,16 @@ mod translate;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 pub use lwm2m::client::RegistrationState;
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
 
-use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, Requester};
+use crate::device::{
+    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, Requester,
+};
 
 /// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
 const COMMANDS_WAITING: usize = 64;
@@ -96,6 +98,8 @@ enum Command {
 
 struct Running {
     commands: mpsc::Sender<Command>,
+    /// Only the newest counts: nothing waits for a client that is busy, and nothing goes before its commands.
+    flashing: watch::Sender<FlashingView>,
     task: JoinHandle<()>,
 }
 
@@ -127,9 +131,10 @@ impl Proxy {
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
         let span = tracing::info_span!("device", name = %id);
         let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
-        let task = tokio::spawn(driver.run(inbox).instrument(span));
+        let (flashing, shown) = watch::channel(FlashingView::default());
+        let task = tokio::spawn(driver.run(inbox, shown).instrument(span));
         tracing::debug!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
-        self.clients.insert(id, Running { commands, task });
+        self.clients.insert(id, Running { commands, flashing, task });
     }
 
     /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
@@ -151,6 +156,13 @@ impl Proxy {
     /// Tells a client what servers shall read of its update.
     pub async fn set_firmware(&self, device: &DeviceId, view: FirmwareView) {
         self.tell(device, Command::Firmware(Box::new(view))).await;
+    }
+
+    /// Tells a client what servers may watch of its flash. What was told before and not yet looked at is lost.
+    pub fn set_flashing(&self, device: &DeviceId, view: FlashingView) {
+        if let Some(running) = self.clients.get(device) {
+            running.flashing.send_replace(view);
+        }
     }
 
     /// Asks a client for its sessions; `None` when the device has no client. The answer comes through the receiver so

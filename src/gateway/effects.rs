@@ -121,6 +121,9 @@ impl Gateway {
     fn note(&mut self, device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
         log(device, update, event);
         self.ledger.entry(device).note(update, event);
+        if let Some(view) = self.flashings.note(device, event, Instant::now()) {
+            self.proxy.set_flashing(device, view);
+        }
         let recorded = self.recorder.note(device, update, event, self.registry.device(device), now());
         if let Some(recorded) = recorded {
             self.record(recorded);
@@ -140,6 +143,9 @@ impl Gateway {
     fn journal(&mut self, entry: JournalEntry, done: oneshot::Sender<Result<(), String>>) {
         let uri = masked_uri(&entry.uri);
         self.ledger.entry(&entry.device).set_journal(&entry, uri);
+        if let Some(view) = self.flashings.journal(&entry) {
+            self.proxy.set_flashing(&entry.device, view);
+        }
         let recorded = self.recorder.journal(&entry, self.registry.device(&entry.device), now());
         let ack = self.store.journal_with(entry, recorded);
         tokio::spawn(async move {

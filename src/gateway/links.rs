@@ -75,8 +75,11 @@ impl Gateway {
     async fn device_ready(&mut self, info: DeviceInfo) {
         self.tell_trouble(&info);
         self.adopt(&info).await;
-        let view = self.ledger.view(&info.id);
+        let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
         self.proxy.add(info, view).await;
+        if let Some(view) = self.flashings.view(&device) {
+            self.proxy.set_flashing(&device, view);
+        }
     }
 
     /// One warning for each reason, not for each of a thousand devices; `nuncio status` has it of every one.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::flashing::Flashings;
 use super::ledger::Ledger;
 use super::recorder::Recorder;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
@@ -79,6 +80,7 @@ pub(super) async fn start(
         ledger: Ledger::default(),
         worked,
         recorder,
+        flashings: Flashings::default(),
         returning: HashMap::new(),
         troubles_told: BTreeSet::new(),
         log,

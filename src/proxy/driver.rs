@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lwm2m::client::{self, Client, CommandId, Refusal, SessionId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, trace, warn};
 
 use super::push::Push;
@@ -19,7 +19,7 @@ use super::sockets::{self, BURST, DATAGRAM_MAX, Socket};
 use super::told::{News, Outage, Told};
 use super::translate;
 use super::{Command, Event, ServerSettings, SessionStatus};
-use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView};
+use crate::device::{BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView};
 
 /// How long the loop rests when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -59,6 +59,8 @@ impl Shared {
 /// One client with everything it needs from the outside.
 pub(super) struct Driver {
     device: DeviceId,
+    board: BoardId,
+    flashing: FlashingView,
     client: Client,
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
@@ -85,9 +87,12 @@ impl Driver {
         let mut client = Client::new(config, fastrand::u64(..));
         client.set_device(translate::facts(device), now);
         client.set_firmware(translate::view(view), now);
+        client.set_flashing(translate::flashing(&device.board, &FlashingView::default()), now);
         let servers = Arc::clone(&shared.servers);
         Self {
             device: device.id.clone(),
+            board: device.board.clone(),
+            flashing: FlashingView::default(),
             client,
             resolvers: Arc::clone(&shared.resolvers),
             outages: Arc::clone(&shared.outages),
@@ -103,7 +108,7 @@ impl Driver {
     }
 
     /// Runs until the client has de-registered everywhere, or the gateway is gone.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut flashing: watch::Receiver<FlashingView>) {
         let mut timer = std::pin::pin!(tokio::time::sleep(IDLE));
         let mut armed = None;
         let mut turn = 0;
@@ -131,6 +136,10 @@ impl Driver {
                     Some(command) => self.handle_command(command),
                     None => self.shut_down(),
                 },
+                Ok(()) = flashing.changed() => {
+                    self.flashing.clone_from(&flashing.borrow_and_update());
+                    self.show_flashing();
+                }
             }
             self.drain();
         }
@@ -330,12 +339,20 @@ impl Driver {
     fn handle_command(&mut self, command: Command) {
         let now = Instant::now();
         match command {
-            Command::Device(info) => self.client.set_device(translate::facts(&info), now),
+            Command::Device(info) => {
+                self.client.set_device(translate::facts(&info), now);
+                self.board = info.board;
+                self.show_flashing();
+            }
             Command::Firmware(view) => self.client.set_firmware(translate::view(&view), now),
             // Nobody waiting for the status any more is no concern of the client.
             Command::Status(reply) => drop(reply.send(self.status(now))),
             Command::ShutDown => self.shut_down(),
         }
+    }
+
+    fn show_flashing(&mut self) {
+        self.client.set_flashing(translate::flashing(&self.board, &self.flashing), Instant::now());
     }
 
     fn shut_down(&mut self) {

@@ -73,6 +73,9 @@ pub struct ServerSettings {
     /// Version of object 5 shown.
     #[serde(default)]
     pub firmware_object: FirmwareObject,
+    /// Whether object 26300 is shown, which tells how far a flash is.
+    #[serde(default = "default_flashing_object")]
+    pub flashing_object: bool,
     /// First wait after a failed registration; doubles up to `retry_max`.
     #[serde(with = "units::duration", default = "default_retry")]
     pub retry: Duration,
@@ -87,6 +90,10 @@ fn default_lifetime() -> Duration {
 
 fn default_binding() -> String {
     "U".to_owned()
+}
+
+fn default_flashing_object() -> bool {
+    true
 }
 
 fn default_retry() -> Duration {

@@ -6,7 +6,7 @@ use lwm2m::client::{self, Refusal};
 use lwm2m::model::Version;
 
 use super::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
-use crate::device::{DeviceInfo, FirmwareRight, FirmwareView, Requester};
+use crate::device::{BoardId, DeviceInfo, FirmwareRight, FirmwareView, FlashingView, Requester};
 
 /// 5/0/8: HTTP and HTTPS, the schemes that a pull accepts.
 const PULL_PROTOCOLS: &[u8] = &[2, 3];
@@ -46,6 +46,19 @@ pub(super) fn view(view: &FirmwareView) -> client::FirmwareView {
     }
 }
 
+/// What object 26300 shows.
+pub(super) fn flashing(board: &BoardId, view: &FlashingView) -> client::FlashingView {
+    client::FlashingView {
+        board: board.to_string(),
+        tool: view.tool.clone(),
+        phase: view.phase.as_str().to_owned(),
+        percent: view.percent,
+        reason: view.reason.clone(),
+        format: view.format.clone(),
+        log: view.log.clone(),
+    }
+}
+
 /// The servers as all clients share them.
 pub(super) fn server_configs(servers: &[ServerSettings]) -> Arc<[client::ServerConfig]> {
     servers.iter().map(server_config).collect()
@@ -66,6 +79,7 @@ fn server_config(server: &ServerSettings) -> client::ServerConfig {
             OfferedVersion::V1_2 => Version::V1_2,
         },
         firmware_object_1_0: server.firmware_object == FirmwareObject::V1_0,
+        flashing_object: server.flashing_object,
         notification_storing: server.notification_storing,
         access: match server.access {
             ServerAccess::Full => client::Access::Full,

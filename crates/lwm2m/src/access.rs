@@ -4,6 +4,7 @@
 //! here: who staged a firmware image, and which operations a resource has at all.
 
 use crate::client::{Access, FirmwareRight, ServerConfig};
+use crate::objects::FLASHING;
 
 /// Owner of an entry that no server owns.
 pub(crate) const NO_OWNER: u16 = 65_535;
@@ -44,9 +45,14 @@ pub(crate) struct Entry {
     pub(crate) instance: u16,
 }
 
-/// How many instances object 2 has: one for each server account, one for the device, one for the firmware.
+/// How many instances object 2 has: one for each server account, one for the device, one for the firmware, and one for
+/// object 26300 where any server is shown it.
 pub(crate) fn entry_count(servers: &[ServerConfig]) -> u16 {
-    account_count(servers).saturating_add(2)
+    account_count(servers).saturating_add(2 + u16::from(is_flashing_shown(servers)))
+}
+
+fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
+    servers.iter().any(|server| server.flashing_object)
 }
 
 /// Instance `index` of object 2.
@@ -56,6 +62,7 @@ pub(crate) fn entry(servers: &[ServerConfig], index: u16) -> Option<Entry> {
         None => Some(Entry { object: 1, instance: index }),
         Some(0) => Some(Entry { object: 3, instance: 0 }),
         Some(1) => Some(Entry { object: 5, instance: 0 }),
+        Some(2) if is_flashing_shown(servers) => Some(Entry { object: FLASHING, instance: 0 }),
         Some(_) => None,
     }
 }
@@ -77,6 +84,9 @@ pub(crate) fn rights(server: &ServerConfig, index: usize, object: u16, instance:
         2 => Rights::READ,
         5 if server.firmware == FirmwareRight::None => Rights::READ,
         5 => Rights::USE,
+        FLASHING if !server.flashing_object => Rights::NONE,
+        // Nothing of it can be written or executed.
+        FLASHING => Rights::READ,
         _ => match server.access {
             Access::Full => Rights::USE,
             Access::Read => Rights::READ,
@@ -86,5 +96,5 @@ pub(crate) fn rights(server: &ServerConfig, index: usize, object: u16, instance:
 
 /// How many server accounts the object tree can number.
 pub(crate) fn account_count(servers: &[ServerConfig]) -> u16 {
-    u16::try_from(servers.len()).unwrap_or(u16::MAX - 2)
+    u16::try_from(servers.len()).unwrap_or(u16::MAX - 3)
 }

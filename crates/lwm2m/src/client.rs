@@ -33,9 +33,9 @@ use commands::Commands;
 use session::Session;
 
 use crate::model::Version;
-use crate::objects::Facts;
+use crate::objects::{FLASHING, Facts};
 
-pub use crate::objects::{DeviceFacts, FirmwareView};
+pub use crate::objects::{DeviceFacts, FirmwareView, FlashingView};
 pub use commands::{COMMAND_TIMEOUT, CommandId, FirmwareOrder, Refusal};
 pub use config::{Access, ClientConfig, FirmwareRight, PACKAGE_PATH, ServerConfig, coap_config};
 pub use registration::RegistrationState;
@@ -147,6 +147,7 @@ impl Client {
             servers: config.servers,
             device: DeviceFacts::default(),
             firmware: FirmwareView::default(),
+            flashing: FlashingView::default(),
         };
         let ack_timeout = config.coap.ack_timeout;
         Self { facts, ack_timeout, sessions, commands: Commands::default(), events, rng, turn: 0, ending: false }
@@ -234,6 +235,14 @@ impl Client {
         if self.facts.firmware != view {
             self.facts.firmware = view;
             self.report(5, now);
+        }
+    }
+
+    /// Tells how far a flash is; observers are notified of what changed, of percent and log lines at most once a second.
+    pub fn set_flashing(&mut self, view: FlashingView, now: Instant) {
+        if self.facts.flashing != view {
+            self.facts.flashing = view;
+            self.report(FLASHING, now);
         }
     }
 

@@ -4,6 +4,7 @@
 //! one device at one moment; it is made for each request and holds nothing.
 
 mod access_control;
+mod board_flashing;
 mod device;
 mod firmware;
 mod server;
@@ -13,16 +14,22 @@ use std::sync::Arc;
 
 use crate::access::{self, Rights};
 use crate::client::ServerConfig;
-use crate::model::{ACCESS_CONTROL, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER, Version};
+use crate::model::{
+    ACCESS_CONTROL, BOARD_FLASHING, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER, Version,
+};
 use crate::model::{ResourceModel, object};
 use crate::value::Value;
 
+pub use board_flashing::FlashingView;
 pub use device::DeviceFacts;
 pub use firmware::FirmwareView;
 pub(crate) use server::ServerSettings;
 
 /// The objects that servers see; object 0 is there but shown to nobody.
-pub(crate) const OBJECTS: [u16; 4] = [1, 2, 3, 5];
+pub(crate) const OBJECTS: [u16; 5] = [1, 2, 3, 5, FLASHING];
+
+/// Our own object.
+pub(crate) const FLASHING: u16 = BOARD_FLASHING.id;
 
 /// What all sessions of a client share.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) device: DeviceFacts,
     /// Object 5.
     pub(crate) firmware: FirmwareView,
+    /// Object 26300.
+    pub(crate) flashing: FlashingView,
 }
 
 /// What a resource holds.
@@ -109,6 +118,7 @@ impl<'a> Tree<'a> {
             3 => Some(&DEVICE),
             5 if self.firmware_1_0() => Some(&FIRMWARE_UPDATE_1_0),
             5 => Some(&FIRMWARE_UPDATE),
+            FLASHING if self.server().flashing_object => Some(&BOARD_FLASHING),
             _ => None,
         }
     }
@@ -131,6 +141,7 @@ impl<'a> Tree<'a> {
             }
             2 => 0..access::entry_count(&self.facts.servers),
             3 | 5 => 0..1,
+            FLASHING if self.server().flashing_object => 0..1,
             _ => 0..0,
         }
     }
@@ -155,6 +166,7 @@ impl<'a> Tree<'a> {
             2 => access_control::content(&self.facts.servers, instance, resource),
             3 => device::content(&self.facts.device, resource),
             5 => firmware::content(&self.facts.firmware, resource, self.firmware_1_0()),
+            FLASHING => board_flashing::content(&self.facts.flashing, resource),
             _ => Content::Absent,
         }
     }

@@ -1,8 +1,8 @@
 //! The model tables against the OMA registry's own XML (copies in `tests/oma`).
 
 use lwm2m::model::{
-    self, ACCESS_CONTROL, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, Operations, Range, ResourceModel,
-    SECURITY, SERVER, Version,
+    self, ACCESS_CONTROL, BOARD_FLASHING, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, Operations, Range,
+    ResourceModel, SECURITY, SERVER, Version,
 };
 use lwm2m::path::Path;
 use lwm2m::value::{Kind, Value};
@@ -85,6 +85,29 @@ fn every_table_agrees_with_its_xml() {
     check(&DEVICE, include_str!("oma/3-1_1.xml"));
     check(&FIRMWARE_UPDATE, include_str!("oma/5-1_1.xml"));
     check(&FIRMWARE_UPDATE_1_0, include_str!("oma/5-1_0.xml"));
+    check(&BOARD_FLASHING, include_str!("../../../docs/26300.xml"));
+}
+
+/// The elements of a document, in order, as `tag` and `/tag`.
+fn tags(xml: &str) -> Vec<&str> {
+    let outside = xml.split("<![CDATA[").flat_map(|part| part.split("]]>").last());
+    let opened = outside.flat_map(|text| text.split('<').skip(1)).filter(|tag| !tag.starts_with(['?', '!']));
+    opened.map(|tag| tag.split(['>', ' ', '\n']).next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn our_own_xml_is_made_like_those_of_the_registry() {
+    let (own, registrys) = (include_str!("../../../docs/26300.xml"), include_str!("oma/5-1_1.xml"));
+    let head = |xml: &'static str| tags(&xml[..xml.find("<Item").expect("an item")]);
+    assert_eq!(head(own), head(registrys));
+    let item =
+        |xml: &'static str| tags(&xml[xml.find("<Item").expect("an item")..xml.find("</Item>").expect("its end")]);
+    for part in own.split("<Item").skip(1) {
+        let end = part.find("</Item>").expect("its end");
+        assert_eq!([&["Item"], tags(&part[..end])[..].as_ref()].concat(), item(registrys), "{part}");
+    }
+    let tail = |xml: &'static str| tags(&xml[xml.find("</Resources>").expect("an end")..]);
+    assert_eq!(tail(own), tail(registrys));
 }
 
 #[test]

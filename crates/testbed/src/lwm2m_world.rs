@@ -72,6 +72,7 @@ pub fn account(name: &str, short_id: u16) -> ServerConfig {
         lifetime: 30,
         version: Version::V1_1,
         firmware_object_1_0: false,
+        flashing_object: false,
         notification_storing: false,
         access: Access::Full,
         firmware: FirmwareRight::Own,

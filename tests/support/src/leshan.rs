@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::BufReader;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -30,6 +30,7 @@ pub struct Leshan {
     dir: tempfile::TempDir,
     coap: u16,
     http: u16,
+    models: Option<PathBuf>,
     process: Mutex<Option<Process>>,
 }
 
@@ -69,9 +70,19 @@ impl LeshanAnswer {
 impl Leshan {
     /// Starts a server of its own on free ports and waits until it answers.
     pub fn start(name: &str) -> Self {
+        Self::begin(name, None)
+    }
+
+    /// The same, with further object definitions (XML) from a folder.
+    pub fn with_models(name: &str, folder: &Path) -> Self {
+        Self::begin(name, Some(folder.to_owned()))
+    }
+
+    fn begin(name: &str, models: Option<PathBuf>) -> Self {
         let dir = tempfile::Builder::new().prefix("nuncio-leshan-").tempdir().expect("a temporary folder");
         // Two levels, since Leshan keeps keys in `data` below its working directory.
-        let server = Self { name: name.to_owned(), dir, coap: free_udp(), http: free_tcp(), process: Mutex::new(None) };
+        let (name, coap, http) = (name.to_owned(), free_udp(), free_tcp());
+        let server = Self { name, dir, coap, http, models, process: Mutex::new(None) };
         server.restart();
         server
     }
@@ -99,6 +110,7 @@ impl Leshan {
         command.args(["-Xmx96m", "-XX:TieredStopAtLevel=1", "--add-opens", "java.base/java.util=ALL-UNNAMED", "-jar"]);
         command.arg(jar).args(["-lh", "127.0.0.1", "-lp", &coap, "-slh", "127.0.0.1", "-slp", &coaps]);
         command.args(["-wh", "127.0.0.1", "-wp", &http]).current_dir(self.dir.path());
+        command.args(self.models.iter().flat_map(|folder| [Path::new("-m"), folder]));
         fs::create_dir_all(self.dir.path().join("data")).expect("a writable folder");
         *self.process() = Some(Process::start(&self.name, &command, None));
         eventually(&format!("{} answers", self.name), START, || {

@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub version: Version,
     /// Show this server object 5 in version 1.0, for servers that have no model of 1.1 (decisions.md §3).
     pub firmware_object_1_0: bool,
+    /// Show this server object 26300, Board Flashing.
+    pub flashing_object: bool,
     /// 1/x/6 until the server writes another. A new registration ends all observations, so nothing is ever stored for long.
     pub notification_storing: bool,
     /// Its rights on everything but its own account and the firmware.

@@ -14,7 +14,7 @@ use coap::{Code, Endpoint, NotificationId, Response, Token};
 
 use super::read::{self, Answer};
 use crate::attributes::Attributes;
-use crate::objects::Tree;
+use crate::objects::{FLASHING, Tree};
 use crate::path::Path;
 
 /// Most observations that one server may hold.
@@ -29,6 +29,10 @@ const CONFIRM_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const SEQUENCE_MASK: u32 = 0xff_ffff;
 /// Its notifications are always confirmable.
 const FIRMWARE: u16 = 5;
+/// The resources of object 26300 that hardly ever stand still: percent and log lines.
+const RESTLESS: [u16; 2] = [3, 6];
+/// Shortest period between two notifications of those, in seconds.
+const RESTLESS_PERIOD: u32 = 1;
 
 /// What a server wrote with Write-Attributes, by path.
 #[derive(Debug, Default)]
@@ -79,7 +83,11 @@ impl Reporter<'_> {
     fn effective(&self, path: Path) -> Attributes {
         let settings = self.tree.settings();
         let defaults = Attributes { pmin: Some(settings.pmin), pmax: Some(settings.pmax), ..Attributes::NONE };
-        self.attributes.inherited(path).or(defaults)
+        let wanted = self.attributes.inherited(path).or(defaults);
+        match is_restless(path) {
+            true => Attributes { pmin: wanted.pmin.max(Some(RESTLESS_PERIOD)), ..wanted },
+            false => wanted,
+        }
     }
 }
 
@@ -370,6 +378,11 @@ fn is_worth_telling(attributes: &Attributes, last: Option<f64>, new: Option<f64>
     }
     let crosses = |threshold: f64| (last <= threshold) != (new <= threshold) || (last < threshold) != (new < threshold);
     gt.is_some_and(crosses) || lt.is_some_and(crosses) || st.is_some_and(|step| (new - last).abs() >= step)
+}
+
+/// Whether a path shows what would be told far too often: a flash must not flood its servers.
+fn is_restless(path: Path) -> bool {
+    path.object() == Some(FLASHING) && path.resource().is_none_or(|resource| RESTLESS.contains(&resource))
 }
 
 fn digest(response: &Response) -> u64 {
