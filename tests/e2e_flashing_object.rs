@@ -64,8 +64,9 @@ fn two_leshans_with_and_without_its_definition_watch_a_flash() {
     assert_eq!((value(0), value(1), value(5)), (&"arduino-uno".into(), &"avrdude".into(), &"ihex".into()));
     assert_eq!((value(2), value(4)), (&"idle".into(), &"".into()));
     assert!(value(6).as_str().is_some_and(|lines| lines.lines().count() > 1 && lines.len() <= 1024), "{}", value(6));
-    let typed = |server: &Leshan| server.read(&scene.name, "26300/0/3").body["content"]["type"].clone();
-    assert_eq!(typed(&knowing), Value::from("INTEGER"), "the definition is used");
+    let percent = |server: &Leshan| server.read(&scene.name, "26300/0/3").value().clone();
+    assert_eq!(percent(&knowing), Value::from(0), "a number, by the definition");
+    assert_eq!(percent(scene.factory()), Value::from("0"), "text, without it");
     assert_eq!(scene.factory().read(&scene.name, "26300/0/2").text(), "idle", "read without it");
     assert_eq!(node.read(&scene.name, "/26300/0/2"), Ok("idle".to_owned()));
 }
