@@ -25,10 +25,6 @@ impl Claim<'_> {
         all.into_iter().flatten().collect()
     }
 
-    fn is_success(&self) -> bool {
-        self.told.state == "0" && self.told.result == "1"
-    }
-
     fn holds_target(&self) -> bool {
         self.held.as_ref() == Some(self.target)
     }
@@ -45,7 +41,7 @@ impl Claim<'_> {
     fn false_state(&self, victim: Victim) -> Option<Violation> {
         let told = self.told;
         let seen = || format!("{told:?}, the board holds {:?}", self.held);
-        if self.is_success() {
+        if self.told.is_success() {
             if self.held.is_none() {
                 return Some(Violation::new(Kind::FalseSuccess, seen()));
             }
@@ -64,7 +60,7 @@ impl Claim<'_> {
     /// 3/0/3, where it is told: what the board holds, or, where that is neither image as a whole, what it says itself.
     fn false_version(&self, stand: &Stand) -> Option<Violation> {
         let version = self.told.version.as_deref()?;
-        let kind = if self.is_success() { Kind::FalseSuccess } else { Kind::Untruth };
+        let kind = if self.told.is_success() { Kind::FalseSuccess } else { Kind::Untruth };
         let (so, seen) = match &self.held {
             Some(held) => (held.version == version, format!("holds {held:?}")),
             None => {

@@ -29,7 +29,8 @@ pub(super) fn await_rest(stand: &mut Stand) -> Result<Rest, Broken> {
         }
         stand.breathe(LOOK)?;
     }
-    Err(Broken::Late(format!("the update does not come to rest within {LIMIT:?}: {last:?}")))
+    let device = stand.scene.daemon.device(&stand.scene.name);
+    Err(Broken::Late(format!("the update does not come to rest within {LIMIT:?}: {last:?}, {device:?}")))
 }
 
 fn look(stand: &mut Stand, last: &mut Option<[Option<Told>; 2]>) -> Option<Rest> {

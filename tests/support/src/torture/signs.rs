@@ -49,8 +49,8 @@ impl Step {
             signs.push(Sign::Says("Hash of data verified"));
         }
         if victim != Victim::Tool {
-            signs.extend(["downloading", "checking", "recording", "staged", "leasing", "preparing"].map(Sign::Enters));
-            signs.extend(["returning", "settling", "reclaiming", "asking", "idle"].map(Sign::Enters));
+            signs.extend(["downloading", "recording", "staged", "leasing", "preparing"].map(Sign::Enters));
+            signs.extend(["returning", "asking", "idle"].map(Sign::Enters));
             signs.extend(["1", "2", "3", "0"].map(Sign::Told));
             signs.extend((1..=8).map(Sign::Journal));
             signs.extend([Sign::ToolGoes, Sign::Says("tool verified the image"), Sign::Says("is proven")]);

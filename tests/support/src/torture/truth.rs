@@ -52,7 +52,7 @@ pub(super) fn run(stand: &mut Stand, case: &Case) -> Result<Outcome, Broken> {
     let mut violations = claim.untruths(stand, case.victim);
     violations.extend(leftovers(stand, &rest)?);
     let began = Instant::now();
-    let tries = flash_again(stand, case.asker, &rest)?;
+    let tries = flash(stand, case.asker, rest.told[0].clone())?;
     if tries > TRIES {
         let text = format!("cannot be flashed again: {:?}", stand.scene.daemon.device(&stand.scene.name));
         violations.push(Violation::new(Kind::Lost, text));
@@ -119,8 +119,7 @@ fn leftovers(stand: &Stand, rest: &Rest) -> Result<Vec<Violation>, Broken> {
 }
 
 /// Execute again, or an update to the other version; gives how often it had to be tried, more than [`TRIES`] for in vain.
-fn flash_again(stand: &mut Stand, asker: usize, rest: &Rest) -> Result<u32, Broken> {
-    let mut told = rest.told[0].clone();
+pub(super) fn flash(stand: &mut Stand, asker: usize, mut told: Told) -> Result<u32, Broken> {
     for attempt in 1..=TRIES {
         let proven = if told.state == "2" {
             let server = stand.watches[asker].server;
@@ -141,7 +140,7 @@ fn is_proven(stand: &mut Stand) -> Result<bool, Broken> {
     let told = rest::await_rest(stand)?.told[0].clone();
     let held = held(stand);
     let version = held.as_ref().map(|image| image.version);
-    Ok(told.state == "0" && told.result == "1" && version.is_some() && told.version.as_deref() == version)
+    Ok(told.is_success() && version.is_some() && told.version.as_deref() == version)
 }
 
 /// All that helps to understand what went wrong, written into the stand's folder, which is kept.

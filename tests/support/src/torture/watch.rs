@@ -22,6 +22,13 @@ pub(super) struct Told {
     pub(super) version: Option<String>,
 }
 
+impl Told {
+    /// The last update is proven.
+    pub(super) fn is_success(&self) -> bool {
+        self.state == "0" && self.result == "1"
+    }
+}
+
 /// The server's side of a stand.
 pub(super) struct Watch {
     pub(super) server: &'static Leshan,
