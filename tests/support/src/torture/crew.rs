@@ -107,15 +107,17 @@ impl Crew<'_> {
         let mut report = self.report();
         let (strike, told) = (&outcome.strike, &outcome.told);
         let line = format!(
-            "{case}: after {:.2} s of {:.2} s{}; {},{} {} in {:.1} s; flashed again in {:.1} s",
+            "{case}: after {:.2} s of {:.2} s{}; {},{} {} in {:.1} s; flashed again in {:.1} s{}{}",
             strike.after.as_secs_f64(),
-            stand.usual.update.as_secs_f64(),
+            outcome.usual.as_secs_f64(),
             if strike.timely { "" } else { " (too late)" },
             told.state,
             told.result,
             told.version.as_deref().unwrap_or("-"),
             outcome.truth.as_secs_f64(),
             outcome.again.as_secs_f64(),
+            if outcome.why.is_empty() { "" } else { "; " },
+            outcome.why,
         );
         if outcome.strike.hit {
             report.add(case, outcome);

@@ -13,7 +13,7 @@ use crate::process::Printed;
 /// How often the moment is looked for.
 const LOOK: Duration = Duration::from_millis(1);
 /// A tool whose folder is there is forked within this.
-const COMING: Duration = Duration::from_millis(200);
+const COMING: Duration = Duration::from_secs(1);
 /// An update that has ended shows its last signs within this.
 const TAIL: Duration = Duration::from_secs(2);
 /// A moment that has not come by then does not come.

@@ -51,6 +51,8 @@ struct Cell {
     /// Came to rest as 5/0/3 and 5/0/5.
     rests: BTreeMap<String, u32>,
     truth: Vec<Duration>,
+    /// The same beyond the time of an undisturbed update on that stand.
+    beyond: Vec<Duration>,
     again: Vec<Duration>,
     retried: u32,
 }
@@ -97,6 +99,7 @@ impl Report {
         cell.retried += u32::from(outcome.tries > 1);
         *cell.rests.entry(format!("{},{}", outcome.told.state, outcome.told.result)).or_default() += 1;
         cell.truth.push(outcome.truth);
+        cell.beyond.push(outcome.truth.saturating_sub(outcome.usual));
         cell.again.push(outcome.again);
         self.violate(case, outcome.violations);
     }
@@ -112,28 +115,22 @@ impl Report {
     /// The table that `make torture` ends with.
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "tool     victim  kills  late  missed  renamed  untold  rest (5/0/3,5/0/5 x times)          truth s (median, max)  \
-             flash again s (median, max; repeated)\n",
+            "tool     victim  kills  late missed renamed untold  to truth s  beyond a flash s  flash again s  repeated  \
+             rest as 5/0/3,5/0/5\n",
         );
         for ((tool, victim), cell) in &self.cells {
             let rests: Vec<String> = cell.rests.iter().map(|(rest, times)| format!("{rest} x{times}")).collect();
-            let (truth, again) = (spread(&cell.truth), spread(&cell.again));
+            let [truth, beyond, again] = [&cell.truth, &cell.beyond, &cell.again].map(|times| spread(times));
+            let Cell { kills, late, missed, renamed, untold, retried, .. } = cell;
+            let (tool, victim, rests) = (tool.name(), victim.name(), rests.join("  "));
             writeln!(
                 text,
-                "{:8} {:7} {:5} {:5} {:7} {:8} {:7}  {:35} {:22} {again}; {}",
-                tool.name(),
-                victim.name(),
-                cell.kills,
-                cell.late,
-                cell.missed,
-                cell.renamed,
-                cell.untold,
-                rests.join("  "),
-                truth,
-                cell.retried
+                "{tool:8} {victim:6} {kills:6} {late:5} {missed:6} {renamed:7} {untold:6}  {truth:>10}  {beyond:>16}  \
+                 {again:>13}  {retried:8}  {rests}"
             )
             .expect("a String takes everything");
         }
+        text.push_str("times: median, longest\n");
         write!(
             text,
             "{} kills in {:.0} s, seed {}: {} false successes, {} boards that cannot be flashed again, {} leftovers, \

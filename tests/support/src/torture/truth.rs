@@ -27,8 +27,12 @@ pub(super) struct Outcome {
     pub(super) strike: Strike,
     /// What the servers read when it had come to rest.
     pub(super) told: Told,
+    /// Why the update failed, as the daemon says it.
+    pub(super) why: String,
     /// From the restart, or the return of the link, or the tool's death, to the truth at both servers.
     pub(super) truth: Duration,
+    /// How long an undisturbed update takes on this stand.
+    pub(super) usual: Duration,
     /// How long the flash after it took, from its order to the truth at both servers.
     pub(super) again: Duration,
     /// Whether the board came back as another device node.
@@ -51,6 +55,8 @@ pub(super) fn run(stand: &mut Stand, case: &Case) -> Result<Outcome, Broken> {
     let claim = Claim { told: &rest.told[0], target: &target, held: held(stand), marks: &marks, ordered };
     let mut violations = claim.untruths(stand, case.victim);
     violations.extend(leftovers(stand, &rest)?);
+    let why =
+        stand.scene.daemon.device(&stand.scene.name).map_or_else(String::new, |device| device.message().to_owned());
     let began = Instant::now();
     let tries = flash(stand, case.asker, rest.told[0].clone())?;
     if tries > TRIES {
@@ -58,7 +64,8 @@ pub(super) fn run(stand: &mut Stand, case: &Case) -> Result<Outcome, Broken> {
         violations.push(Violation::new(Kind::Lost, text));
     }
     let (told, truth, again) = (rest.told[0].clone(), rest.at - since, began.elapsed());
-    Ok(Outcome { strike, told, truth, again, renamed, tries, violations })
+    let usual = stand.usual.update;
+    Ok(Outcome { strike, told, why, truth, usual, again, renamed, tries, violations })
 }
 
 /// What was killed comes back; gives when, and whether as another device node.
