@@ -5,6 +5,7 @@
 //! in its own folder. Nothing here speaks LwM2M; `proxy` translates.
 
 mod board;
+mod brake;
 mod evidence;
 mod file_error;
 mod flashing;
@@ -25,6 +26,7 @@ pub use board::{
     Alternative, BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
     VersionQuestion, WayBack,
 };
+pub use brake::{Brake, BrakeFailure};
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
 pub use file_error::FileError;
 pub use flashing::{FlashingPhase, FlashingView};

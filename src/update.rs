@@ -10,6 +10,7 @@ pub mod machine;
 pub mod manager;
 pub mod policy;
 mod saved;
+pub mod schedule;
 mod settings;
 pub mod staging;
 pub mod table;
