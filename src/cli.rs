@@ -3,6 +3,7 @@
 //! `--version`, `--help` and `check` start no runtime; the daemon's clients run on one thread; only `run` starts more.
 //! Exit codes are part of the interface ([`code`]).
 
+mod brake;
 mod check;
 mod devices;
 mod flash;
@@ -62,6 +63,7 @@ Examples:
   nuncio status press-3              its servers, versions and update
   nuncio why press-3                 why it is taken for the board it is taken for
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
+  nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
   nuncio history press-3             what was done to it, also by servers
   nuncio status --json               for programs; the schemas are in docs/schema/";
@@ -117,6 +119,9 @@ Examples:
         /// The version that the new program must report; default: what the image itself says
         #[arg(long, value_name = "VERSION")]
         expect_version: Option<String>,
+        /// Begin also outside the maintenance window
+        #[arg(long)]
+        now: bool,
         #[command(flatten)]
         asking: Asking,
     },
@@ -131,6 +136,22 @@ Examples:
     Rollback {
         /// Name, endpoint name or link of the device
         device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show which images are held back from which boards, hold one back, or let it go
+    ///
+    /// After `[update] brake_after` failures of one image on one type of board no further board of that type gets it. What
+    /// waits begins by itself once it is let go.
+    #[command(after_long_help = "\
+Examples:
+  nuncio brake                             what is held back, and why
+  nuncio brake release 3f9a1c              let images go whose SHA-256 begins so
+  nuncio brake release arduino-uno         let all images for this type of board go
+  nuncio brake pull arduino-uno            hold every image back from this type of board")]
+    Brake {
+        #[command(subcommand)]
+        order: Option<BrakeCommand>,
         #[command(flatten)]
         asking: Asking,
     },
@@ -170,6 +191,23 @@ Examples:
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum BrakeCommand {
+    /// Hold an image, or every image, back from a type of board
+    Pull {
+        /// Type of board, e.g. arduino-uno
+        board: String,
+        /// SHA-256 of the image, 64 hex digits; every image without it
+        #[arg(long, value_name = "SHA256")]
+        image: Option<String>,
+    },
+    /// Let go what is held back
+    Release {
+        /// Type of board, or at least six digits of an image's SHA-256; everything without it
+        what: Option<String>,
+    },
+}
+
 /// Options of what is asked of the daemon.
 #[derive(Debug, Args)]
 struct Asking {
@@ -201,6 +239,7 @@ impl Command {
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
             | Self::Rollback { asking, .. }
+            | Self::Brake { asking, .. }
             | Self::Why { asking, .. } => asking.json,
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Check { json } => *json,
@@ -226,9 +265,10 @@ where
         Command::History { query, asking } => ask(history::history(client(&asking)?, query, asking.json)),
         Command::Show { query, asking } => ask(show::show(client(&asking)?, query, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
+        Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
-        Command::Flash { device, image, expect_version, asking } => {
-            let order = flash::Order::new(device, &image, expect_version)?;
+        Command::Flash { device, image, expect_version, now, asking } => {
+            let order = flash::Order::new(device, &image, expect_version, now)?;
             ask(flash::flash(client(&asking)?, order, asking.json))
         }
     }

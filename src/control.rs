@@ -20,8 +20,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::device::{UpdateEvent, UpdateEvidence};
 
 pub use api::{
-    DeviceList, DeviceStatus, GatewayStatus, HistoryList, LinkStatus, Outcome, RegistrationState, RegistrationStatus,
-    ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict,
+    BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, LinkStatus, Outcome,
+    RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus,
+    WhatWhy, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream};
@@ -65,6 +66,8 @@ pub enum ControlRequest {
         image: PathBuf,
         /// The version that the new program shall report, where the operator gave one.
         version: Option<String>,
+        /// Begin also outside the maintenance window.
+        now: bool,
         /// What happens meanwhile. Tell it with `try_send`: progress that nobody reads in time is lost, never waited for.
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
@@ -78,6 +81,13 @@ pub enum ControlRequest {
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
         verdict: Answer<Verdict>,
+    },
+    /// The brakes: list them, set one, let some go.
+    Brake {
+        /// Which of these.
+        order: BrakeOrder,
+        /// What holds afterwards, and what was let go.
+        reply: Answer<BrakeReport>,
     },
     /// Give up what is staged or under way at a device, unless it is being flashed already
     /// ([`FailureCode::NotNow`] then).

@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use board::{
-    Alternative, BoardId, ElfFlags, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
+    Alternative, BoardId, ElfFlags, Exclusive, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
     VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};

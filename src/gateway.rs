@@ -4,6 +4,7 @@
 //! business it is. Nothing here decides about boards or updates, packets and image bytes never pass through, and nothing
 //! is waited for in the loop: what takes time is a task that comes back as an event or answers by itself.
 
+mod brakes;
 mod data;
 mod effects;
 mod flash;

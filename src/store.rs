@@ -5,6 +5,7 @@
 //! syncs is what counts), and an [`Ack`] comes only when that is on the disk. Images are files and not kept here; nobody
 //! outside this folder sees SQL. Driven by `gateway`.
 
+mod brakes;
 mod history;
 mod lock;
 mod packed;
@@ -25,8 +26,8 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use crate::device::{
-    BoardId, History, HistoryQuery, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention, UpdateEvidence,
-    UpdateId,
+    BoardId, Brake, History, HistoryQuery, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention, Sha256Digest,
+    UpdateEvidence, UpdateId,
 };
 
 pub use settings::HistorySettings;
@@ -110,6 +111,16 @@ impl Store {
     /// What worked on which port; the newest, at most [`MAX_WORKED`].
     pub fn worked(&self) -> Ack<Vec<WorkedRecord>> {
         self.order(Order::AllWorked)
+    }
+
+    /// Writes a brake down, or takes it off the record.
+    pub fn remember_brake(&self, board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>) -> Ack<()> {
+        self.order(|done| Order::Brake { board, image, brake, done })
+    }
+
+    /// All brakes on record.
+    pub fn brakes(&self) -> Ack<Vec<Brake>> {
+        self.order(Order::Brakes)
     }
 
     /// The updates that are not closed, oldest first. One that this version cannot read is logged and left where it is.

@@ -17,4 +17,5 @@ pub mod table;
 pub mod uri;
 
 pub use manager::{Adoption, Effect, Flash, Handle, Manager, Setup, StartError};
+pub use schedule::BrakeChoice;
 pub use settings::{AfterCrash, DownloadSettings, UpdateSettings};

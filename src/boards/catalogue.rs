@@ -171,6 +171,7 @@ fn profiles(id: &BoardId, flash: FlashText) -> Vec<Arc<FlashProfile>> {
         alternatives: flash.alternatives.into_iter().map(toml::Spanned::into_inner).collect(),
         rollback: flash.rollback.into_inner(),
         way_back: flash.way_back.into_inner(),
+        exclusive: flash.exclusive,
     };
     let alternatives = usual.alternatives.iter().map(|alternative| {
         let mut profile = usual.clone();

@@ -16,7 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::device::{
-    Alternative, ElfFlags, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
+    Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
 };
 
 /// The layout that this program reads.
@@ -160,6 +160,8 @@ pub(super) struct FlashText {
     pub(super) rollback: Spanned<RollbackPolicy>,
     #[serde(default = "unwritten")]
     pub(super) way_back: Spanned<WayBack>,
+    #[serde(default)]
+    pub(super) exclusive: Exclusive,
 }
 
 /// A default, which lies nowhere in the file.

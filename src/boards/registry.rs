@@ -235,6 +235,13 @@ impl Registry {
         Some(path.unwrap_or_else(|| device.info.link.to_string()))
     }
 
+    /// The USB hub that a device hangs on, by its path: `1-2` for `1-2.3`, `1` for `1-2`.
+    pub fn hub(&self, id: &DeviceId) -> Option<Arc<str>> {
+        let path = &self.devices.get(id)?.usb.as_ref()?.path;
+        let end = path.rfind(['.', '-'])?;
+        Some(path[..end].into())
+    }
+
     /// Why boards cannot be updated, by board: without a tool, or with one that is missing. Replaces what was said before.
     pub fn set_troubles(&mut self, troubles: BTreeMap<BoardId, String>) -> Vec<Decision> {
         self.troubles = troubles;
@@ -245,6 +252,11 @@ impl Registry {
     pub fn set_catalogue(&mut self, catalogue: Arc<Catalogue>) -> Vec<Decision> {
         self.catalogue = catalogue;
         self.settle_all()
+    }
+
+    /// Whether there is such a board in the catalogue.
+    pub fn knows_board(&self, board: &BoardId) -> bool {
+        self.catalogue.source(board).is_some()
     }
 
     /// A device.

@@ -19,11 +19,12 @@ pub(crate) struct Order {
     device: String,
     image: PathBuf,
     version: Option<String>,
+    now: bool,
 }
 
 impl Order {
     /// The daemon runs elsewhere: it needs an absolute path.
-    pub(crate) fn new(device: String, image: &Path, version: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(device: String, image: &Path, version: Option<String>, now: bool) -> anyhow::Result<Self> {
         let usage = |message: String| Fail { code: code::USAGE, message, hint: None };
         let found = image.canonicalize().map_err(|error| usage(format!("{}: {error}", image.display())))?;
         if !found.is_file() {
@@ -32,13 +33,13 @@ impl Order {
         if version.as_deref() == Some("") {
             return Err(usage("the expected version is empty".to_owned()).into());
         }
-        Ok(Self { device, image: found, version })
+        Ok(Self { device, image: found, version, now })
     }
 }
 
 pub(crate) async fn flash(client: Client, order: Order, json: bool) -> anyhow::Result<u8> {
     let interrupts = interrupts()?;
-    let stream = client.flash(&order.device, &order.image, order.version.as_deref()).await?;
+    let stream = client.flash(&order.device, &order.image, order.version.as_deref(), order.now).await?;
     watch(client, stream, interrupts, order.device, json).await
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{
-    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
+    Access, BoardId, Brake, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
     Requester, Sha256Digest, UpdateId, UpdateResult,
 };
 
@@ -252,6 +252,44 @@ pub enum WhyVerdict {
     Noted,
     /// It speaks against what was decided.
     Contradicts,
+}
+
+/// What is to be done about the brakes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "order")]
+pub enum BrakeOrder {
+    /// Tell which hold.
+    List,
+    /// Hold an image, or every image, back from a board type.
+    Pull {
+        /// The board type.
+        board: String,
+        /// Digest of the image, 64 hex digits.
+        image: Option<String>,
+    },
+    /// Let go.
+    Release {
+        /// A board type, or the beginning of an image's digest; all without.
+        what: Option<String>,
+    },
+}
+
+/// The brakes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrakeReport {
+    /// Those that hold.
+    pub brakes: Vec<Brake>,
+    /// Those that were let go just now.
+    pub released: Vec<ReleasedBrake>,
+}
+
+/// A brake that was let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedBrake {
+    /// The board type.
+    pub board: BoardId,
+    /// The image; `None`: every image.
+    pub image: Option<Sha256Digest>,
 }
 
 /// How `nuncio flash` ended.

@@ -13,7 +13,7 @@ use crate::device::{UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
-use super::{DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
+use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
 const REPLY_TIME: Duration = Duration::from_secs(60);
@@ -146,6 +146,17 @@ impl Client {
         }
     }
 
+    /// Lists the brakes, sets one, or lets some go.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn brake(&self, order: BrakeOrder) -> Result<BrakeReport, ClientError> {
+        match self.ask(Request::Brake { order }).await? {
+            Reply::Brakes(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Has configuration, boards and tools read again; what needs a restart comes back in words.
     ///
     /// # Errors
@@ -161,9 +172,15 @@ impl Client {
     ///
     /// # Errors
     /// When the daemon cannot be reached. What it refuses comes out of the stream.
-    pub async fn flash(&self, device: &str, image: &Path, version: Option<&str>) -> Result<FlashStream, ClientError> {
-        let request =
-            Request::Flash { device: device.to_owned(), image: image.to_owned(), version: version.map(str::to_owned) };
+    pub async fn flash(
+        &self,
+        device: &str,
+        image: &Path,
+        version: Option<&str>,
+        now: bool,
+    ) -> Result<FlashStream, ClientError> {
+        let (device, image, version) = (device.to_owned(), image.to_owned(), version.map(str::to_owned));
+        let request = Request::Flash { device, image, version, now };
         Ok(FlashStream { stream: self.send(request).await? })
     }
 

@@ -171,8 +171,9 @@ async fn handle(
         Request::Flash { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }
-        Request::Flash { device, image, version } => {
-            let order = |events, verdict| ControlRequest::Flash { device, image, version, events, verdict };
+        Request::Brake { order } => ask(requests, |reply| ControlRequest::Brake { order, reply }, Reply::Brakes).await,
+        Request::Flash { device, image, version, now } => {
+            let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };
             return update(requests, order, reader, writer).await;
         }
         Request::Rollback { device } => {

@@ -102,14 +102,14 @@ async fn a_gateway_that_drops_a_request_is_stopping() {
 #[tokio::test]
 async fn a_flash_is_told_in_order_and_ends_with_its_verdict() {
     let daemon = Daemon::start(|request| {
-        let ControlRequest::Flash { device, image, version, events, verdict: end } = request else { return };
+        let ControlRequest::Flash { device, image, version, events, verdict: end, .. } = request else { return };
         assert_eq!((image.as_path(), version.as_deref()), (Path::new("/a.hex"), Some("2.0")));
         for percent in [0, 50, 100] {
             events.try_send(UpdateEvent::ToolProgressed { phase: Phase::Write, percent }).expect("room");
         }
         drop(end.send(Ok(verdict(&device))));
     });
-    let mut flash = daemon.client().flash("press-3", Path::new("/a.hex"), Some("2.0")).await.expect("begun");
+    let mut flash = daemon.client().flash("press-3", Path::new("/a.hex"), Some("2.0"), false).await.expect("begun");
     for expected in [0, 50, 100] {
         let FlashItem::Event(UpdateEvent::ToolProgressed { percent, .. }) = flash.next().await.expect("an item") else {
             panic!("expected progress")
@@ -132,7 +132,7 @@ async fn a_client_that_leaves_a_flash_frees_its_place() {
             gone.send(()).await.expect("the test waits");
         });
     });
-    let flash = daemon.client().flash("press-3", Path::new("/a.hex"), None).await.expect("begun");
+    let flash = daemon.client().flash("press-3", Path::new("/a.hex"), None, false).await.expect("begun");
     drop(flash);
     tokio::time::timeout(LONG, heard.recv()).await.expect("in time").expect("it was noticed");
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 
 use crate::device::{UpdateEvent, UpdateEvidence};
 
-use super::{DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
+use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
 
 /// Version of this protocol; both ends must speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -36,13 +36,37 @@ pub(super) struct RequestLine {
 #[serde(rename_all = "kebab-case", tag = "request")]
 pub(super) enum Request {
     Devices,
-    Status { device: Option<String> },
-    Why { device: String },
-    Flash { device: String, image: PathBuf, version: Option<String> },
-    Rollback { device: String },
-    Cancel { device: String },
-    History { device: Option<String>, failed: bool, limit: Option<u32> },
-    Show { update: String },
+    Status {
+        device: Option<String>,
+    },
+    Why {
+        device: String,
+    },
+    Flash {
+        device: String,
+        image: PathBuf,
+        version: Option<String>,
+        #[serde(default)]
+        now: bool,
+    },
+    Rollback {
+        device: String,
+    },
+    Brake {
+        #[serde(flatten)]
+        order: BrakeOrder,
+    },
+    Cancel {
+        device: String,
+    },
+    History {
+        device: Option<String>,
+        failed: bool,
+        limit: Option<u32>,
+    },
+    Show {
+        update: String,
+    },
     Reload,
 }
 
@@ -62,6 +86,7 @@ pub(super) enum Reply {
     Why(Why),
     Event(UpdateEvent),
     Verdict(Verdict),
+    Brakes(BrakeReport),
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),
@@ -141,7 +166,7 @@ mod tests {
     #[test]
     fn a_request_is_one_flat_object() {
         let line = br#"{"protocol":1,"request":"flash","device":"d","image":"/a.hex","version":null}"#;
-        let expected = Request::Flash { device: "d".into(), image: "/a.hex".into(), version: None };
+        let expected = Request::Flash { device: "d".into(), image: "/a.hex".into(), version: None, now: false };
         assert_eq!(parse_request(line), Ok(expected));
     }
 

@@ -116,6 +116,19 @@ pub struct FlashProfile {
     pub rollback: RollbackPolicy,
     /// Where an image to go back to comes from before any has proven itself.
     pub way_back: WayBack,
+    /// What a flash must have for itself.
+    pub exclusive: Exclusive,
+}
+
+/// What a flash must have for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exclusive {
+    /// Its port.
+    #[default]
+    Port,
+    /// The USB hub that it hangs on: no second flash runs there.
+    Hub,
 }
 
 /// When a run of the tool that failed is followed by another one.

@@ -77,6 +77,8 @@ pub enum FirmwareOrder {
     Rollback,
     /// Flash what is staged (5/0/2).
     Execute,
+    /// The same, also outside the maintenance window (`nuncio flash --now`, `nuncio rollback`).
+    ExecuteNow,
     /// Give up and say so with result 10 (5/0/10).
     Cancel,
     /// 5/0/11: 0 critical, 1 mandatory, 2 optional.

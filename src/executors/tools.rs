@@ -233,7 +233,7 @@ fn add(tools: &mut BTreeMap<String, Arc<Tool>>, file: &Path, text: &str, problem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
+    use crate::device::{Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
 
     fn settings(text: &str) -> ExecutorSettings {
         toml::from_str(text).expect("a table")
@@ -326,6 +326,7 @@ mod tests {
             alternatives: Vec::new(),
             rollback: RollbackPolicy::default(),
             way_back: WayBack::default(),
+            exclusive: Exclusive::Port,
         };
         let expected = ["tool `x` needs the variable `speed` from the board", "tool `x` takes no elf images"];
         assert_eq!(tools.lacks(&profile), expected);

@@ -69,6 +69,7 @@ impl Gateway {
                 let decisions = self.registry.set_quarantine(&device, reason);
                 self.carry_out(decisions).await;
             }
+            Effect::Brake { board, image, brake } => self.remember_brake(board, image, brake.map(|brake| *brake)),
             Effect::WayBack { device, good } => {
                 self.ledger.entry(&device).way_back = good.map(|good| views::way_back(*good));
             }

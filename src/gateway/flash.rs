@@ -17,6 +17,8 @@ pub(super) struct Session {
     pub(super) device: DeviceId,
     /// What has the image staged.
     pub(super) stage: FirmwareOrder,
+    /// Begins also outside the maintenance window.
+    pub(super) now: bool,
     /// The device's last update before this one: its late events are not ours.
     pub(super) before: Option<UpdateId>,
     /// What happens at the device.
@@ -49,7 +51,8 @@ impl Session {
                 return Ok(Verdict { device: self.device, update: Some(update), outcome, version, reason, took_ms });
             }
             if staged {
-                self.order(FirmwareOrder::Execute, "the staged image was taken away meanwhile").await?;
+                let execute = if self.now { FirmwareOrder::ExecuteNow } else { FirmwareOrder::Execute };
+                self.order(execute, "the staged image was taken away meanwhile").await?;
             }
         }
         Err(Failure::new(FailureCode::Stopping, "the daemon is stopping")

@@ -115,8 +115,8 @@ impl Gateway {
     async fn adopt(&self, info: &DeviceInfo) {
         let Some(profile) = self.registry.profile(&info.id) else { return };
         let (device, link, version) = (info.id.clone(), info.link.clone(), info.version.clone());
-        let worked = self.worked_at(&info.id);
-        self.update.adopt(Adoption { device, profile, link, version, worked }).await;
+        let (worked, hub) = (self.worked_at(&info.id), self.registry.hub(&info.id));
+        self.update.adopt(Adoption { device, profile, link, version, worked, hub }).await;
     }
 
     fn remember(&self, record: IdentityRecord) {

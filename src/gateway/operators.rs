@@ -17,12 +17,13 @@ impl Gateway {
             ControlRequest::Devices { reply } => self.tell_devices(reply),
             ControlRequest::Status { device, reply } => self.tell_status(device.as_deref(), reply),
             ControlRequest::Why { device, reply } => drop(reply.send(self.why(&device))),
-            ControlRequest::Flash { device, image, version, events, verdict } => {
-                self.flash(&device, FirmwareOrder::Stage { path: image, version }, events, verdict);
+            ControlRequest::Flash { device, image, version, now, events, verdict } => {
+                self.flash(&device, FirmwareOrder::Stage { path: image, version }, now, events, verdict);
             }
             ControlRequest::Rollback { device, events, verdict } => {
-                self.flash(&device, FirmwareOrder::Rollback, events, verdict);
+                self.flash(&device, FirmwareOrder::Rollback, true, events, verdict);
             }
+            ControlRequest::Brake { order, reply } => self.brake(order, reply),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
@@ -72,7 +73,14 @@ impl Gateway {
         why.map(views::why).ok_or_else(|| self.unknown(word))
     }
 
-    fn flash(&mut self, word: &str, stage: FirmwareOrder, events: mpsc::Sender<UpdateEvent>, verdict: Answer<Verdict>) {
+    fn flash(
+        &mut self,
+        word: &str,
+        stage: FirmwareOrder,
+        now: bool,
+        events: mpsc::Sender<UpdateEvent>,
+        verdict: Answer<Verdict>,
+    ) {
         let device = match self.flashable(word) {
             Ok(device) => device,
             Err(failure) => return drop(verdict.send(Err(failure))),
@@ -81,7 +89,7 @@ impl Gateway {
         let entry = self.ledger.entry(&device);
         entry.follow(follower);
         let before = entry.status.id;
-        let session = Session { device, stage, before, happening, events, update: self.update.clone() };
+        let session = Session { device, stage, now, before, happening, events, update: self.update.clone() };
         tokio::spawn(async move { drop(verdict.send(session.run().await)) });
     }
 

@@ -46,7 +46,8 @@ pub(super) async fn start(
     let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
     let journal = store.latest_closed().await?.into_iter().chain(open).collect();
     let staging = config.gateway.state.join("staging");
-    let setup = Setup { update: config.update.clone(), download: &config.download, staging: &staging, journal };
+    let brakes = store.brakes().await?;
+    let setup = Setup { update: config.update.clone(), download: &config.download, staging: &staging, brakes, journal };
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), config.gateway.state.join("jobs")));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);

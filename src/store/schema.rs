@@ -53,6 +53,10 @@ pub(super) const STEPS: &[&str] = &[
         entry ->> '$.step.image_sha256', 0, 0, x''
     FROM history WHERE json_valid(entry) ORDER BY number;
     DELETE FROM history WHERE number NOT IN (SELECT max(number) FROM history GROUP BY device);",
+    // 4: the brakes; the image is '' where every image is meant.
+    "CREATE TABLE brakes (
+        board TEXT NOT NULL, image TEXT NOT NULL, brake TEXT NOT NULL, PRIMARY KEY (board, image)
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The write-ahead log is cut back to so many bytes.

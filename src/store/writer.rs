@@ -6,12 +6,12 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
 use crate::device::{
-    BoardId, DeviceId, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, JournalStep, OpenRecord,
-    Recorded, Retention, masked_uri,
+    BoardId, Brake, DeviceId, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, JournalStep, OpenRecord,
+    Recorded, Retention, Sha256Digest, masked_uri,
 };
 
 use super::lock::Lock;
-use super::{Done, Found, StoreError, WorkedRecord, history, worked};
+use super::{Done, Found, StoreError, WorkedRecord, brakes, history, worked};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -24,6 +24,8 @@ pub(super) enum Order {
     Identity(IdentityRecord, Done<()>),
     Worked { port: String, board: BoardId, vars: Option<BTreeMap<String, String>>, done: Done<()> },
     AllWorked(Done<Vec<WorkedRecord>>),
+    Brake { board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>, done: Done<()> },
+    Brakes(Done<Vec<Brake>>),
     OpenJournal(Done<Vec<JournalEntry>>),
     Identities(Done<Vec<IdentityRecord>>),
     LatestClosed(Done<Vec<JournalEntry>>),
@@ -107,6 +109,10 @@ impl Order {
                 hold(worked::write(transaction, &port, &board, vars.as_ref()), done)
             }
             Self::AllWorked(done) => hold(worked::read(transaction), done),
+            Self::Brake { board, image, brake, done } => {
+                hold(brakes::write(transaction, &board, image, brake.as_ref()), done)
+            }
+            Self::Brakes(done) => hold(brakes::read(transaction), done),
             Self::OpenJournal(done) => hold(read_open(transaction), done),
             Self::Identities(done) => hold(read_identities(transaction), done),
             Self::LatestClosed(done) => hold(read_latest(transaction), done),
@@ -124,8 +130,9 @@ impl Order {
             Self::Journal(_, _, done) | Self::Record(_, done) | Self::Identity(_, done) | Self::Close(done) => {
                 answer(done, Err(error));
             }
-            Self::Worked { done, .. } => answer(done, Err(error)),
+            Self::Worked { done, .. } | Self::Brake { done, .. } => answer(done, Err(error)),
             Self::AllWorked(done) => answer(done, Err(error)),
+            Self::Brakes(done) => answer(done, Err(error)),
             Self::OpenJournal(done) | Self::LatestClosed(done) => answer(done, Err(error)),
             Self::OpenRecords(done) => answer(done, Err(error)),
             Self::History(_, done) => answer(done, Err(error)),

@@ -35,7 +35,8 @@ pub use io::{Input, Now, Order, Output, Reply, Ticket};
 
 use self::core::Core;
 use crate::device::{
-    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, GoodImage, JournalEntry, Link, UpdateId,
+    BoardState, DeviceId, FirmwareState, FirmwareView, FlashProfile, GoodImage, JournalEntry, Link, Requester,
+    Sha256Digest, UpdateId,
 };
 use crate::update::table::{self, Ending};
 use state::State;
@@ -125,6 +126,17 @@ impl Machine {
             State::Pushing(pushing) => Some(pushing.ticket),
             _ => None,
         }
+    }
+
+    /// What is to be known of the flash that waits to begin, or runs: whose, of which image, whether it is urgent.
+    pub fn flash(&self) -> Option<(&Requester, Sha256Digest, bool)> {
+        let held = self.state.held()?;
+        Some((&held.update.owner, held.image.sha256, held.urgent))
+    }
+
+    /// Whether an Execute was accepted and the flash has not begun yet.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Deferred(_) | State::Leasing(_))
     }
 
     /// Whether the update waits for somebody else's lease to be given back.

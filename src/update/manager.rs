@@ -11,6 +11,7 @@ mod downloads;
 mod goods;
 mod handle;
 mod perform;
+mod scheduling;
 mod slot;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -27,9 +28,12 @@ use tokio::time::sleep_until;
 
 pub use handle::{Adoption, Effect, Flash, Handle};
 
-use crate::device::{DeviceId, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId};
+use crate::device::{
+    Brake, DeviceId, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId,
+};
 use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
+use crate::update::schedule::Schedule;
 use crate::update::settings::{DownloadSettings, UpdateSettings};
 use crate::update::staging::Staging;
 use answers::Outcome;
@@ -71,6 +75,8 @@ pub struct Setup<'a> {
     pub download: &'a DownloadSettings,
     /// Where images are staged.
     pub staging: &'a Path,
+    /// The brakes that are on record.
+    pub brakes: Vec<Brake>,
     /// The last journal entry of every update that is open, and the last closed one of every device.
     pub journal: Vec<JournalEntry>,
 }
@@ -82,6 +88,7 @@ pub struct Manager {
     downloads: Downloads,
     checks: Arc<Semaphore>,
     slots: HashMap<DeviceId, Slot>,
+    schedule: Schedule,
     /// What earlier gateways wrote of devices that are not here yet.
     journal: HashMap<DeviceId, Vec<JournalEntry>>,
     /// What devices that are not here yet can go back to.
@@ -114,6 +121,7 @@ impl Manager {
         let (report_sender, reports) = mpsc::channel(QUEUE);
         let (fact_sender, facts) = mpsc::channel(QUEUE);
         let (order_sender, orders) = mpsc::channel(QUEUE);
+        let schedule = scheduling::schedule(&setup.update, setup.brakes);
         let rules = Rules { settings: setup.update, policy: downloader.policy().clone() };
         let manager = Self {
             rules: Arc::new(rules),
@@ -121,6 +129,7 @@ impl Manager {
             staging,
             checks: Arc::new(Semaphore::new(PARALLEL_CHECKS)),
             slots: HashMap::new(),
+            schedule,
             journal: by_device(setup.journal),
             goods,
             timers: BTreeSet::new(),
@@ -179,6 +188,9 @@ impl Manager {
                 let woken: Vec<DeviceId> = waiting.iter().filter(of_link).cloned().collect();
                 woken.iter().for_each(|device| self.input(device, Input::LeaseReleased));
             }
+            Fact::Brakes(reply) => drop(reply.send(self.schedule.brakes().on())),
+            Fact::PullBrake(board, image) => self.pull_brake(board, image),
+            Fact::ReleaseBrakes(choice, reply) => drop(reply.send(self.release_brakes(&choice))),
             Fact::Drain(done) => {
                 self.stopping = true;
                 self.draining.push(done);
@@ -187,9 +199,10 @@ impl Manager {
     }
 
     fn adopt(&mut self, adoption: Adoption) {
-        let Adoption { device, profile, link, version, worked } = adoption;
+        let Adoption { device, profile, link, version, worked, hub } = adoption;
         if let Some(slot) = self.slots.get_mut(&device) {
             slot.machine.set_profile(profile);
+            slot.hub = hub;
             let quarantine = slot.machine.quarantine().map(str::to_owned);
             if version.is_some() {
                 self.input(&device, Input::VersionIs(version));
@@ -208,7 +221,7 @@ impl Manager {
             None => Machine::new(facts, rules),
         };
         self.effect(Effect::View { device: device.clone(), view: Box::new(machine.view().clone()) });
-        self.slots.insert(device.clone(), Slot::new(machine));
+        self.slots.insert(device.clone(), Slot::new(machine, hub));
         self.pump(&device);
     }
 
@@ -303,6 +316,7 @@ impl Manager {
             outputs.into_iter().for_each(|output| self.perform(device, output));
         }
         self.tell_way_back(device);
+        self.reschedule(device);
         self.reset_timer(device);
         self.requeue(device);
     }

@@ -112,6 +112,11 @@ impl Schedule {
         Ok(())
     }
 
+    /// A flash that began before, and goes on: it takes its place whether there is room or not.
+    pub fn resume(&mut self, device: &DeviceId, hub: Option<String>) {
+        self.running.entry(device.clone()).or_insert(hub);
+    }
+
     /// Who else might begin now, in the order of turns: wake them.
     pub fn next(&self, unix: i64) -> Vec<DeviceId> {
         let free = self.limits.max_parallel.saturating_sub(self.running.len());
@@ -133,11 +138,6 @@ impl Schedule {
         self.waiting.retain(|ask| ask.device != *device);
         self.trials.retain(|_, trial| *trial != Trial::Running(device.clone()));
         self.running.remove(device).is_some()
-    }
-
-    /// Whether a device counts as running.
-    pub fn runs(&self, device: &DeviceId) -> bool {
-        self.running.contains_key(device)
     }
 
     /// An image proved itself on a device, or it did not, for this reason. Tells whether a brake was set or let go.

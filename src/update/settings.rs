@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::device::units;
 
+use super::schedule::Window;
+
 /// What happens to a flash that a crash of the gateway cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,6 +32,14 @@ pub struct UpdateSettings {
     /// A push that is silent for so long has failed.
     #[serde(with = "units::duration")]
     pub push_timeout: Duration,
+    /// Flashes at once.
+    pub max_parallel: std::num::NonZeroUsize,
+    /// When flashes may begin, by local time; empty: always.
+    pub window: Vec<Window>,
+    /// Failures of one image on one board type until no further board gets it; 0: never.
+    pub brake_after: u32,
+    /// The first board of a type tries an image alone.
+    pub canary: bool,
 }
 
 /// `[download]`.

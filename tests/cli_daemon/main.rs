@@ -9,13 +9,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nuncio::control::{
-    ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, LinkStatus, Listener, Outcome,
-    RegistrationState, RegistrationStatus, ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Why,
-    WhyStep, WhyVerdict, serve,
+    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, LinkStatus, Listener,
+    Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict,
+    WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
-    Access, BoardId, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link, Phase,
-    ReportedVersion, Requester, Sha256Digest, ToolOutput, UpdateEvent, UpdateId, UpdateResult,
+    Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
+    Phase, ReportedVersion, Requester, Sha256Digest, ToolOutput, UpdateEvent, UpdateId, UpdateResult,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -258,6 +258,16 @@ fn all_events() -> Vec<UpdateEvent> {
     ]
 }
 
+fn brakes() -> BrakeReport {
+    let failure =
+        BrakeFailure { device: DeviceId::new("press-3"), at: 1_700_000_000, reason: "it did not verify".into() };
+    let board = BoardId::new("arduino-uno");
+    let image = Some(Sha256Digest([7; 32]));
+    let brake = Brake { board: board.clone(), image, on: true, by_hand: false, since: 5, failures: vec![failure] };
+    let by_hand = Brake { image: None, by_hand: true, failures: Vec::new(), ..brake.clone() };
+    BrakeReport { brakes: vec![brake, by_hand], released: vec![ReleasedBrake { board, image: None }] }
+}
+
 /// A gateway with two devices, one of which can be flashed.
 fn gateway(request: ControlRequest) {
     match request {
@@ -279,6 +289,7 @@ fn gateway(request: ControlRequest) {
             all_events().into_iter().for_each(|event| events.try_send(event).expect("room"));
             drop(end.send(Ok(verdict(Outcome::Proven, None))));
         }
+        ControlRequest::Brake { reply, .. } => drop(reply.send(Ok(brakes()))),
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),
         ControlRequest::Cancel { reply, .. } => drop(reply.send(Ok(()))),
         ControlRequest::History { device, failed, limit, reply } => {
@@ -303,6 +314,8 @@ fn every_json_output_follows_its_schema() {
         &["history", "gone-since", "--failed", "--limit", "3", "--json"],
         &["show", "beef", "--json"],
         &["check", "--json"],
+        &["brake", "--json"],
+        &["brake", "release", "arduino-uno", "--json"],
     ] {
         let (documents, code) = daemon.documents(arguments);
         assert_eq!((documents.len(), code), (1, 0), "{arguments:?}");

@@ -70,7 +70,7 @@ impl Gateway {
     fn start_in(folder: Arc<TempDir>, world: Arc<World>, update: UpdateSettings, download: &DownloadSettings) -> Self {
         let journal = world.store.lock().expect("store").values().cloned().collect();
         let (out, effects) = mpsc::channel(8);
-        let setup = Setup { update, download, staging: folder.path(), journal };
+        let setup = Setup { update, download, staging: folder.path(), brakes: Vec::new(), journal };
         let (handle, manager) = Manager::spawn(setup, out).expect("a manager");
         let (tell, views) = watch::channel(HashMap::new());
         tokio::spawn(take(effects, Arc::clone(&world), tell));
@@ -88,7 +88,7 @@ impl Gateway {
     pub(crate) async fn adopt(&self, device: &DeviceId, profile: &Arc<FlashProfile>) {
         let link = link_of(device);
         let (device, profile) = (device.clone(), Arc::clone(profile));
-        self.handle.adopt(Adoption { device, profile, link, version: None, worked: None }).await;
+        self.handle.adopt(Adoption { device, profile, link, version: None, worked: None, hub: None }).await;
     }
 
     pub(crate) async fn order(&self, device: &DeviceId, order: FirmwareOrder) -> FirmwareReply {
@@ -208,7 +208,8 @@ async fn take(
             | Effect::VersionRead { .. }
             | Effect::Quarantine { .. }
             | Effect::Worked { .. }
-            | Effect::WayBack { .. } => {}
+            | Effect::WayBack { .. }
+            | Effect::Brake { .. } => {}
         }
     }
 }

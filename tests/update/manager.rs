@@ -349,14 +349,27 @@ async fn facts_are_taken_while_nobody_takes_effects() {
     let folder = tempfile::tempdir().expect("a folder");
     let (out, mut effects) = mpsc::channel(1);
     let download = download_settings(&[]);
-    let setup = Setup { update: settings(), download: &download, staging: folder.path(), journal: Vec::new() };
+    let setup = Setup {
+        update: settings(),
+        download: &download,
+        staging: folder.path(),
+        brakes: Vec::new(),
+        journal: Vec::new(),
+    };
     let (handle, manager) = Manager::spawn(setup, out).expect("a manager");
     let adopt_all = async {
         for number in 0..3000 {
             let device = device(&format!("device-{number}"));
             let link = link_of(&device);
             handle
-                .adopt(Adoption { device: device.clone(), profile: board(), link, version: None, worked: None })
+                .adopt(Adoption {
+                    device: device.clone(),
+                    profile: board(),
+                    link,
+                    version: None,
+                    worked: None,
+                    hub: None,
+                })
                 .await;
             handle.reachable(device, server(1), false).await;
         }

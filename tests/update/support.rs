@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio::device::{
-    BoardId, ElfFlags, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod, ReportedVersion,
-    Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion, WayBack,
+    BoardId, ElfFlags, Exclusive, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod,
+    ReportedVersion, Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion, WayBack,
 };
 use nuncio::update::{AfterCrash, DownloadSettings, UpdateSettings};
 use sha2::Digest;
@@ -26,6 +26,10 @@ pub(crate) fn settings() -> UpdateSettings {
         owner_timeout: Duration::from_secs(3600),
         staged_timeout: Duration::from_secs(24 * 3600),
         push_timeout: PUSH_TIMEOUT,
+        max_parallel: 8.try_into().expect("not zero"),
+        window: Vec::new(),
+        brake_after: 3,
+        canary: false,
     }
 }
 
@@ -77,6 +81,7 @@ pub(crate) fn profile(questions: usize, soak: Duration) -> Arc<FlashProfile> {
         alternatives: Vec::new(),
         rollback: RollbackPolicy::OnRequest,
         way_back: WayBack::PreviousImage,
+        exclusive: Exclusive::Port,
     })
 }
 

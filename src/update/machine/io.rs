@@ -271,6 +271,13 @@ pub enum Output {
         /// When, in seconds since 1970.
         at: i64,
     },
+    /// The image proved itself on the board (`None`), or it did not, for this reason.
+    Judged {
+        /// Its digest.
+        image: Sha256Digest,
+        /// Why not.
+        failure: Option<String>,
+    },
     /// The board is proven to hold this one of its good images again.
     Holds(Box<GoodImage>),
     /// Stage one of the device's good images again: answered with [`Input::Received`].

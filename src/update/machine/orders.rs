@@ -53,7 +53,7 @@ fn fits_state(state: &State, order: &FirmwareOrder) -> bool {
     match order {
         FirmwareOrder::SetSeverity(_) | FirmwareOrder::SetMaxDefer(_) => true,
         _ if standing == Standing::Updating => false,
-        FirmwareOrder::Execute => is_executable(state, standing),
+        FirmwareOrder::Execute | FirmwareOrder::ExecuteNow => is_executable(state, standing),
         FirmwareOrder::Cancel => !matches!(standing, Standing::Idle(_)),
         FirmwareOrder::Fetch(_)
         | FirmwareOrder::Push
@@ -81,7 +81,11 @@ fn fits_value(state: &State, order: &Order, core: &Core) -> bool {
         FirmwareOrder::Push => idle || is_own_push(state, &order.requester),
         FirmwareOrder::SetSeverity(severity) => *severity <= MAX_SEVERITY,
         FirmwareOrder::Rollback => core.facts.profile.rollback != RollbackPolicy::Never && core.last_good().is_some(),
-        FirmwareOrder::Reset | FirmwareOrder::Execute | FirmwareOrder::Cancel | FirmwareOrder::SetMaxDefer(_) => true,
+        FirmwareOrder::Reset
+        | FirmwareOrder::Execute
+        | FirmwareOrder::ExecuteNow
+        | FirmwareOrder::Cancel
+        | FirmwareOrder::SetMaxDefer(_) => true,
     }
 }
 
@@ -115,7 +119,8 @@ pub(super) fn obey(state: State, order: Order, reply: &mut Reply, core: &mut Cor
             receive::copy(begun(String::new(), core), path, version, core, now)
         }
         FirmwareOrder::Rollback => rollback(&state, begun(String::new(), core), core, now),
-        FirmwareOrder::Execute => execute(state, (requester, right), core, now),
+        FirmwareOrder::Execute => execute(state, (requester, right), false, core, now),
+        FirmwareOrder::ExecuteNow => execute(state, (requester, right), true, core, now),
         FirmwareOrder::SetSeverity(severity) => {
             core.change_view(|view| view.severity = severity);
             state
@@ -164,18 +169,23 @@ fn rollback(state: &State, update: Update, core: &mut Core, now: Now) -> State {
     }
 }
 
-fn execute(state: State, by: (Requester, FirmwareRight), core: &mut Core, now: Now) -> State {
+fn execute(state: State, by: (Requester, FirmwareRight), urgent: bool, core: &mut Core, now: Now) -> State {
     match state {
         State::Staged(mut held) => {
             take_over(&mut held.update, by);
             held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_ref());
+            held.urgent = urgent;
             wait::execute(*held, Wait::Fresh, core, now)
         }
         State::Rechecking(mut rechecking) => {
             take_over(&mut rechecking.held.update, by);
+            rechecking.held.urgent = urgent;
             rechecking.execute_after()
         }
-        State::Deferred(deferred) => deferred.try_again(core, now),
+        State::Deferred(mut deferred) => {
+            deferred.held.urgent |= urgent;
+            deferred.try_again(core, now)
+        }
         state => state,
     }
 }

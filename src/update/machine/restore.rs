@@ -14,6 +14,9 @@ pub(super) fn give_up(mut held: Held, reason: String, core: &mut Core, now: Now)
     if core.board == BoardState::Sound {
         return failed(held, reason, core, now);
     }
+    if held.restoring.is_none() {
+        core.out.push(Output::Judged { image: held.image.sha256, failure: Some(reason.clone()) });
+    }
     match way_back(&held, core) {
         Some(good) => {
             let version = good.image.version.clone();
@@ -53,6 +56,9 @@ fn quarantine(mut held: Held, reason: String, core: &mut Core, now: Now) -> Stat
 pub(super) fn runs_otherwise(held: Held, told: ReportedVersion, reason: String, core: &mut Core, now: Now) -> State {
     if held.restoring.is_none() && way_back(&held, core).is_some() && !is_before(&held, &told) {
         return give_up(held, reason, core, now);
+    }
+    if held.restoring.is_none() {
+        core.out.push(Output::Judged { image: held.image.sha256, failure: Some(reason.clone()) });
     }
     core.set_board(BoardState::Sound);
     core.set_version(Some(told));

@@ -133,7 +133,9 @@ fn again(mut held: Held, link: Link, core: &mut Core, now: Now) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Alternative, BoardId, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
+    use crate::device::{
+        Alternative, BoardId, Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack,
+    };
 
     fn alternative(on: &[JobFailure], baud: &str) -> Alternative {
         Alternative { on: on.to_vec(), vars: [("baud".to_owned(), baud.to_owned())].into() }
@@ -153,6 +155,7 @@ mod tests {
             alternatives: vec![alternative(&[JobFailure::Noise], "2"), alternative(&[], "3")],
             rollback: RollbackPolicy::default(),
             way_back: WayBack::default(),
+            exclusive: Exclusive::Port,
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Held {
     pub(super) tries: Tries,
     /// What the board holds could not be read: it is not tried again.
     pub(super) unsaved: bool,
+    /// Begins also outside the maintenance window.
+    pub(super) urgent: bool,
 }
 
 impl Held {
@@ -62,6 +64,7 @@ impl Held {
             restoring: None,
             tries: Tries::default(),
             unsaved: false,
+            urgent: false,
         }
     }
 

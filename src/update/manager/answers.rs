@@ -216,7 +216,12 @@ impl Manager {
             }
             // Given back by being dropped: what it was for is over.
             Ok(_) => {}
-            Err(holder) => self.input(device, Input::LeaseRefused { ticket, holder }),
+            Err(holder) => {
+                if !self.slots.get(device).is_some_and(|slot| slot.machine.is_flashing()) {
+                    self.give_place(device);
+                }
+                self.input(device, Input::LeaseRefused { ticket, holder });
+            }
         }
     }
 

@@ -8,9 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::device::{
-    Answer, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob, FlashProfile, GoodImage,
-    JobEvent, JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester, UpdateEvent, UpdateId,
+    Answer, BoardId, Brake, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob,
+    FlashProfile, GoodImage, JobEvent, JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester,
+    Sha256Digest, UpdateEvent, UpdateId,
 };
+use crate::update::schedule::BrakeChoice;
 
 /// What the gateway is asked to do. Each question carries the way back of its answer; a way back that is dropped counts
 /// as a failure of that step, so nothing waits for ever.
@@ -53,6 +55,15 @@ pub enum Effect {
         device: DeviceId,
         /// Why, and what to do.
         reason: Option<String>,
+    },
+    /// A brake is on record now (`Some`), or not any more.
+    Brake {
+        /// The board type.
+        board: BoardId,
+        /// The image; `None`: every image.
+        image: Option<Sha256Digest>,
+        /// The record.
+        brake: Option<Box<Brake>>,
     },
     /// What the device can go back to now.
     WayBack {
@@ -141,6 +152,8 @@ pub struct Adoption {
     pub version: Option<ReportedVersion>,
     /// Values of variables other than usual that worked on its port before.
     pub worked: Option<BTreeMap<String, String>>,
+    /// The USB hub that it hangs on.
+    pub hub: Option<Arc<str>>,
 }
 
 /// Told to the manager; never refused, and taken even while effects are piling up.
@@ -150,6 +163,9 @@ pub(super) enum Fact {
     LinkGone(DeviceId),
     VersionIs(DeviceId, Option<ReportedVersion>),
     LeaseReleased(Link),
+    Brakes(oneshot::Sender<Vec<Brake>>),
+    PullBrake(BoardId, Option<Sha256Digest>),
+    ReleaseBrakes(BrakeChoice, oneshot::Sender<Vec<(BoardId, Option<Sha256Digest>)>>),
     Reachable(DeviceId, Requester, bool),
     Drain(oneshot::Sender<()>),
 }
@@ -224,6 +240,25 @@ impl Handle {
             return FirmwareReply::WrongState;
         }
         answer.await.unwrap_or(FirmwareReply::WrongState)
+    }
+
+    /// The brakes that hold.
+    pub async fn brakes(&self) -> Vec<Brake> {
+        let (reply, brakes) = oneshot::channel();
+        self.tell(Fact::Brakes(reply)).await;
+        brakes.await.unwrap_or_default()
+    }
+
+    /// Sets the brake for an image on a board type, or for every image.
+    pub async fn pull_brake(&self, board: BoardId, image: Option<Sha256Digest>) {
+        self.tell(Fact::PullBrake(board, image)).await;
+    }
+
+    /// Lets brakes go; tells which.
+    pub async fn release_brakes(&self, choice: BrakeChoice) -> Vec<(BoardId, Option<Sha256Digest>)> {
+        let (reply, released) = oneshot::channel();
+        self.tell(Fact::ReleaseBrakes(choice, reply)).await;
+        released.await.unwrap_or_default()
     }
 
     async fn tell(&self, fact: Fact) {

@@ -54,6 +54,7 @@ impl Manager {
             Output::Recheck { ticket, image } => self.recheck(device, ticket, *image),
             Output::Restage { ticket, update, good } => self.restage(device, ticket, update, *good),
             Output::KeepSaved { ticket, update, version, at } => self.keep_saved(device, (ticket, update), version, at),
+            Output::Judged { image, failure } => self.judged(device, image, failure),
             Output::Holds(good) => self.keep_good(device, *good),
             Output::Journal { ticket, entry } => self.journal_entry(ticket, entry),
             Output::Close { entry, good } => self.close(entry, good),
@@ -204,6 +205,9 @@ impl Manager {
         let owned = device.clone();
         if self.stopping && !slot.machine.is_flashing() {
             let holder = "the gateway is stopping".to_owned();
+            return self.await_outcome(async move { Outcome::Input(owned, Input::LeaseRefused { ticket, holder }) });
+        }
+        if let Err(holder) = self.admit(device) {
             return self.await_outcome(async move { Outcome::Input(owned, Input::LeaseRefused { ticket, holder }) });
         }
         self.effect(Effect::TakeLease { device: device.clone(), update, link, reply });
