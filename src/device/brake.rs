@@ -15,7 +15,9 @@ pub struct Brake {
     pub by_hand: bool,
     /// Seconds since 1970 of the first failure, or since it holds.
     pub since: i64,
-    /// The newest failures, at most 16.
+    /// Failures since the image last proved itself.
+    pub count: u32,
+    /// The newest of them, at most 16.
     pub failures: Vec<BrakeFailure>,
 }
 

@@ -221,6 +221,9 @@ pub struct JournalEntry {
     pub uri: String,
     /// The version read before.
     pub version_before: Option<ReportedVersion>,
+    /// The version that the device was last read to run when this was written.
+    #[serde(default)]
+    pub version: Option<ReportedVersion>,
     /// Seconds since 1970 when this was written.
     pub at: i64,
     /// View to restore after a restart.

@@ -13,6 +13,7 @@ fn entry(update: u128, device: &str, step: JournalStep) -> JournalEntry {
         step,
         uri: "https://u:secret@fw.example.org/a.hex".into(),
         version_before: None,
+        version: None,
         at: 1_700_000_000,
         view: FirmwareView { uri: "https://u:secret@fw.example.org/a.hex".into(), ..FirmwareView::default() },
         board: BoardState::Sound,

@@ -59,6 +59,10 @@ impl Machine {
         let mut machine = Self::new(facts, rules);
         machine.core.view = entry.view.clone();
         machine.core.set_board(entry.board.clone());
+        // Nobody has flashed it from here since: what it told then it still runs, as far as can be known.
+        if entry.board == BoardState::Sound && machine.core.facts.version.is_none() {
+            machine.core.set_version(entry.version.clone());
+        }
         machine.advance(now, |_, core| recover::recover(entry, core, now));
         machine
     }

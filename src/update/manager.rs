@@ -29,7 +29,7 @@ use tokio::time::sleep_until;
 pub use handle::{Adoption, Effect, Flash, Handle};
 
 use crate::device::{
-    Brake, DeviceId, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId,
+    Brake, DeviceId, Exclusive, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId,
 };
 use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
@@ -89,6 +89,8 @@ pub struct Manager {
     checks: Arc<Semaphore>,
     slots: HashMap<DeviceId, Slot>,
     schedule: Schedule,
+    /// The USB hubs of devices that must have theirs alone while they are flashed.
+    hubs: HashMap<DeviceId, Arc<str>>,
     /// What earlier gateways wrote of devices that are not here yet.
     journal: HashMap<DeviceId, Vec<JournalEntry>>,
     /// What devices that are not here yet can go back to.
@@ -130,6 +132,7 @@ impl Manager {
             checks: Arc::new(Semaphore::new(PARALLEL_CHECKS)),
             slots: HashMap::new(),
             schedule,
+            hubs: HashMap::new(),
             journal: by_device(setup.journal),
             goods,
             timers: BTreeSet::new(),
@@ -200,9 +203,12 @@ impl Manager {
 
     fn adopt(&mut self, adoption: Adoption) {
         let Adoption { device, profile, link, version, worked, hub } = adoption;
+        match hub.filter(|_| profile.exclusive == Exclusive::Hub) {
+            Some(hub) => drop(self.hubs.insert(device.clone(), hub)),
+            None => drop(self.hubs.remove(&device)),
+        }
         if let Some(slot) = self.slots.get_mut(&device) {
             slot.machine.set_profile(profile);
-            slot.hub = hub;
             let quarantine = slot.machine.quarantine().map(str::to_owned);
             if version.is_some() {
                 self.input(&device, Input::VersionIs(version));
@@ -214,14 +220,15 @@ impl Manager {
             return self.input(&device, Input::LinkIs(Some(link)));
         }
         let goods = Arc::new(self.goods.remove(&device).unwrap_or_default());
-        let facts = Facts { device: device.clone(), profile, link: Some(link), version, goods, worked };
+        let facts =
+            Facts { device: device.clone(), profile, link: Some(link), version, goods, worked: worked.map(Box::new) };
         let rules = Arc::clone(&self.rules);
         let machine = match self.last_entry(&device) {
             Some(entry) => Machine::recover(facts, rules, entry, now()),
             None => Machine::new(facts, rules),
         };
         self.effect(Effect::View { device: device.clone(), view: Box::new(machine.view().clone()) });
-        self.slots.insert(device.clone(), Slot::new(machine, hub));
+        self.slots.insert(device.clone(), Slot::new(machine));
         self.pump(&device);
     }
 
@@ -324,8 +331,8 @@ impl Manager {
     fn tell_way_back(&mut self, device: &DeviceId) {
         let Some(slot) = self.slots.get_mut(device) else { return };
         let good = slot.machine.last_good();
-        let sha256 = good.map(|good| good.image.sha256);
-        if std::mem::replace(&mut slot.way_back, sha256) != sha256 {
+        if slot.way_back.as_deref() != good.map(|good| &good.image.sha256) {
+            slot.way_back = good.map(|good| Box::new(good.image.sha256));
             let good = good.cloned().map(Box::new);
             self.effect(Effect::WayBack { device: device.clone(), good });
         }

@@ -55,7 +55,7 @@ pub struct Limits {
 pub struct Schedule {
     limits: Limits,
     brakes: Brakes,
-    running: BTreeMap<DeviceId, Option<String>>,
+    running: BTreeMap<DeviceId, Ask>,
     /// The longest waiting first.
     waiting: Vec<Ask>,
     /// When each requester had its last turn, as a count of turns.
@@ -78,15 +78,9 @@ const MAX_TRIALS: usize = 1024;
 impl Schedule {
     /// Nothing runs yet.
     pub fn new(limits: Limits, brakes: Brakes) -> Self {
-        Self {
-            limits,
-            brakes,
-            running: BTreeMap::new(),
-            waiting: Vec::new(),
-            turns: HashMap::new(),
-            turn: 0,
-            trials: HashMap::new(),
-        }
+        // A canary that failed before a restart still holds the others back: its failure is on record.
+        let trials = brakes.failed_on().map(|(key, device)| (key, Trial::Failed(device))).collect();
+        Self { limits, brakes, running: BTreeMap::new(), waiting: Vec::new(), turns: HashMap::new(), turn: 0, trials }
     }
 
     /// The brakes.
@@ -113,8 +107,24 @@ impl Schedule {
     }
 
     /// A flash that began before, and goes on: it takes its place whether there is room or not.
-    pub fn resume(&mut self, device: &DeviceId, hub: Option<String>) {
-        self.running.entry(device.clone()).or_insert(hub);
+    pub fn resume(&mut self, ask: Ask) {
+        if !self.running.contains_key(&ask.device) {
+            self.begin(ask);
+        }
+    }
+
+    /// A flash that was admitted cannot have its port: it waits again, before all others.
+    pub fn step_back(&mut self, device: &DeviceId) {
+        if let Some(ask) = self.running.remove(device) {
+            self.turns.remove(&ask.requester);
+            self.trials.retain(|_, trial| *trial != Trial::Running(device.clone()));
+            self.waiting.insert(0, ask);
+        }
+    }
+
+    /// A device that waits is not there: its turn passes to others.
+    pub fn absent(&mut self, device: &DeviceId) {
+        self.waiting.retain(|ask| ask.device != *device);
     }
 
     /// Who else might begin now, in the order of turns: wake them.
@@ -179,18 +189,18 @@ impl Schedule {
     fn begin(&mut self, ask: Ask) {
         self.waiting.retain(|waiting| waiting.device != ask.device);
         self.turn += 1;
-        self.turns.insert(ask.requester, self.turn);
+        self.turns.insert(ask.requester.clone(), self.turn);
         // A requester that has nothing waiting and had its turn long ago is like one that never had any.
         let waiting: Vec<&Requester> = self.waiting.iter().map(|ask| &ask.requester).collect();
         self.turns.retain(|requester, turn| waiting.contains(&requester) || *turn + 64 > self.turn);
         if self.limits.canary {
             let fresh = Trial::Running(ask.device.clone());
-            let trial = self.trials.entry((ask.board, ask.image)).or_insert_with(|| fresh.clone());
+            let trial = self.trials.entry((ask.board.clone(), ask.image)).or_insert_with(|| fresh.clone());
             if *trial == Trial::Failed(ask.device.clone()) {
                 *trial = fresh;
             }
         }
-        self.running.insert(ask.device, ask.hub);
+        self.running.insert(ask.device.clone(), ask);
     }
 
     /// What keeps this flash from beginning, however empty the house is.
@@ -220,7 +230,7 @@ impl Schedule {
             return Some(format!("{many} flashes are under way, and more there may not be (`[update] max_parallel`)"));
         }
         let hub = ask.hub.as_ref()?;
-        let (device, _) = self.running.iter().find(|(_, other)| other.as_ref() == Some(hub))?;
+        let (device, _) = self.running.iter().find(|(_, other)| other.hub.as_ref() == Some(hub))?;
         Some(format!("{device} is being flashed on the same USB hub"))
     }
 
@@ -341,6 +351,34 @@ mod tests {
         schedule.over(&DeviceId::new("a"));
         schedule.forgive(&[(BoardId::new("uno"), None)]);
         assert_eq!(schedule.admit(ask("b", 1), 0), Ok(()));
+    }
+
+    #[test]
+    fn a_device_that_is_away_holds_up_nobody_and_one_whose_port_is_taken_keeps_its_turn() {
+        let mut schedule = schedule(Limits { max_parallel: 1, ..limits() });
+        schedule.admit(ask("a", 1), 0).expect("the first");
+        schedule.admit(ask("b", 1), 0).expect_err("one runs");
+        schedule.admit(ask("c", 1), 0).expect_err("one runs");
+        schedule.absent(&DeviceId::new("b"));
+        schedule.over(&DeviceId::new("a"));
+        assert_eq!(schedule.next(0), [DeviceId::new("c")]);
+        schedule.admit(ask("c", 1), 0).expect("its turn");
+        schedule.admit(ask("d", 2), 0).expect_err("one runs");
+        schedule.step_back(&DeviceId::new("c"));
+        assert_eq!(schedule.next(0), [DeviceId::new("c")], "it has not had it yet");
+    }
+
+    #[test]
+    fn a_canary_that_failed_still_holds_the_others_after_a_restart() {
+        let mut before = schedule(Limits { canary: true, ..limits() });
+        before.admit(ask("a", 1), 0).expect("the canary");
+        before.judge(&DeviceId::new("a"), key(&ask("a", 1)), Some("no".into()), 0);
+        let records = before.brakes().take_changes().into_iter().filter_map(|(_, brake)| brake).collect();
+        let mut after = Schedule::new(Limits { canary: true, ..limits() }, Brakes::new(records));
+        assert!(after.admit(ask("b", 1), 0).expect_err("it failed").contains("a tried this image first"));
+        let released = after.brakes().release(&BrakeChoice::Image("010101".into()));
+        after.forgive(&released);
+        assert_eq!(after.admit(ask("b", 1), 0), Ok(()));
     }
 
     #[test]

@@ -263,7 +263,8 @@ fn brakes() -> BrakeReport {
         BrakeFailure { device: DeviceId::new("press-3"), at: 1_700_000_000, reason: "it did not verify".into() };
     let board = BoardId::new("arduino-uno");
     let image = Some(Sha256Digest([7; 32]));
-    let brake = Brake { board: board.clone(), image, on: true, by_hand: false, since: 5, failures: vec![failure] };
+    let brake =
+        Brake { board: board.clone(), image, on: true, by_hand: false, since: 5, count: 1, failures: vec![failure] };
     let by_hand = Brake { image: None, by_hand: true, failures: Vec::new(), ..brake.clone() };
     BrakeReport { brakes: vec![brake, by_hand], released: vec![ReleasedBrake { board, image: None }] }
 }

@@ -72,6 +72,7 @@ impl Bench {
             step,
             uri: URI.into(),
             version_before: None,
+            version: None,
             at: 1000,
             view,
             board: BoardState::Sound,

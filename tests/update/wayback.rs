@@ -276,6 +276,22 @@ fn a_silent_board_without_a_way_back_is_in_quarantine_also_after_a_restart() {
 }
 
 #[test]
+fn what_a_board_was_proven_to_run_is_still_told_after_a_restart_and_nothing_of_one_that_was_touched() {
+    let mut bench = bench(board(), &[]);
+    bench.asked(Some("2.0"));
+    bench.tells(Some("2.0"));
+    let told = |bench: &Bench, wanted: &str| {
+        bench.all.iter().any(|output| matches!(output, Output::VersionRead(Some(told)) if told.text == wanted))
+    };
+    let mut after = crashed(&bench, board(), &[]);
+    assert_eq!(after.told(), (0, 1));
+    assert!(told(&after, "2.0"));
+    after.flashing(Some("3.0"));
+    let touched = crashed(&after, board(), &[]);
+    assert!(!touched.all.iter().any(|output| matches!(output, Output::VersionRead(_))));
+}
+
+#[test]
 fn a_board_that_rolled_itself_back_is_reported_as_that_and_is_not_flashed_again() {
     let mut bench = bench(board(), &[good("1.5")]);
     bench.asked(Some("2.0"));

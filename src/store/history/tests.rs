@@ -154,6 +154,7 @@ fn what_ran_when_the_gateway_died_is_interrupted_and_what_the_journal_lost_is_lo
         step: JournalStep::Downloading { part: "/x".into(), synced: 0, etag: None },
         uri: String::new(),
         version_before: None,
+        version: None,
         at: TIME,
         view: FirmwareView::default(),
         board: BoardState::Sound,

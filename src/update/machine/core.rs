@@ -33,7 +33,7 @@ pub struct Facts {
     /// What it can go back to.
     pub goods: Arc<Goods>,
     /// Values of variables other than usual that worked on this port before.
-    pub worked: Option<BTreeMap<String, String>>,
+    pub worked: Option<Box<BTreeMap<String, String>>>,
 }
 
 /// What holds for all devices.
@@ -132,6 +132,7 @@ impl Core {
             step,
             uri: update.uri.clone(),
             version_before: update.before.clone(),
+            version: self.facts.version.clone(),
             at: now.unix,
             view: FirmwareView { state, result, last_change, ..self.view.clone() },
             board: self.board.clone(),

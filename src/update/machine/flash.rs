@@ -259,8 +259,8 @@ fn ended(held: Held, run: Run, outcome: JobOutcome, core: &mut Core, now: Now) -
 
 fn verified(held: Held, core: &mut Core, now: Now) -> State {
     let vars = held.tries.vars(&core.facts.profile).cloned();
-    if vars != core.facts.worked {
-        core.facts.worked.clone_from(&vars);
+    if vars.as_ref() != core.facts.worked.as_deref() {
+        core.facts.worked = vars.clone().map(Box::new);
         core.out.push(Output::Worked(vars));
     }
     proof::begin(held, true, core, now)

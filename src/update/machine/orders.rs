@@ -173,7 +173,7 @@ fn execute(state: State, by: (Requester, FirmwareRight), urgent: bool, core: &mu
     match state {
         State::Staged(mut held) => {
             take_over(&mut held.update, by);
-            held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_ref());
+            held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_deref());
             held.urgent = urgent;
             wait::execute(*held, Wait::Fresh, core, now)
         }

@@ -282,12 +282,12 @@ fn proven(mut held: Held, told: Option<ReportedVersion>, core: &mut Core, now: N
         return restore::restored(held, *restoring, told, core, now);
     }
     core.set_board(BoardState::Sound);
+    core.set_version(told.clone());
     let step = JournalStep::Closed { outcome: Ok(told.clone()), image_sha256: Some(held.image.sha256) };
     let entry = core.entry(&held.update, step, Standing::Idle(Ending::Proven), now);
     core.out.push(Output::Judged { image: held.image.sha256, failure: None });
     let good = GoodImage { image: held.image, origin: GoodOrigin::Proven, at: now.unix };
     core.out.push(Output::Close { entry, good: Some(Box::new(good)) });
-    core.set_version(told.clone());
     core.event(held.update.id, UpdateEvent::Proven { version: told });
     State::Idle(Ending::Proven)
 }

@@ -21,7 +21,7 @@ pub(super) fn give_up(mut held: Held, reason: String, core: &mut Core, now: Now)
         Some(good) => {
             let version = good.image.version.clone();
             core.event(held.update.id, UpdateEvent::RollingBack { reason: reason.clone(), version });
-            held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_ref());
+            held.tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_deref());
             held.restoring = Some(Box::new(Restoring { good, reason: reason.clone() }));
             await_board(held, reason, core, now)
         }

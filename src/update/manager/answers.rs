@@ -217,9 +217,7 @@ impl Manager {
             // Given back by being dropped: what it was for is over.
             Ok(_) => {}
             Err(holder) => {
-                if !self.slots.get(device).is_some_and(|slot| slot.machine.is_flashing()) {
-                    self.give_place(device);
-                }
+                self.step_back(device);
                 self.input(device, Input::LeaseRefused { ticket, holder });
             }
         }

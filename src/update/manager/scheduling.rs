@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{Effect, Manager, now};
-use crate::device::{BoardId, Brake, DeviceId, Exclusive, Sha256Digest};
+use crate::device::{BoardId, Brake, DeviceId, Sha256Digest};
 use crate::update::machine::Input;
 use crate::update::schedule::{Ask, BrakeChoice, Brakes, Limits, Schedule};
 use crate::update::settings::UpdateSettings;
@@ -25,28 +25,32 @@ impl Manager {
         let Some(slot) = self.slots.get(device) else { return Ok(()) };
         let Some((requester, image, urgent)) = slot.machine.flash() else { return Ok(()) };
         let profile = slot.machine.profile();
-        let hub = slot.hub.as_deref().filter(|_| profile.exclusive == Exclusive::Hub).map(str::to_owned);
-        if slot.machine.is_flashing() {
-            self.schedule.resume(device, hub);
-            return Ok(());
-        }
+        let hub = self.hubs.get(device).map(ToString::to_string);
         let (requester, board) = (requester.clone(), profile.board.clone());
         let ask = Ask { device: device.clone(), requester, board, image, hub, urgent };
+        if slot.machine.is_flashing() {
+            self.schedule.resume(ask);
+            return Ok(());
+        }
         self.schedule.admit(ask, now().unix)
     }
 
     /// Gives the device's place to others once it neither waits nor flashes.
     pub(super) fn reschedule(&mut self, device: &DeviceId) {
-        let busy = |machine: &crate::update::machine::Machine| machine.is_waiting() || machine.is_flashing();
-        if !self.slots.get(device).is_some_and(|slot| busy(&slot.machine)) {
-            self.give_place(device);
+        let Some(slot) = self.slots.get(device) else { return };
+        let (waits, flashes) = (slot.machine.is_waiting(), slot.machine.is_flashing());
+        if waits && slot.machine.link().is_none() {
+            self.schedule.absent(device);
+            self.wake_next();
+        } else if !waits && !flashes && self.schedule.over(device) {
+            self.wake_next();
         }
     }
 
-    /// The device's flash is over, or could not have its port after all.
-    pub(super) fn give_place(&mut self, device: &DeviceId) {
-        if self.schedule.over(device) {
-            self.wake_next();
+    /// A flash that was admitted could not have its port after all.
+    pub(super) fn step_back(&mut self, device: &DeviceId) {
+        if self.slots.get(device).is_some_and(|slot| !slot.machine.is_flashing()) {
+            self.schedule.step_back(device);
         }
     }
 

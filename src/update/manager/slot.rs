@@ -16,9 +16,7 @@ use crate::update::uri::ImageUri;
 pub(super) struct Slot {
     pub(super) machine: Machine,
     /// What the gateway was told last of what it can go back to.
-    pub(super) way_back: Option<Sha256Digest>,
-    /// The USB hub that it hangs on.
-    pub(super) hub: Option<Arc<str>>,
+    pub(super) way_back: Option<Box<Sha256Digest>>,
     /// When its machine is due, as the table of timers has it.
     pub(super) due: Option<Instant>,
     /// What is under way outside the machine; nothing while the device is idle.
@@ -26,8 +24,8 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(machine: Machine, hub: Option<Arc<str>>) -> Self {
-        Self { machine, way_back: None, hub, due: None, work: None }
+    pub(super) fn new(machine: Machine) -> Self {
+        Self { machine, way_back: None, due: None, work: None }
     }
 
     pub(super) fn work(&mut self) -> &mut Work {

@@ -39,6 +39,14 @@ impl Brakes {
         Self { known, changed: Vec::new() }
     }
 
+    /// Images that failed, whether they are held back or not, and the device on which they did last.
+    pub(super) fn failed_on(&self) -> impl Iterator<Item = ((BoardId, Sha256Digest), DeviceId)> {
+        self.known.values().filter_map(|brake| {
+            let last = brake.failures.last()?;
+            Some(((brake.board.clone(), brake.image?), last.device.clone()))
+        })
+    }
+
     /// Those that hold.
     pub fn on(&self) -> Vec<Brake> {
         self.known.values().filter(|brake| brake.on).cloned().collect()
@@ -54,7 +62,7 @@ impl Brakes {
         let of = |image| self.known.get(&(board.clone(), image)).filter(|brake| brake.on);
         if let Some(brake) = of(Some(image)) {
             let told = match brake.failures.last() {
-                Some(last) => format!("{} failures, the last on {}", brake.failures.len(), last.device),
+                Some(last) => format!("{} failures, the last on {}", brake.count, last.device),
                 None => "set by hand".to_owned(),
             };
             let short = &image.to_string()[..12];
@@ -76,25 +84,24 @@ impl Brakes {
         at: i64,
         after: u32,
     ) -> bool {
-        if after == 0 {
-            return false;
-        }
         self.make_room();
         let fresh = || Brake {
             board: board.clone(),
             image: Some(image),
             on: false,
             by_hand: false,
+            count: 0,
             since: at,
             failures: Vec::new(),
         };
         let key = (board.clone(), Some(image));
         let brake = self.known.entry(key.clone()).or_insert_with(fresh);
+        brake.count = brake.count.saturating_add(1);
         brake.failures.push(BrakeFailure { device: device.clone(), at, reason });
         if brake.failures.len() > MAX_FAILURES {
             brake.failures.remove(0);
         }
-        let news = !brake.on && brake.failures.len() >= after as usize;
+        let news = !brake.on && after > 0 && brake.count >= after;
         if news {
             (brake.on, brake.since) = (true, at);
         }
@@ -116,9 +123,9 @@ impl Brakes {
     pub fn pull(&mut self, board: BoardId, image: Option<Sha256Digest>, at: i64) {
         self.make_room();
         let key = (board.clone(), image);
-        let fresh = Brake { board, image, on: true, by_hand: true, since: at, failures: Vec::new() };
+        let fresh = Brake { board, image, on: true, by_hand: true, since: at, count: 0, failures: Vec::new() };
         let brake = self.known.entry(key.clone()).or_insert(fresh);
-        brake.on = true;
+        (brake.on, brake.by_hand, brake.since) = (true, true, at);
         self.changed.push((key, Some(brake.clone())));
     }
 
