@@ -20,7 +20,7 @@ impl Gateway {
     pub(super) fn brake(&self, order: BrakeOrder, reply: Answer<BrakeReport>) {
         match order {
             BrakeOrder::List => self.list_brakes(reply),
-            BrakeOrder::Pull { board, image } => self.pull_brake(board, image, reply),
+            BrakeOrder::Pull { board, image } => self.pull_brake(&board, image.as_deref(), reply),
             BrakeOrder::Release { what } => self.release_brakes(what, reply),
         }
     }
@@ -33,8 +33,8 @@ impl Gateway {
         });
     }
 
-    fn pull_brake(&self, board: String, image: Option<String>, reply: Answer<BrakeReport>) {
-        let (board, image) = match self.brake_target(&board, image.as_deref()) {
+    fn pull_brake(&self, board: &str, image: Option<&str>, reply: Answer<BrakeReport>) {
+        let (board, image) = match self.brake_target(board, image) {
             Ok(target) => target,
             Err(failure) => return refuse(reply, failure),
         };

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::tz::TimeZone;
 
-pub use brake::{BrakeChoice, Brakes};
+pub use brake::{BrakeChoice, BrakeKey, Brakes};
 pub use window::{Window, WindowError};
 
 use crate::device::{BoardId, DeviceId, Requester, Sha256Digest};

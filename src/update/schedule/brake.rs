@@ -13,12 +13,15 @@ const MAX_FAILURES: usize = 16;
 /// Records that are kept: those that do not hold make room first.
 const MAX_BRAKES: usize = 1024;
 
+/// What a record is about: a board type, and an image or (`None`) every image.
+pub type BrakeKey = (BoardId, Option<Sha256Digest>);
+
 /// All brakes.
 #[derive(Debug, Default)]
 pub struct Brakes {
-    known: BTreeMap<(BoardId, Option<Sha256Digest>), Brake>,
+    known: BTreeMap<BrakeKey, Brake>,
     /// What has changed since it was taken last: `None` is a record that is gone.
-    changed: Vec<((BoardId, Option<Sha256Digest>), Option<Brake>)>,
+    changed: Vec<(BrakeKey, Option<Brake>)>,
 }
 
 /// Which brakes are meant.
@@ -53,7 +56,7 @@ impl Brakes {
     }
 
     /// What changed since this was called last.
-    pub fn take_changes(&mut self) -> Vec<((BoardId, Option<Sha256Digest>), Option<Brake>)> {
+    pub fn take_changes(&mut self) -> Vec<(BrakeKey, Option<Brake>)> {
         std::mem::take(&mut self.changed)
     }
 
@@ -130,7 +133,7 @@ impl Brakes {
     }
 
     /// Somebody lets go; tells which.
-    pub fn release(&mut self, choice: &BrakeChoice) -> Vec<(BoardId, Option<Sha256Digest>)> {
+    pub fn release(&mut self, choice: &BrakeChoice) -> Vec<BrakeKey> {
         let meant = |(board, image): &(BoardId, Option<Sha256Digest>)| match choice {
             BrakeChoice::All => true,
             BrakeChoice::Board(wanted) => board == wanted,
