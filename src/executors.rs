@@ -29,6 +29,7 @@ mod sweep;
 mod template;
 mod tool;
 mod tools;
+mod transcript;
 mod version;
 
 use std::path::PathBuf;

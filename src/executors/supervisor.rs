@@ -27,6 +27,7 @@ use super::port::Port;
 use super::process::{End, Group, Saved};
 use super::scanner::{Findings, Scanner, Stream};
 use super::tool::Tool;
+use super::transcript::Transcript;
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -70,6 +71,7 @@ pub(super) struct Supervisor<'e> {
     flash_bytes: Option<u64>,
     limit: Duration,
     scanner: Scanner,
+    transcript: Transcript,
     started: Instant,
     /// When the tool last got on.
     alive: Instant,
@@ -137,6 +139,7 @@ impl<'e> Supervisor<'e> {
             flash_bytes,
             limit,
             scanner,
+            transcript: Transcript::default(),
             started,
             alive,
             ending,
@@ -165,6 +168,9 @@ impl<'e> Supervisor<'e> {
         let findings = self.scanner.finish();
         self.handle_findings(findings);
         self.teller.tell_last();
+        let output = std::mem::take(&mut self.transcript).finish(self.started.elapsed());
+        // Whoever does not listen any more needs no evidence.
+        let _ = self.teller.events.send(JobEvent::Output(output)).await;
         match end {
             Ok(end) => self.outcome(&end),
             Err(_) => failed(JobFailure::NotStarted, "the thread of the tool is gone"),
@@ -176,6 +182,7 @@ impl<'e> Supervisor<'e> {
             Stream::Stdout => &self.stdout,
             Stream::Stderr => &self.stderr,
         };
+        self.transcript.take(&output.buffer[..read]);
         let findings = self.scanner.handle_output(stream, &output.buffer[..read]);
         self.handle_findings(findings);
     }

@@ -64,12 +64,21 @@ pub(super) fn execute(held: Held, wait: Wait, core: &mut Core, now: Now) -> Stat
         return recheck(held, Some(wait), core);
     }
     let Some(link) = core.facts.link.clone() else {
+        accept(&held, &wait, core, now);
         return defer(held, &wait, "the device is not there".into(), core, now);
     };
+    accept(&held, &wait, core, now);
     let ticket = core.ticket();
     core.out.push(Output::TakeLease { ticket, link: link.clone() });
     let overdue = now.instant + LEASE_LIMIT;
     State::Leasing(Box::new(Leasing { held, ticket, wait, overdue, link }))
+}
+
+/// An Execute that was accepted is written down: a gateway that dies before the tool begins takes it up.
+fn accept(held: &Held, wait: &Wait, core: &mut Core, now: Now) {
+    if *wait == Wait::Fresh && held.recovering.is_none() {
+        core.journal_staged(held, Standing::Deferred, now);
+    }
 }
 
 fn defer(held: Held, wait: &Wait, reason: String, core: &mut Core, now: Now) -> State {
@@ -79,9 +88,6 @@ fn defer(held: Held, wait: &Wait, reason: String, core: &mut Core, now: Now) -> 
     }
     if *wait != Wait::HeldUp(reason.clone()) {
         core.event(held.update.id, UpdateEvent::Deferred { reason: reason.clone() });
-    }
-    if *wait == Wait::Fresh && held.recovering.is_none() {
-        core.journal_staged(&held, Standing::Deferred, now);
     }
     State::Deferred(Box::new(Deferred { held, retry_at: now.instant + RETRY, reason }))
 }
