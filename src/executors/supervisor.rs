@@ -255,9 +255,14 @@ impl<'e> Supervisor<'e> {
             End::NotStarted(error) => failed(JobFailure::NotStarted, format!("cannot start the tool: {error}")),
             End::HeldBack => failed(JobFailure::NotStarted, "the tool was held back"),
         };
+        let last_words = self.last_words();
         match self.ending {
+            // What the tool said of it comes when the run is being ended already.
+            Some(Ending { class: JobFailure::PortLost, detail, by_line: false, .. }) if is_failure(&told) => {
+                failed(JobFailure::PortLost, format!("{detail}{last_words}"))
+            }
             // It was done before it heard that it should end.
-            Some(Ending { by_line: false, .. }) if !matches!(told, JobOutcome::Failed { .. }) => told,
+            Some(Ending { by_line: false, .. }) if !is_failure(&told) => told,
             Some(Ending { class, detail, .. }) => failed(class, detail),
             None => told,
         }
@@ -288,6 +293,10 @@ impl<'e> Supervisor<'e> {
     fn last_words(&self) -> String {
         self.scanner.last_line().map_or_else(String::new, |line| format!("; last line: {line}"))
     }
+}
+
+fn is_failure(outcome: &JobOutcome) -> bool {
+    matches!(outcome, JobOutcome::Failed { .. })
 }
 
 impl Ending {
