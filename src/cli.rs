@@ -212,10 +212,10 @@ enum BrakeCommand {
 #[derive(Debug, Args)]
 struct Asking {
     /// Print JSON; the schemas are in docs/schema/
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// Control socket of the daemon, instead of the configuration's
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
