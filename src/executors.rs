@@ -31,6 +31,7 @@ mod tool;
 mod tools;
 mod transcript;
 mod version;
+mod walls;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -45,6 +46,11 @@ pub use settings::{ExecutorSettings, ToolChoice};
 pub use sweep::{Leftover, sweep};
 pub use tool::Tool;
 pub use tools::{ToolCheck, Tools};
+
+/// What of the sandbox for tools this machine lacks, one line each.
+pub fn sandbox_lacks() -> Vec<String> {
+    walls::lacks()
+}
 
 /// Runs tools.
 #[derive(Debug)]

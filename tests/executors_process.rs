@@ -52,6 +52,8 @@ formats = { raw = "r" }
 argv = ["{verb}", "{port.path}", "--speed={speed}", "{image.path}", "{image.size}", "{image.format}", "v{image.version}", "{attempt}"]
 optional = [{ when = { speed = "9600" }, argv = ["--slow"] }, { when = { verb = "read" }, argv = ["--never"] }]
 timeouts = { stalled = "STALLED", total = "TOTAL" }
+# What scripts do here, they do to files of the test.
+sandbox = { on = false }
 alive = ['^still here']
 [[tool.flasher.progress]]
 phase = "write"

@@ -106,6 +106,7 @@ impl Checker<'_> {
             flash,
             backup,
             optional,
+            sandbox: shape.sandbox,
             stalled: shape.timeouts.stalled,
             total: shape.timeouts.total,
             patterns,

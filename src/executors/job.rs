@@ -30,6 +30,7 @@ use super::scratch::Scratch;
 use super::supervisor::{Supervisor, Watched};
 use super::tool::Tool;
 use super::tools::Tools;
+use super::walls::{self, Touched};
 
 /// Longest wait for the journal; a tool that was not let loose by then never starts.
 const GATE_LIMIT: Duration = Duration::from_secs(60);
@@ -200,14 +201,18 @@ fn prepare(
     let not_started = |detail: String| failed(JobFailure::NotStarted, detail);
     let tool = tools.tool_for(&job.board, Some(job.image.info.format)).ok_or_else(|| no_tool(job))?;
     let program = tools.versions.find(tool).map_err(|error| not_started(with_remedy(tool, &error.to_string())))?;
+    let above = scratch.parent().unwrap_or(scratch);
     let scratch =
         Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
     let out = scratch.path().join(OUT);
     let argv = command::arguments(tool, program.version.as_ref(), job, &out);
     let argv = argv.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;
     let prepared = process::prepare(&program.path, &argv, scratch.path(), marker);
-    let (command, held) = prepared.map_err(|error| not_started(format!("cannot prepare the tool: {error}")))?;
+    let (mut command, held) = prepared.map_err(|error| not_started(format!("cannot prepare the tool: {error}")))?;
     let path = job.link.serial_path().ok_or_else(|| not_started(format!("{} is no serial port", job.link)))?;
+    let touched = Touched { folder: scratch.path(), image: &job.image.path, port: path, state: above };
+    walls::raise(&mut command, &tool.sandbox, &touched)
+        .map_err(|error| not_started(format!("cannot make its sandbox: {error}")))?;
     let port = Port::check(path).map_err(|error| failed(JobFailure::PortUnavailable, error.to_string()))?;
     Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv, port, held }))
 }

@@ -10,6 +10,8 @@ use toml::Spanned;
 
 use crate::device::{ImageFormat, JobFailure, Phase, units};
 
+use super::walls::Sandbox;
+
 /// A whole file.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,8 @@ pub(super) struct ToolShape {
     #[serde(default)]
     pub(super) optional: Vec<OptionalShape>,
     pub(super) timeouts: TimeoutsShape,
+    #[serde(default)]
+    pub(super) sandbox: Sandbox,
     #[serde(default)]
     pub(super) alive: Vec<Spanned<String>>,
     #[serde(default)]

@@ -11,6 +11,7 @@ use crate::device::{ImageFormat, JobFailure, Phase};
 use super::patterns::{PatternId, Patterns};
 use super::template::Template;
 use super::version::Version;
+use super::walls::Sandbox;
 
 /// A flash tool.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Tool {
     /// How it reads what the board holds into `{out.path}`.
     pub(super) backup: Option<Arguments>,
     pub(super) optional: Vec<OptionalArguments>,
+    pub(super) sandbox: Sandbox,
     pub(super) stalled: Duration,
     pub(super) total: Duration,
     pub(super) patterns: Patterns,

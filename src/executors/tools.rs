@@ -49,6 +49,8 @@ pub struct ToolCheck {
     pub warning: Option<String>,
     /// The command that installs it.
     pub install: Option<String>,
+    /// What its sandbox allows, in words.
+    pub sandbox: String,
     /// The boards that `[executors]` gives to it.
     pub boards: Vec<String>,
 }
@@ -170,6 +172,7 @@ impl Tools {
             program: program.map(|program| program.path),
             problem,
             install: tool.install.clone(),
+            sandbox: tool.sandbox.told(),
             boards: self
                 .table
                 .iter()

@@ -7,7 +7,7 @@ use crate::boards::Catalogue;
 use crate::config::Config;
 use crate::control::{CheckItem, CheckState};
 use crate::device::{BoardId, FileError};
-use crate::executors::{ToolCheck, Tools};
+use crate::executors::{self, ToolCheck, Tools};
 
 /// Boards and tools, fitting together.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
     };
     let boards = data.catalogue.boards().map(|board| board_item(&data, board));
     let tools = data.tools.check();
-    boards.chain(tools.iter().map(|tool| tool_item(config, tool))).collect()
+    boards.chain(tools.iter().map(|tool| tool_item(config, tool))).chain([sandbox_item()]).collect()
 }
 
 /// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.
@@ -94,6 +94,15 @@ fn board_item(data: &Data, board: &BoardId) -> CheckItem {
     file.map_or(item.clone(), |file| item.from_file(file))
 }
 
+/// What keeps tools to their work on this machine.
+fn sandbox_item() -> CheckItem {
+    let lacks = executors::sandbox_lacks();
+    match lacks.is_empty() {
+        true => CheckItem::new("sandbox for tools", CheckState::Ok, "this machine has all of it"),
+        false => CheckItem::new("sandbox for tools", CheckState::Warning, lacks.join("; ")),
+    }
+}
+
 /// A tool that is missing is an error where a configured device needs it, else a warning.
 fn tool_item(config: &Config, tool: &ToolCheck) -> CheckItem {
     let needed =
@@ -104,7 +113,8 @@ fn tool_item(config: &Config, tool: &ToolCheck) -> CheckItem {
         (None, Some(warning)) => (CheckState::Warning, warning.clone()),
         (None, None) => {
             let program = tool.program.as_ref().map(|program| program.display().to_string()).unwrap_or_default();
-            (CheckState::Ok, format!("{program} {}", tool.version.as_deref().unwrap_or("(version unknown)")))
+            let version = tool.version.as_deref().unwrap_or("(version unknown)");
+            (CheckState::Ok, format!("{program} {version}; {}", tool.sandbox))
         }
     };
     let item = CheckItem::new(format!("tool {}", tool.name), state, detail).from_file(tool.file.display().to_string());

@@ -98,10 +98,11 @@ impl Gateway {
         }
     }
 
-    /// An update is over. A device whose link is away just then gets its time to come back, if it has not had it.
+    /// An update is over. A device whose link is away just then gets its time to come back, in which servers can read what
+    /// came of it.
     async fn updated(&mut self, device: DeviceId) {
-        let waited = self.returning.remove(&device).is_some();
-        let profile = self.registry.profile(&device).filter(|_| !waited && !self.registry.present(&device));
+        self.returning.remove(&device);
+        let profile = self.registry.profile(&device).filter(|_| !self.registry.present(&device));
         let Some(profile) = profile else { return self.let_go(&device).await };
         let events = self.events.clone();
         tokio::spawn(async move {
