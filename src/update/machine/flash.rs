@@ -74,7 +74,8 @@ pub(super) fn prepare(mut held: Held, link: Link, core: &mut Core, now: Now) -> 
     let saving = saving::is_due(&held, core);
     held.attempt += 1;
     held.tries.begin();
-    if held.tries.runs == 1 && held.restoring.is_none() {
+    // What a crash cut off keeps what the board told before it was touched.
+    if held.tries.runs == 1 && held.restoring.is_none() && held.recovering.is_none() {
         held.update.before.clone_from(&core.facts.version);
     }
     if saving {

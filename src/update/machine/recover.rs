@@ -7,6 +7,7 @@ use super::core::Core;
 use super::io::Now;
 use super::proof;
 use super::receive;
+use super::retry::Tries;
 use super::state::{Held, State, Update};
 use super::wait::{self, Wait};
 use crate::device::{JournalEntry, JournalStep, Restoring, StagedImage, UpdateResult};
@@ -26,7 +27,9 @@ pub(super) fn recover(entry: JournalEntry, core: &mut Core, now: Now) -> State {
     let lain = u64::try_from(now.unix.saturating_sub(entry.view.last_change)).unwrap_or(0);
     let update = Update { id: entry.update, owner: entry.requester, uri: entry.uri, before: entry.version_before };
     let since = now.instant.checked_sub(Duration::from_secs(lain)).unwrap_or(now.instant);
+    let tries = Tries::beginning(&core.facts.profile, core.facts.worked.as_deref());
     let hold = |image: StagedImage, attempt: u32, restoring: Option<Box<Restoring>>| Held {
+        tries,
         attempt,
         failed: result == UpdateResult::Failed,
         checked: false,
