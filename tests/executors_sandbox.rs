@@ -125,6 +125,8 @@ async fn a_tool_writes_its_own_folder_and_its_port_and_reads_all_but_the_gateway
         attempt("WRITE-TMP", "echo x > /tmp/nuncio-sandbox-test"),
         attempt("WRITE-ETC", "echo x > /etc/nuncio-sandbox-test"),
         attempt("WRITE-OTHER-PORT", &format!("echo x > {}", other.display())),
+        attempt("READ-OTHER-PORT", &format!("exec 3< {}", other.display())),
+        attempt("MAKE-DEVICE", "mknod node c 1 3"),
         attempt("SET-OTHER-PORT", &format!("stty -F {} 9600", other.display())),
     ]
     .concat();
@@ -135,7 +137,7 @@ async fn a_tool_writes_its_own_folder_and_its_port_and_reads_all_but_the_gateway
         assert_eq!(line.starts_with("could"), allowed, "{printed}");
     }
     assert_eq!(printed.matches("could ").count(), 8, "{printed}");
-    assert_eq!(printed.matches(" no\n").count(), 9, "{printed}");
+    assert_eq!(printed.matches(" no\n").count(), 11, "{printed}");
 }
 
 #[tokio::test]

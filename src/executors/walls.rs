@@ -21,7 +21,9 @@ use rustix::thread::UnshareFlags;
 const RULES: ABI = ABI::V5;
 /// Devices that say nothing about anything.
 const HARMLESS: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-/// Most rules for what may be read; a folder with more in it is then allowed as a whole.
+/// Devices: a port that was not leased is not to be read either.
+const DEVICES: &str = "/dev";
+/// Most rules for what may be read; what lies in a folder with more in it is then not allowed.
 const MAX_RULES: usize = 4096;
 
 /// What a tool's file says of its sandbox.
@@ -117,7 +119,8 @@ fn rules(sandbox: &Sandbox, touched: &Touched<'_>) -> Result<RulesetCreated, Rul
         created = allow(created, &path, AccessFs::from_read(RULES))?;
     }
     created = allow(created, touched.image, AccessFs::from_read(RULES))?;
-    created = allow(created, touched.folder, all)?;
+    // A device node of its own making would be a way round the lease.
+    created = allow(created, touched.folder, all & !(AccessFs::MakeChar | AccessFs::MakeBlock))?;
     let own = sandbox.write.iter().map(PathBuf::as_path);
     let devices = HARMLESS.iter().map(Path::new).chain([touched.port]);
     for path in own.chain(devices) {
@@ -133,9 +136,12 @@ fn allow(created: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Re
     created.add_rule(PathBeneath::new(opened, access))
 }
 
-/// Everything but the gateway's state: what lies beside it, at each level of its path.
+/// Everything but devices and the gateway's state: what lies beside it, at each level of its path.
 fn readable(state: &Path) -> BTreeSet<PathBuf> {
-    let Ok(state) = state.canonicalize() else { return BTreeSet::from([PathBuf::from("/")]) };
+    let Ok(state) = state.canonicalize() else {
+        tracing::warn!(folder = %state.display(), "cannot tell the gateway's state apart: tools may read nothing");
+        return BTreeSet::new();
+    };
     let leads_there =
         |path: &Path| path.canonicalize().is_ok_and(|target| state.starts_with(&target) || target.starts_with(&state));
     let mut beside = BTreeSet::new();
@@ -143,11 +149,10 @@ fn readable(state: &Path) -> BTreeSet<PathBuf> {
         let entries: Vec<PathBuf> =
             std::fs::read_dir(above).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         if beside.len() + entries.len() > MAX_RULES {
-            tracing::debug!(folder = %above.display(), "too much lies in it to tell the gateway's state apart");
-            beside.insert(above.to_owned());
+            tracing::warn!(folder = %above.display(), "too much lies in it to tell the gateway's state apart: tools may not read it");
             continue;
         }
-        beside.extend(entries.into_iter().filter(|path| !leads_there(path)));
+        beside.extend(entries.into_iter().filter(|path| path != Path::new(DEVICES) && !leads_there(path)));
     }
     beside
 }
