@@ -53,8 +53,11 @@ fn a_failed_attempt_and_one_that_worked_are_told_with_command_reason_and_output(
     scene.execute(scene.factory());
     scene.await_firmware(scene.factory(), "0", "1");
     let short = &id[id.len() - 8..];
-    let listed = text(&scene, &["history"]);
-    let line = listed.lines().find(|line| line.ends_with(short)).unwrap_or_else(|| panic!("no {short} in {listed}"));
+    // The server hears of it before the good image is put away, and only then is the update closed.
+    let line = eventually("the update is told as proven", Duration::from_secs(60), || {
+        let listed = text(&scene, &["history"]);
+        listed.lines().find(|line| line.ends_with(short) && line.contains("proven")).map(str::to_owned)
+    });
     for part in [&scene.name, "factory", "1.2.0 -> 1.3.0", "proven", &(tried + 1).to_string()] {
         assert!(line.contains(part), "no `{part}` in {line}");
     }
@@ -94,8 +97,11 @@ fn an_attempt_that_a_crash_cut_off_is_told_as_that_and_the_device_may_be_gone() 
     eventually("the device is gone", Duration::from_secs(120), || {
         scene.daemon.device(&scene.name).is_none().then_some(())
     });
-    let row = json(&scene, &["history", &scene.name])["updates"][0].clone();
-    assert_eq!((&row["outcome"], &row["attempts"]), (&"proven".into(), &2.into()), "{row}");
+    let row = eventually("the update is told as proven", Duration::from_secs(60), || {
+        let row = json(&scene, &["history", &scene.name])["updates"][0].clone();
+        (row["outcome"] == "proven").then_some(row)
+    });
+    assert_eq!(row["attempts"], 2, "{row}");
     let shown = json(&scene, &["show", row["update"].as_str().expect("an id")]);
     let states: Vec<&Value> = flashes(&shown).iter().map(|attempt| &attempt["state"]).collect();
     assert_eq!(states, ["interrupted", "ended"]);

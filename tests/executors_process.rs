@@ -47,9 +47,9 @@ schema = 1
 program = ["PROGRAM"]
 install = "apt install flasher"
 needs = ["speed"]
-vars = { verb = "write" }
+vars = { verb = "write", "secret.key" = "hush" }
 formats = { raw = "r" }
-argv = ["{verb}", "{port.path}", "--speed={speed}", "{image.path}", "{image.size}", "{image.format}", "v{image.version}", "{attempt}"]
+argv = ["{verb}", "{port.path}", "--speed={speed}", "{image.path}", "{image.size}", "{image.format}", "v{image.version}", "{attempt}", "{secret.key}"]
 optional = [{ when = { speed = "9600" }, argv = ["--slow"] }, { when = { verb = "read" }, argv = ["--never"] }]
 timeouts = { stalled = "STALLED", total = "TOTAL" }
 # What scripts do here, they do to files of the test.
@@ -255,10 +255,11 @@ async fn each_template_is_one_argument_and_the_environment_is_small_and_private(
     let (port, image) = (world.path("tty port"), world.path("image file.bin"));
     let mut expected = vec!["<write>".to_owned(), format!("<{}>", port.display()), "<--speed=9600>".to_owned()];
     expected.extend([format!("<{}>", image.display())]);
-    expected.extend(["<10>", "<r>", "<v1.2 beta>", "<2>", "<--slow>"].map(str::to_owned));
-    assert_eq!(ended.lines[..9], expected);
+    expected.extend(["<10>", "<r>", "<v1.2 beta>", "<2>", "<hush>", "<--slow>"].map(str::to_owned));
+    assert_eq!(ended.lines[..10], expected);
     let argv = ended.start.as_ref().expect("it was ready").argv[1..].join("|");
-    assert_eq!(argv, expected.iter().map(|it| it.trim_matches(['<', '>'])).collect::<Vec<_>>().join("|"));
+    let kept: Vec<&str> = expected.iter().map(|argument| argument.trim_matches(['<', '>'])).collect();
+    assert_eq!(argv, kept.join("|").replace("hush", "***"));
     let environment: Vec<&str> =
         ended.lines.iter().filter_map(|line| line.strip_prefix("env ")?.split('=').next()).collect();
     assert_eq!(environment, ["HOME", "LANG", "NO_COLOR", "NUNCIO_JOB", "PATH", "PWD", "TERM", "TMPDIR"]);

@@ -35,6 +35,11 @@ pub(super) enum CommandError {
     Render(#[from] RenderError),
 }
 
+/// Variables whose names begin so are for the tool alone.
+const SECRET: &str = "secret.";
+/// What stands for their values wherever a command is kept or shown.
+const MASK: &str = "***";
+
 /// The arguments after the program's name.
 pub(super) fn arguments(
     tool: &Tool,
@@ -42,7 +47,29 @@ pub(super) fn arguments(
     job: &FlashJob,
     out: &Path,
 ) -> Result<Vec<String>, CommandError> {
-    let values = values(tool, job, out)?;
+    filled(tool, version, job, &values(tool, job, out)?)
+}
+
+/// The same arguments for the journal and for people: the values of `secret.*` are masked.
+pub(super) fn shown(
+    tool: &Tool,
+    version: Option<&Version>,
+    job: &FlashJob,
+    out: &Path,
+) -> Result<Vec<String>, CommandError> {
+    let mut values = values(tool, job, out)?;
+    for (_, value) in values.iter_mut().filter(|(name, _)| name.starts_with(SECRET)) {
+        MASK.clone_into(value);
+    }
+    filled(tool, version, job, &values)
+}
+
+fn filled(
+    tool: &Tool,
+    version: Option<&Version>,
+    job: &FlashJob,
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<String>, CommandError> {
     let value = |name: &str| values.get(name).map(String::as_str);
     let render = |template: &Template| Ok(template.render(value)?);
     let holds = |when: &BTreeMap<String, String>| when.iter().all(|(name, wanted)| value(name) == Some(wanted));

@@ -107,6 +107,7 @@ pub(super) fn start(
 struct Prepared {
     tool: Arc<Tool>,
     program: Program,
+    /// As it may be kept: without secrets.
     argv: Vec<String>,
     port: Port,
     held: Held,
@@ -205,8 +206,9 @@ fn prepare(
     let scratch =
         Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
     let out = scratch.path().join(OUT);
-    let argv = command::arguments(tool, program.version.as_ref(), job, &out);
-    let argv = argv.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;
+    let unfilled = |error: command::CommandError| not_started(format!("tool `{}`: {error}", tool.name()));
+    let argv = command::arguments(tool, program.version.as_ref(), job, &out).map_err(unfilled)?;
+    let shown = command::shown(tool, program.version.as_ref(), job, &out).map_err(unfilled)?;
     let prepared = process::prepare(&program.path, &argv, scratch.path(), marker);
     let (mut command, held) = prepared.map_err(|error| not_started(format!("cannot prepare the tool: {error}")))?;
     let path = job.link.serial_path().ok_or_else(|| not_started(format!("{} is no serial port", job.link)))?;
@@ -214,7 +216,7 @@ fn prepare(
     walls::raise(&mut command, &tool.sandbox, &touched)
         .map_err(|error| not_started(format!("cannot make its sandbox: {error}")))?;
     let port = Port::check(path).map_err(|error| failed(JobFailure::PortUnavailable, error.to_string()))?;
-    Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv, port, held }))
+    Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv: shown, port, held }))
 }
 
 fn no_tool(job: &FlashJob) -> JobOutcome {

@@ -38,12 +38,15 @@ impl Drop for Scratch {
 
 /// Removes what jobs of an earlier gateway left behind.
 pub(super) fn remove_leftovers(above: &Path) {
-    let Ok(entries) = std::fs::read_dir(above) else { return };
-    for entry in entries.flatten() {
-        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // Dropping it removes it.
-            drop(Scratch(entry.path()));
-        }
+    for marker in markers(above) {
+        // Dropping it removes it.
+        drop(Scratch(above.join(format!("{PREFIX}{marker}"))));
     }
+}
+
+/// The markers of the jobs whose folders lie here; none when there is no such folder.
+pub(super) fn markers(above: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(above).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned())).collect()
 }

@@ -3,6 +3,7 @@
 //! A tool dies with its gateway (`gate`); this is for what it had started itself. Driven once, by the gateway's start,
 //! with what the journal names.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -10,10 +11,13 @@ use tracing::{info, warn};
 use crate::device::JobStart;
 use crate::procfs::{self, Process};
 
-use super::proc;
+use super::{proc, scratch};
 
 /// How long leftovers may take to die of SIGKILL.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// A process id that no process has: those of Linux end at 2^22 (`proc(5)`, `pid_max`).
+const NOBODY: u32 = u32::MAX;
 
 /// A job that the journal says was under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,12 @@ impl From<&JobStart> for Leftover {
 }
 
 impl Leftover {
+    /// The jobs whose folders lie in `jobs`: of them only the marker is known, which is all there is when the journal was lost.
+    #[must_use]
+    pub fn in_folders(jobs: &Path) -> Vec<Self> {
+        scratch::markers(jobs).into_iter().map(|marker| Self { marker, pid: NOBODY, start_time: 0 }).collect()
+    }
+
     /// A marker ends with the boot in which it was made.
     fn is_of_boot(&self, boot: &str) -> bool {
         self.marker.rsplit_once('.').is_none_or(|(_, of)| of == boot)
@@ -109,6 +119,19 @@ mod tests {
         assert!(sweep(&[reused]).is_empty(), "an id that went to another process is left alone");
         assert_eq!(sweep(&[unmarked]).len(), 1);
         child.wait().expect("reaped");
+    }
+
+    #[test]
+    fn a_job_whose_journal_was_lost_is_ended_by_the_name_of_its_folder() {
+        let jobs = tempfile::tempdir().expect("a folder");
+        let (mut child, leftover) = start(&marker("sweep-f"));
+        std::fs::create_dir(jobs.path().join(format!("job-{}", leftover.marker))).expect("made");
+        std::fs::create_dir(jobs.path().join("another")).expect("made");
+        let found = Leftover::in_folders(jobs.path());
+        assert_eq!(found.iter().map(|one| one.marker.as_str()).collect::<Vec<_>>(), [leftover.marker.as_str()]);
+        assert_eq!(sweep(&found).len(), 1);
+        child.wait().expect("reaped");
+        assert!(Leftover::in_folders(&jobs.path().join("none")).is_empty());
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(super) async fn start(
     let store = tokio::task::spawn_blocking(move || Store::open(&state)).await??;
     let notes: Vec<String> = store.damaged().map(damaged).into_iter().collect();
     let open = store.open_journal().await?;
-    end_leftovers(&open).await?;
+    let jobs = config.gateway.state.join("jobs");
+    end_leftovers(&open, &jobs).await?;
 
     let (events, own) = mpsc::channel(EVENTS_WAITING);
     let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
@@ -49,7 +50,7 @@ pub(super) async fn start(
     let brakes = store.brakes().await?;
     let setup = Setup { update: config.update.clone(), download: &config.download, staging: &staging, brakes, journal };
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
-    let executor = Arc::new(Executor::new(Arc::clone(&data.tools), config.gateway.state.join("jobs")));
+    let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
     let proxy = Proxy::new(config.servers.clone(), clients_out);
     let (leases, releases) = leases::Table::new();
@@ -102,12 +103,12 @@ fn damaged(aside: &Path) -> String {
 }
 
 /// Ends tools that an earlier gateway left running, before any port is touched.
-async fn end_leftovers(open: &[JournalEntry]) -> anyhow::Result<()> {
+async fn end_leftovers(open: &[JournalEntry], jobs: &Path) -> anyhow::Result<()> {
     let started = |entry: &JournalEntry| match &entry.step {
         JournalStep::Flashing { start, .. } => Some(Leftover::from(start)),
         _ => None,
     };
-    let leftovers: Vec<Leftover> = open.iter().filter_map(started).collect();
+    let leftovers: Vec<Leftover> = open.iter().filter_map(started).chain(Leftover::in_folders(jobs)).collect();
     for killed in tokio::task::spawn_blocking(move || executors::sweep(&leftovers)).await? {
         tracing::warn!(process = killed, "ended a tool that an earlier gateway left behind");
     }
