@@ -232,6 +232,7 @@ impl Checker<'_> {
     }
 
     fn update(&mut self, update: &UpdateSettings) {
+        self.require(update.keys.is_absolute(), "update.keys", "expected an absolute path");
         self.within("update.owner_timeout", update.owner_timeout, Duration::from_secs(1), YEAR);
         self.within("update.staged_timeout", update.staged_timeout, Duration::from_secs(1), YEAR);
         self.within("update.push_timeout", update.push_timeout, Duration::from_secs(1), DAY);

@@ -97,6 +97,8 @@ pub struct Downloaded {
     pub stored: Stored,
     /// What `IMAGE.version` says; asked only when neither the URI nor the image names one.
     pub sidecar_version: Option<String>,
+    /// What `IMAGE.minisig` says.
+    pub signature: Option<String>,
 }
 
 /// Downloads under one configuration.
@@ -105,6 +107,8 @@ pub struct Downloader {
     http: Http,
     max_size: u64,
     retries: u32,
+    /// Whether `IMAGE.minisig` is asked for.
+    signatures: bool,
 }
 
 impl Downloader {
@@ -121,7 +125,13 @@ impl Downloader {
         }
         let client = client(&policy, &roots).map_err(SetupError::Client)?;
         let http = Http { client, policy, redirects: settings.redirects, stalled: settings.stalled };
-        Ok(Self { http, max_size: settings.max_size, retries: settings.retries })
+        Ok(Self { http, max_size: settings.max_size, retries: settings.retries, signatures: false })
+    }
+
+    /// Whether `IMAGE.minisig` is asked for, too.
+    #[must_use]
+    pub fn with_signatures(self, signatures: bool) -> Self {
+        Self { signatures, ..self }
     }
 
     /// Largest image that is taken, in bytes; the same for what is pushed.
@@ -156,7 +166,8 @@ impl Downloader {
             return Err(Refused::new(Refusal::Damaged, reason));
         }
         let sidecar_version = sidecar::version(self, uri, &stored).await?;
-        Ok(Downloaded { stored, sidecar_version })
+        let signature = if self.signatures { sidecar::text(self, &uri.sidecar(".minisig")).await? } else { None };
+        Ok(Downloaded { stored, sidecar_version, signature })
     }
 }
 

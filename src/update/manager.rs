@@ -35,6 +35,7 @@ use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
 use crate::update::schedule::Schedule;
 use crate::update::settings::{DownloadSettings, UpdateSettings};
+use crate::update::signatures::{KeyError, Signatures};
 use crate::update::staging::Staging;
 use answers::Outcome;
 use downloads::{Downloads, Report};
@@ -64,6 +65,9 @@ pub enum StartError {
     /// `[download]`.
     #[error(transparent)]
     Download(#[from] SetupError),
+    /// `[update] keys`.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
 /// What the manager starts with.
@@ -87,6 +91,7 @@ pub struct Manager {
     staging: Staging,
     downloads: Downloads,
     checks: Arc<Semaphore>,
+    signatures: Arc<Signatures>,
     slots: HashMap<DeviceId, Slot>,
     schedule: Schedule,
     /// The USB hubs of devices that must have theirs alone while they are flashed.
@@ -113,6 +118,8 @@ impl Manager {
     /// When staging or `[download]` cannot be used.
     pub fn spawn(setup: Setup<'_>, out: mpsc::Sender<Effect>) -> Result<(Handle, JoinHandle<()>), StartError> {
         let downloader = Downloader::new(setup.download)?;
+        let signatures = Arc::new(Signatures::load(setup.update.signatures, &setup.update.keys)?);
+        let downloader = downloader.with_signatures(signatures.wanted());
         let failed = |source| StartError::Staging { path: setup.staging.to_owned(), source };
         let staging = Staging::open(setup.staging).map_err(failed)?;
         let swept = staging.sweep(&claimed(&setup.journal)).map_err(failed)?;
@@ -130,6 +137,7 @@ impl Manager {
             downloads: Downloads::new(downloader, staging.clone(), report_sender),
             staging,
             checks: Arc::new(Semaphore::new(PARALLEL_CHECKS)),
+            signatures,
             slots: HashMap::new(),
             schedule,
             hubs: HashMap::new(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::device::units;
 
 use super::schedule::Window;
+use super::signatures::SignaturePolicy;
 
 /// What happens to a flash that a crash of the gateway cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,6 +41,10 @@ pub struct UpdateSettings {
     pub brake_after: u32,
     /// The first board of a type tries an image alone.
     pub canary: bool,
+    /// Whether images must be signed.
+    pub signatures: SignaturePolicy,
+    /// Folder of the public keys that may sign, `*.pub`.
+    pub keys: PathBuf,
 }
 
 /// `[download]`.

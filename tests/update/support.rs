@@ -8,7 +8,7 @@ use nuncio::device::{
     BoardId, ElfFlags, Exclusive, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod,
     ReportedVersion, Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion, WayBack,
 };
-use nuncio::update::{AfterCrash, DownloadSettings, UpdateSettings};
+use nuncio::update::{AfterCrash, DownloadSettings, SignaturePolicy, UpdateSettings};
 use sha2::Digest;
 
 pub(crate) const SOAK: Duration = Duration::from_secs(2);
@@ -30,6 +30,8 @@ pub(crate) fn settings() -> UpdateSettings {
         window: Vec::new(),
         brake_after: 3,
         canary: false,
+        signatures: SignaturePolicy::IfPresent,
+        keys: "/nowhere".into(),
     }
 }
 

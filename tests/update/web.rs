@@ -107,7 +107,7 @@ impl Web {
 
     /// Targets that were asked, sidecars left out.
     pub(crate) fn images_asked(&self) -> Vec<Asked> {
-        let beside = |asked: &Asked| asked.target.contains(".sha256") || asked.target.contains(".version");
+        let beside = |asked: &Asked| [".sha256", ".version", ".minisig"].iter().any(|end| asked.target.contains(end));
         self.asked.lock().expect("asked").iter().filter(|asked| !beside(asked)).cloned().collect()
     }
 

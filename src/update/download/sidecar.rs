@@ -69,7 +69,7 @@ pub(crate) fn version_in(text: &str) -> Option<String> {
 }
 
 /// A small text file; `None` when the server says that there is none.
-async fn text(downloader: &Downloader, uri: &Url) -> Result<Option<String>, Refused> {
+pub(super) async fn text(downloader: &Downloader, uri: &Url) -> Result<Option<String>, Refused> {
     let mut tries = downloader.retries;
     loop {
         match once(downloader, uri).await {

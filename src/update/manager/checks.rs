@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use crate::device::{Damage, ImageRules, Sha256Digest, StagedImage, UpdateId};
 use crate::update::download::{Downloaded, MAX_SIDECAR, digest_in, version_in};
 use crate::update::inspect;
+use crate::update::signatures::Signatures;
 use crate::update::staging::{PartFile, Staging, Stored, digest_of, remove};
 use crate::update::table::{Refusal, Refused};
 
@@ -44,8 +45,12 @@ pub(super) fn check(
     arrival: Arrival,
     update: UpdateId,
     rules: &ImageRules,
+    signatures: &Signatures,
 ) -> Result<StagedImage, Refused> {
-    let Arrived { stored, named, beside } = arrive(staging, arrival, update)?;
+    let Arrived { stored, named, beside, signature } = arrive(staging, arrival, update)?;
+    if let Some(key) = signatures.check(&stored.path, signature.as_deref())? {
+        tracing::info!(%update, key, "the image is signed");
+    }
     let info = inspect::inspect(&stored.path, rules).map_err(|damage| damaged(&damage))?;
     let version = named.or_else(|| info.version.clone()).or(beside);
     Ok(StagedImage { path: stored.path, size: stored.size, sha256: stored.sha256, version, info })
@@ -58,17 +63,20 @@ struct Arrived {
     named: Option<String>,
     /// The version that a file beside the image names.
     beside: Option<String>,
+    /// The text of `IMAGE.minisig`.
+    signature: Option<String>,
 }
 
 fn arrive(staging: &Staging, arrival: Arrival, update: UpdateId) -> Result<Arrived, Refused> {
     match arrival {
         Arrival::Shared(file, named) => {
             let stored = staging.share(&file.downloaded.stored, update)?;
-            Ok(Arrived { stored, named, beside: file.downloaded.sidecar_version.clone() })
+            let Downloaded { sidecar_version, signature, .. } = &file.downloaded;
+            Ok(Arrived { stored, named, beside: sidecar_version.clone(), signature: signature.clone() })
         }
         Arrival::Pushed(part) => {
             let stored = part.finish(staging.image_path(&update.to_string()))?;
-            Ok(Arrived { stored, named: None, beside: None })
+            Ok(Arrived { stored, named: None, beside: None, signature: None })
         }
         Arrival::Local(path, named, cap) => copy(staging, &path, named, cap, update),
     }
@@ -90,8 +98,9 @@ fn copy(staging: &Staging, path: &Path, named: Option<String>, cap: u64, update:
     if let Some(text) = beside(path, "sha256")? {
         same_digest(&text, path, stored.sha256)?;
     }
+    let signature = beside(path, "minisig")?;
     let beside = beside(path, "version")?.and_then(|text| version_in(&text));
-    Ok(Arrived { stored, named, beside })
+    Ok(Arrived { stored, named, beside, signature })
 }
 
 /// A pipe or a device would never end, or hang.

@@ -95,10 +95,12 @@ impl Manager {
     pub(super) fn check(&self, device: &DeviceId, ticket: Ticket, update: UpdateId, arrival: Arrival) {
         let Some(slot) = self.slots.get(device) else { return };
         let (staging, checks) = (self.staging.clone(), Arc::clone(&self.checks));
+        let signatures = Arc::clone(&self.signatures);
         let (profile, device) = (Arc::clone(slot.machine.profile()), device.clone());
         self.await_outcome(async move {
             let _permit = checks.acquire_owned().await;
-            let checked = spawn_blocking(move || checks::check(&staging, arrival, update, &profile.image)).await;
+            let checked =
+                spawn_blocking(move || checks::check(&staging, arrival, update, &profile.image, &signatures)).await;
             let result = checked.unwrap_or_else(|_| Err(Refused::new(Refusal::Damaged, "the image check broke down")));
             Outcome::Checked { device, update, ticket, result }
         });
