@@ -135,11 +135,11 @@ fn read(path: &Path) -> std::io::Result<String> {
 }
 
 /// The id that stands in the second line of keys and signatures: 8 bytes after the 2 of the algorithm, the lowest first
-/// (minisign(1), "file format"), as `minisign -G` prints it.
+/// (minisign(1), "file format"), told as `minisign -G` does: without leading zeros.
 fn key_id(text: &str) -> Option<String> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(text.lines().nth(1)?.trim()).ok()?;
     let id = bytes.get(2..10)?.try_into().ok()?;
-    Some(format!("{:016X}", u64::from_le_bytes(id)))
+    Some(format!("{:X}", u64::from_le_bytes(id)))
 }
 
 #[cfg(test)]
