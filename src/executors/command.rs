@@ -41,44 +41,35 @@ const SECRET: &str = "secret.";
 const MASK: &str = "***";
 
 /// The arguments after the program's name.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    /// For the tool.
+    pub(super) given: Vec<String>,
+    /// For the journal and for people: the values of `secret.*` are masked.
+    pub(super) shown: Vec<String>,
+}
+
+/// Fills the templates of the job's task.
 pub(super) fn arguments(
     tool: &Tool,
     version: Option<&Version>,
     job: &FlashJob,
     out: &Path,
-) -> Result<Vec<String>, CommandError> {
-    filled(tool, version, job, &values(tool, job, out)?)
-}
-
-/// The same arguments for the journal and for people: the values of `secret.*` are masked.
-pub(super) fn shown(
-    tool: &Tool,
-    version: Option<&Version>,
-    job: &FlashJob,
-    out: &Path,
-) -> Result<Vec<String>, CommandError> {
-    let mut values = values(tool, job, out)?;
-    for (_, value) in values.iter_mut().filter(|(name, _)| name.starts_with(SECRET)) {
-        MASK.clone_into(value);
-    }
-    filled(tool, version, job, &values)
-}
-
-fn filled(
-    tool: &Tool,
-    version: Option<&Version>,
-    job: &FlashJob,
-    values: &BTreeMap<String, String>,
-) -> Result<Vec<String>, CommandError> {
+) -> Result<Arguments, CommandError> {
+    let values = values(tool, job, out)?;
     let value = |name: &str| values.get(name).map(String::as_str);
-    let render = |template: &Template| Ok(template.render(value)?);
+    let masked = |name: &str| if name.starts_with(SECRET) { Some(MASK) } else { value(name) };
     let holds = |when: &BTreeMap<String, String>| when.iter().all(|(name, wanted)| value(name) == Some(wanted));
     let optional = tool.optional.iter().filter(|optional| holds(&optional.when)).flat_map(|optional| &optional.argv);
     let arguments = match job.task {
         JobTask::Flash => &tool.flash,
         JobTask::Backup { .. } => tool.backup.as_ref().ok_or(CommandError::NoBackup)?,
     };
-    arguments.of(version).iter().chain(optional).map(render).collect()
+    let templates: Vec<&Template> = arguments.of(version).iter().chain(optional).collect();
+    Ok(Arguments {
+        given: templates.iter().map(|template| template.render(value)).collect::<Result<_, _>>()?,
+        shown: templates.iter().map(|template| template.render(masked)).collect::<Result<_, _>>()?,
+    })
 }
 
 /// Every variable's value: the tool's own, over them the board's, over them what the job is about.

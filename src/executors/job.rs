@@ -206,17 +206,16 @@ fn prepare(
     let scratch =
         Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
     let out = scratch.path().join(OUT);
-    let unfilled = |error: command::CommandError| not_started(format!("tool `{}`: {error}", tool.name()));
-    let argv = command::arguments(tool, program.version.as_ref(), job, &out).map_err(unfilled)?;
-    let shown = command::shown(tool, program.version.as_ref(), job, &out).map_err(unfilled)?;
-    let prepared = process::prepare(&program.path, &argv, scratch.path(), marker);
+    let arguments = command::arguments(tool, program.version.as_ref(), job, &out);
+    let arguments = arguments.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;
+    let prepared = process::prepare(&program.path, &arguments.given, scratch.path(), marker);
     let (mut command, held) = prepared.map_err(|error| not_started(format!("cannot prepare the tool: {error}")))?;
     let path = job.link.serial_path().ok_or_else(|| not_started(format!("{} is no serial port", job.link)))?;
     let touched = Touched { folder: scratch.path(), image: &job.image.path, port: path, state: above };
     walls::raise(&mut command, &tool.sandbox, &touched)
         .map_err(|error| not_started(format!("cannot make its sandbox: {error}")))?;
     let port = Port::check(path).map_err(|error| failed(JobFailure::PortUnavailable, error.to_string()))?;
-    Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv: shown, port, held }))
+    Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv: arguments.shown, port, held }))
 }
 
 fn no_tool(job: &FlashJob) -> JobOutcome {

@@ -16,14 +16,18 @@ use super::{proc, scratch};
 /// How long leftovers may take to die of SIGKILL.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A process id that no process has: those of Linux end at 2^22 (`proc(5)`, `pid_max`).
-const NOBODY: u32 = u32::MAX;
-
-/// A job that the journal says was under way.
+/// A job of an earlier gateway that may still run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Value of `NUNCIO_JOB`.
     pub marker: String,
+    /// The tool's process, where the journal tells it.
+    pub leader: Option<Leader>,
+}
+
+/// A process that led a group of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
     /// Process id and id of the process group.
     pub pid: u32,
     /// Start time in clock ticks since boot.
@@ -32,7 +36,8 @@ pub struct Leftover {
 
 impl From<&JobStart> for Leftover {
     fn from(start: &JobStart) -> Self {
-        Self { marker: start.marker.clone(), pid: start.pid, start_time: start.start_time }
+        let leader = Leader { pid: start.pid, start_time: start.start_time };
+        Self { marker: start.marker.clone(), leader: Some(leader) }
     }
 }
 
@@ -40,35 +45,40 @@ impl Leftover {
     /// The jobs whose folders lie in `jobs`: of them only the marker is known, which is all there is when the journal was lost.
     #[must_use]
     pub fn in_folders(jobs: &Path) -> Vec<Self> {
-        scratch::markers(jobs).into_iter().map(|marker| Self { marker, pid: NOBODY, start_time: 0 }).collect()
+        scratch::markers(jobs).into_iter().map(|marker| Self { marker, leader: None }).collect()
     }
 
     /// A marker ends with the boot in which it was made.
     fn is_of_boot(&self, boot: &str) -> bool {
         self.marker.rsplit_once('.').is_none_or(|(_, of)| of == boot)
     }
+}
 
+impl Leader {
     /// The group's id is only its own as long as its leader was not replaced by another process of the same id.
-    fn has_group(&self) -> bool {
+    fn has_group(self) -> bool {
         Process::read(self.pid).is_none_or(|leader| leader.start_time == self.start_time)
     }
 
-    fn owns(&self, process: &Process, has_group: bool) -> bool {
+    fn leads(self, process: &Process, has_group: bool) -> bool {
         let itself = process.pid == self.pid && process.start_time == self.start_time;
-        let in_group = has_group && process.group == self.pid && process.start_time >= self.start_time;
-        itself || in_group || proc::carries(process, &self.marker)
+        itself || has_group && process.group == self.pid && process.start_time >= self.start_time
     }
 }
 
 /// Kills what still runs of these jobs; names what it killed. Blocking, at most five seconds.
 pub fn sweep(leftovers: &[Leftover]) -> Vec<String> {
     let boot = procfs::boot_id();
-    let of_this_boot = leftovers.iter().filter(|leftover| leftover.is_of_boot(&boot));
-    let candidates: Vec<(&Leftover, bool)> = of_this_boot.map(|leftover| (leftover, leftover.has_group())).collect();
-    if candidates.is_empty() {
+    let of_this_boot: Vec<&Leftover> = leftovers.iter().filter(|leftover| leftover.is_of_boot(&boot)).collect();
+    if of_this_boot.is_empty() {
         return Vec::new();
     }
-    let belongs = |process: &Process| candidates.iter().any(|(leftover, group)| leftover.owns(process, *group));
+    let leaders: Vec<(Leader, bool)> =
+        of_this_boot.iter().filter_map(|leftover| leftover.leader).map(|leader| (leader, leader.has_group())).collect();
+    let belongs = |process: &Process| {
+        leaders.iter().any(|(leader, has_group)| leader.leads(process, *has_group))
+            || of_this_boot.iter().any(|leftover| proc::carries(process, &leftover.marker))
+    };
     let ended = proc::end_all(belongs, LIMIT);
     for process in &ended.killed {
         info!(process = %process.told(), "ended what an earlier gateway had left running");
@@ -90,7 +100,8 @@ mod tests {
     fn start(marker: &str) -> (Child, Leftover) {
         let child = Command::new("sleep").arg("1000").env(MARKER, marker).process_group(0).spawn().expect("started");
         let start_time = Process::read(child.id()).expect("it runs").start_time;
-        let leftover = Leftover { marker: marker.to_owned(), pid: child.id(), start_time };
+        let leader = Some(Leader { pid: child.id(), start_time });
+        let leftover = Leftover { marker: marker.to_owned(), leader };
         (child, leftover)
     }
 
@@ -102,7 +113,7 @@ mod tests {
     fn whatever_carries_a_marker_is_ended_and_nothing_else() {
         let (mut ours, leftover) = start(&marker("sweep-a"));
         let (mut other, _) = start(&marker("sweep-b"));
-        let gone = Leftover { pid: u32::MAX >> 2, start_time: 1, ..leftover };
+        let gone = Leftover { leader: Some(Leader { pid: u32::MAX >> 2, start_time: 1 }), ..leftover };
         let killed = sweep(&[gone]);
         assert_eq!(killed, [format!("sleep (pid {})", ours.id())]);
         ours.wait().expect("reaped");
@@ -114,8 +125,9 @@ mod tests {
     #[test]
     fn a_journalled_process_is_ended_by_id_and_start_time_even_without_its_marker() {
         let (mut child, leftover) = start(&marker("sweep-c"));
-        let unmarked = Leftover { marker: marker("sweep-d"), ..leftover.clone() };
-        let reused = Leftover { start_time: leftover.start_time + 1, ..unmarked.clone() };
+        let unmarked = Leftover { marker: marker("sweep-d"), ..leftover };
+        let leader = unmarked.leader.map(|leader| Leader { start_time: leader.start_time + 1, ..leader });
+        let reused = Leftover { leader, ..unmarked.clone() };
         assert!(sweep(&[reused]).is_empty(), "an id that went to another process is left alone");
         assert_eq!(sweep(&[unmarked]).len(), 1);
         child.wait().expect("reaped");

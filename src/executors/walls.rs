@@ -23,7 +23,7 @@ const RULES: ABI = ABI::V5;
 const HARMLESS: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /// Devices: a port that was not leased is not to be read either.
 const DEVICES: &str = "/dev";
-/// Most rules for what may be read; what lies in a folder with more in it is then not allowed.
+/// Most rules for what lies in one folder; with more in it, nothing of it is allowed.
 const MAX_RULES: usize = 4096;
 
 /// What a tool's file says of its sandbox.
@@ -148,7 +148,7 @@ fn readable(state: &Path) -> BTreeSet<PathBuf> {
     for above in state.ancestors().skip(1) {
         let entries: Vec<PathBuf> =
             std::fs::read_dir(above).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        if beside.len() + entries.len() > MAX_RULES {
+        if entries.len() > MAX_RULES {
             tracing::warn!(folder = %above.display(), "too much lies in it to tell the gateway's state apart: tools may not read it");
             continue;
         }

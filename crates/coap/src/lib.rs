@@ -20,17 +20,11 @@ pub use exchange::{
 pub use token::{MessageId, Token};
 
 #[cfg(test)]
+#[path = "../tests/endpoint/epoch.rs"]
+mod epoch;
+
+#[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
-    use std::time::Instant;
-
-    /// The instant from which the tests of this crate count.
-    #[expect(clippy::disallowed_methods, reason = "an Instant can be had no other way; tests only count from it")]
-    pub(crate) fn epoch() -> Instant {
-        static EPOCH: OnceLock<Instant> = OnceLock::new();
-        *EPOCH.get_or_init(Instant::now)
-    }
-
     #[test]
     fn an_endpoint_is_small_since_thousands_live_in_one_process() {
         assert!(size_of::<crate::Endpoint>() <= 512);

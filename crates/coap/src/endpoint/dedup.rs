@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::tests::epoch;
+    use crate::epoch::epoch;
 
     const LIFETIME: Duration = Duration::from_secs(247);
 

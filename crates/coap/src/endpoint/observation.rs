@@ -36,7 +36,7 @@ impl Observation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::epoch;
+    use crate::epoch::epoch;
 
     fn accepts(from: u32, to: u32, seconds: u64) -> bool {
         Observation::new(Token::EMPTY, from, epoch()).accept(to, epoch() + Duration::from_secs(seconds))

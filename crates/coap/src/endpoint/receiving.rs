@@ -223,8 +223,8 @@ mod tests {
 
     use super::*;
     use crate::Code;
+    use crate::epoch::epoch;
     use crate::message::{Kind, Message};
-    use crate::tests::epoch;
 
     fn key(path: &str) -> TransferKey {
         let mut message = Message::empty(Kind::Confirmable, crate::MessageId(1));

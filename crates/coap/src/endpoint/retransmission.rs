@@ -107,7 +107,7 @@ impl Retransmissions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::epoch;
+    use crate::epoch::epoch;
 
     const SECOND: Duration = Duration::from_secs(1);
 

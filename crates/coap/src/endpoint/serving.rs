@@ -154,8 +154,8 @@ fn head(response: Response) -> Options {
 mod tests {
     use super::*;
     use crate::MessageId;
+    use crate::epoch::epoch;
     use crate::message::{Kind, Message};
-    use crate::tests::epoch;
 
     fn key() -> TransferKey {
         TransferKey::of(&Message::empty(Kind::Confirmable, MessageId(1)))

@@ -2,5 +2,6 @@
 
 mod bench;
 mod client_role;
+mod epoch;
 mod hostile;
 mod server_role;
