@@ -11,6 +11,7 @@ mod history;
 mod limits;
 mod logging;
 mod output;
+mod plan;
 mod report;
 mod run;
 mod show;
@@ -62,6 +63,7 @@ Examples:
   nuncio devices                     what is there
   nuncio status press-3              its servers, versions and update
   nuncio why press-3                 why it is taken for the board it is taken for
+  nuncio plan press-3 blink.hex      what an update would do, without doing any of it
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
   nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
@@ -112,16 +114,23 @@ Examples:
   nuncio flash press-3 ./build/app.bin --expect-version 1.4.2
   nuncio flash press-3 blink.hex --json    one JSON object per line, the last one with the verdict")]
     Flash {
-        /// Name, endpoint name or link of the device
-        device: String,
-        /// The image: Intel HEX, ELF, ESP image, as the board takes it. The daemon must be able to read it
-        image: PathBuf,
-        /// The version that the new program must report; default: what the image itself says
-        #[arg(long, value_name = "VERSION")]
-        expect_version: Option<String>,
-        /// Begin also outside the maintenance window
-        #[arg(long)]
-        now: bool,
+        #[command(flatten)]
+        wish: Wish,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Tell what an update would do, without doing any of it: checks, commands, what is overwritten, proof, way back
+    ///
+    /// The daemon looks at the image with all that it would look at in an update. No port is opened and nothing is kept. Exit
+    /// code 0: the update would be carried out, at once or later; 1: it would not.
+    #[command(after_long_help = "\
+Examples:
+  nuncio plan press-3 blink.hex
+  nuncio plan press-3 ./build/app.bin --expect-version 1.4.2
+  nuncio plan press-3 blink.hex --json     docs/schema/plan-1.json")]
+    Plan {
+        #[command(flatten)]
+        wish: Wish,
         #[command(flatten)]
         asking: Asking,
     },
@@ -208,6 +217,27 @@ enum BrakeCommand {
     },
 }
 
+/// An update that an operator wants.
+#[derive(Debug, Args)]
+struct Wish {
+    /// Name, endpoint name or link of the device
+    device: String,
+    /// The image: Intel HEX, ELF, ESP image, as the board takes it. The daemon must be able to read it
+    image: PathBuf,
+    /// The version that the new program must report; default: what the image itself says
+    #[arg(long, value_name = "VERSION")]
+    expect_version: Option<String>,
+    /// Begin also outside the maintenance window
+    #[arg(long)]
+    now: bool,
+}
+
+impl Wish {
+    fn order(self) -> anyhow::Result<flash::Order> {
+        flash::Order::new(self.device, &self.image, self.expect_version, self.now)
+    }
+}
+
 /// Options of what is asked of the daemon.
 #[derive(Debug, Args)]
 struct Asking {
@@ -238,6 +268,7 @@ impl Command {
             Self::Devices(asking) => asking.json,
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
+            | Self::Plan { asking, .. }
             | Self::Rollback { asking, .. }
             | Self::Brake { asking, .. }
             | Self::Why { asking, .. } => asking.json,
@@ -267,10 +298,8 @@ where
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
-        Command::Flash { device, image, expect_version, now, asking } => {
-            let order = flash::Order::new(device, &image, expect_version, now)?;
-            ask(flash::flash(client(&asking)?, order, asking.json))
-        }
+        Command::Flash { wish, asking } => ask(flash::flash(client(&asking)?, wish.order()?, asking.json)),
+        Command::Plan { wish, asking } => ask(plan::plan(client(&asking)?, wish.order()?, asking.json)),
     }
 }
 

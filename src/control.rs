@@ -10,6 +10,7 @@ mod client;
 mod failure;
 mod lifecycle;
 mod names;
+mod plan;
 mod server;
 mod wire;
 
@@ -29,6 +30,10 @@ pub use client::{Client, ClientError, FlashItem, FlashStream};
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
+pub use plan::{
+    PastUpdate, Plan, PlanCheck, PlanCheckState, PlanVerdict, PlannedAlternative, PlannedImage, PlannedProof,
+    PlannedRetries, PlannedRun, PlannedTask, PlannedWayBack,
+};
 pub use server::{BindError, Listener, serve};
 pub use wire::PROTOCOL;
 
@@ -72,6 +77,19 @@ pub enum ControlRequest {
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
         verdict: Answer<Verdict>,
+    },
+    /// What an update would be, without doing any of it.
+    Plan {
+        /// Which device.
+        device: String,
+        /// Absolute path of the image, to be read by the gateway.
+        image: PathBuf,
+        /// The version that the new program shall report, where the operator gave one.
+        version: Option<String>,
+        /// Begin also outside the maintenance window.
+        now: bool,
+        /// The plan.
+        reply: Answer<Plan>,
     },
     /// Put the last good image back; whatever is staged for the device makes room. Goes on like [`Self::Flash`].
     Rollback {

@@ -16,6 +16,7 @@ mod job;
 mod line;
 mod outcome;
 mod patterns;
+mod plan;
 mod port;
 mod proc;
 mod process;
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 use crate::device::{FlashJob, JobEvent, Lease};
 
 pub use job::JobHandle;
+pub use plan::PlannedRun;
 pub use program::ProgramError;
 pub use settings::{ExecutorSettings, ToolChoice};
 pub use sweep::{Leftover, sweep};
@@ -75,6 +77,14 @@ impl Executor {
     /// Exchanges the tools (SIGHUP); jobs that run keep theirs.
     pub fn set_tools(&self, tools: Arc<Tools>) {
         *self.tools.write().unwrap_or_else(PoisonError::into_inner) = tools;
+    }
+
+    /// How a job would be run. Blocking: a program may be asked for its version.
+    ///
+    /// # Errors
+    /// Why it could not be run, with the remedy.
+    pub fn plan(&self, job: &FlashJob) -> Result<PlannedRun, String> {
+        plan::plan(&self.tools(), &self.scratch, job)
     }
 
     /// Makes a tool ready to flash and tells so by [`JobEvent::Ready`]: the process exists and waits for

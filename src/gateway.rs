@@ -13,6 +13,7 @@ mod history;
 mod ledger;
 mod links;
 mod operators;
+mod plan;
 mod recorder;
 mod reload;
 mod start;

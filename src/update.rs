@@ -17,7 +17,9 @@ pub mod staging;
 pub mod table;
 pub mod uri;
 
-pub use manager::{Adoption, Effect, Flash, Handle, Manager, Setup, StartError};
+pub use machine::Forecast;
+pub use manager::{Adoption, Effect, Flash, Handle, Intent, Manager, Setup, StartError};
 pub use schedule::BrakeChoice;
 pub use settings::{AfterCrash, DownloadSettings, UpdateSettings};
 pub use signatures::{KeyError, SignaturePolicy};
+pub use table::Refused;

@@ -204,6 +204,7 @@ fn job(folder: &Path) -> FlashJob {
             sha256: Sha256Digest([0; 32]),
             version: Some("1.2 beta".to_owned()),
             info,
+            signed_by: None,
         },
         attempt: 2,
         board_size: 32_256,

@@ -80,7 +80,7 @@ impl Den {
             board: BoardId::new("b"),
             vars: BTreeMap::new(),
             link: Link::Serial(port.to_owned()),
-            image: StagedImage { path, size: 10, sha256, version: None, info },
+            image: StagedImage { path, size: 10, sha256, version: None, info, signed_by: None },
             attempt: 1,
             board_size: 10,
             timeout: LONG,

@@ -16,10 +16,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What is to be flashed, checked as far as it can be from here.
 #[derive(Debug)]
 pub(crate) struct Order {
-    device: String,
-    image: PathBuf,
-    version: Option<String>,
-    now: bool,
+    pub(super) device: String,
+    pub(super) image: PathBuf,
+    pub(super) version: Option<String>,
+    pub(super) now: bool,
 }
 
 impl Order {

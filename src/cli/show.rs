@@ -108,6 +108,7 @@ fn head(evidence: &UpdateEvidence) -> String {
         let expected = image.version.as_ref().map(|version| format!(", to bring {version}")).unwrap_or_default();
         block.line("image", Some(format!("{} of {} bytes{expected}", image.format, image.size)));
         block.line("sha256", Some(image.sha256.to_string()));
+        block.line("signed by", image.signed_by.as_ref().map(|key| format!("key {key}")));
     }
     block.line("from", record.uri.clone());
     block.line("board", record.board.as_ref().map(ToString::to_string));
@@ -181,10 +182,11 @@ fn field(name: &str, value: &serde_json::Value) -> Option<String> {
     Some(if name == "reason" { text } else { format!("{} {text}", name.replace('_', " ")) })
 }
 
-struct Block(Vec<String>);
+/// A headline, and named values below it.
+pub(super) struct Block(pub(super) Vec<String>);
 
 impl Block {
-    fn line(&mut self, name: &str, value: Option<String>) {
+    pub(super) fn line(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.0.push(format!("  {name:INDENT$} {value}"));
         }

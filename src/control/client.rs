@@ -13,7 +13,7 @@ use crate::device::{UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
-use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
+use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Plan, Status, Verdict, Why};
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
 const REPLY_TIME: Duration = Duration::from_secs(60);
@@ -182,6 +182,24 @@ impl Client {
         let (device, image, version) = (device.to_owned(), image.to_owned(), version.map(str::to_owned));
         let request = Request::Flash { device, image, version, now };
         Ok(FlashStream { stream: self.send(request).await? })
+    }
+
+    /// What an update would be, without doing any of it.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached, or there is no such device. What is wrong with the update stands in the plan.
+    pub async fn plan(
+        &self,
+        device: &str,
+        image: &Path,
+        version: Option<&str>,
+        now: bool,
+    ) -> Result<Plan, ClientError> {
+        let (device, image, version) = (device.to_owned(), image.to_owned(), version.map(str::to_owned));
+        match self.ask(Request::Plan { device, image, version, now }).await? {
+            Reply::Plan(plan) => Ok(*plan),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Begins to put the last good image back; goes on like [`flash`](Self::flash).

@@ -168,13 +168,17 @@ async fn handle(
             ask(requests, |reply| ControlRequest::Show { update, reply }, wrap).await
         }
         Request::Reload => ask(requests, |reply| ControlRequest::Reload { reply }, Reply::Reloaded).await,
-        Request::Flash { image, .. } if !image.is_absolute() => {
+        Request::Flash { image, .. } | Request::Plan { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }
         Request::Brake { order } => ask(requests, |reply| ControlRequest::Brake { order, reply }, Reply::Brakes).await,
         Request::Flash { device, image, version, now } => {
             let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };
             return update(requests, order, reader, writer).await;
+        }
+        Request::Plan { device, image, version, now } => {
+            let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
+            ask(requests, order, |plan| Reply::Plan(Box::new(plan))).await
         }
         Request::Rollback { device } => {
             let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 
 use crate::device::{UpdateEvent, UpdateEvidence};
 
-use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Status, Verdict, Why};
+use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Plan, Status, Verdict, Why};
 
 /// Version of this protocol; both ends must speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -43,6 +43,13 @@ pub(super) enum Request {
         device: String,
     },
     Flash {
+        device: String,
+        image: PathBuf,
+        version: Option<String>,
+        #[serde(default)]
+        now: bool,
+    },
+    Plan {
         device: String,
         image: PathBuf,
         version: Option<String>,
@@ -86,6 +93,7 @@ pub(super) enum Reply {
     Why(Why),
     Event(UpdateEvent),
     Verdict(Verdict),
+    Plan(Box<Plan>),
     Brakes(BrakeReport),
     Cancelled,
     History(HistoryList),

@@ -87,7 +87,7 @@ mod tests {
         let info =
             ImageInfo { format: ImageFormat::Raw, flash_bytes: 1, ranges: Vec::new(), version: None, project: None };
         let (path, sha256) = (PathBuf::new(), Sha256Digest([number; 32]));
-        let image = StagedImage { path, size: 1, sha256, version: None, info };
+        let image = StagedImage { path, size: 1, sha256, version: None, info, signed_by: None };
         GoodImage { image, origin: GoodOrigin::Proven, at: 0 }
     }
 

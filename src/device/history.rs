@@ -107,6 +107,9 @@ pub struct ImageRecord {
     pub flash_bytes: u64,
     /// The version it is expected to bring.
     pub version: Option<String>,
+    /// Id of the key whose signature was found right.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }
 
 /// Something that happened, and when.

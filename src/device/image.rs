@@ -123,4 +123,7 @@ pub struct StagedImage {
     pub version: Option<String>,
     /// What the checks told.
     pub info: ImageInfo,
+    /// Id of the key whose signature was found right; `None` where there was none, or nobody looked.
+    #[serde(default)]
+    pub signed_by: Option<String>,
 }

@@ -22,6 +22,7 @@ use super::backup;
 use super::command;
 use super::gate;
 use super::outcome::failed;
+use super::plan;
 use super::port::Port;
 
 use super::process::{self, End, Group, Held};
@@ -36,7 +37,7 @@ use super::walls::{self, Touched};
 const GATE_LIMIT: Duration = Duration::from_secs(60);
 
 /// The file in a job's folder that a tool may write.
-const OUT: &str = "out";
+pub(super) const OUT: &str = "out";
 
 /// A run as its owner holds it. Dropped before [`release`](Self::release), the tool never starts; dropped later, the
 /// run goes on and the lease gives itself back at its end.
@@ -200,8 +201,7 @@ fn prepare(
     marker: &str,
 ) -> Result<(Command, Scratch, Prepared), JobOutcome> {
     let not_started = |detail: String| failed(JobFailure::NotStarted, detail);
-    let tool = tools.tool_for(&job.board, Some(job.image.info.format)).ok_or_else(|| no_tool(job))?;
-    let program = tools.versions.find(tool).map_err(|error| not_started(with_remedy(tool, &error.to_string())))?;
+    let (tool, program) = plan::choose(tools, job).map_err(not_started)?;
     let above = scratch.parent().unwrap_or(scratch);
     let scratch =
         Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
@@ -216,16 +216,6 @@ fn prepare(
         .map_err(|error| not_started(format!("cannot make its sandbox: {error}")))?;
     let port = Port::check(path).map_err(|error| failed(JobFailure::PortUnavailable, error.to_string()))?;
     Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv: arguments.shown, port, held }))
-}
-
-fn no_tool(job: &FlashJob) -> JobOutcome {
-    let (board, format) = (&job.board, job.image.info.format);
-    failed(JobFailure::NotStarted, format!("[executors] names no tool for {format} images of board `{board}`"))
-}
-
-fn with_remedy(tool: &Tool, problem: &str) -> String {
-    let install = tool.install.as_ref().map_or_else(String::new, |install| format!(": {install}"));
-    format!("tool `{}`: {problem}{install}", tool.name())
 }
 
 /// Waits until the child exists and waits at its gate.

@@ -20,6 +20,9 @@ impl Gateway {
             ControlRequest::Flash { device, image, version, now, events, verdict } => {
                 self.flash(&device, FirmwareOrder::Stage { path: image, version }, now, events, verdict);
             }
+            ControlRequest::Plan { device, image, version, now, reply } => {
+                self.plan(&device, image, version, now, reply);
+            }
             ControlRequest::Rollback { device, events, verdict } => {
                 self.flash(&device, FirmwareOrder::Rollback, true, events, verdict);
             }

@@ -294,6 +294,7 @@ fn image_record(image: &StagedImage) -> ImageRecord {
         format: image.info.format,
         flash_bytes: image.info.flash_bytes,
         version: image.version.clone(),
+        signed_by: image.signed_by.clone(),
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod core;
 mod flash;
+mod forecast;
 mod io;
 mod orders;
 mod proof;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use self::core::{Facts, Rules};
+pub use forecast::Forecast;
 pub use io::{Input, Now, Order, Output, Reply, Ticket};
 
 use self::core::Core;

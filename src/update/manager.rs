@@ -8,6 +8,7 @@
 mod answers;
 mod checks;
 mod downloads;
+mod forecast;
 mod goods;
 mod handle;
 mod perform;
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
+pub use forecast::Intent;
 pub use handle::{Adoption, Effect, Flash, Handle};
 
 use crate::device::{
@@ -202,6 +204,7 @@ impl Manager {
             Fact::Brakes(reply) => drop(reply.send(self.schedule.brakes().on())),
             Fact::PullBrake(board, image) => self.pull_brake(board, image),
             Fact::ReleaseBrakes(choice, reply) => drop(reply.send(self.release_brakes(&choice))),
+            Fact::LookAhead(intent, reply) => self.look_ahead(*intent, reply),
             Fact::Drain(done) => {
                 self.stopping = true;
                 self.draining.push(done);

@@ -72,6 +72,8 @@ enum Trial {
     Proven,
 }
 
+/// What a flash is told that could begin, but for its turn.
+const OTHERS_FIRST: &str = "others have waited longer for their turn";
 /// Trials that are remembered; the ones that ran longest ago are not told apart, and tried again.
 const MAX_TRIALS: usize = 1024;
 
@@ -127,11 +129,22 @@ impl Schedule {
         self.waiting.retain(|ask| ask.device != *device);
     }
 
+    /// Why a flash would not begin now, if it were asked for: as [`admit`](Self::admit), but nothing is changed.
+    pub fn would_hold(&self, ask: &Ask, unix: i64) -> Option<String> {
+        let ahead = || (!self.in_turn(Some(ask), unix).contains(&ask.device)).then(|| OTHERS_FIRST.to_owned());
+        self.closed(ask, unix).or_else(|| self.crowded(ask)).or_else(ahead)
+    }
+
     /// Who else might begin now, in the order of turns: wake them.
     pub fn next(&self, unix: i64) -> Vec<DeviceId> {
+        self.in_turn(None, unix)
+    }
+
+    /// With one more that waits, the last to come.
+    fn in_turn(&self, another: Option<&Ask>, unix: i64) -> Vec<DeviceId> {
         let free = self.limits.max_parallel.saturating_sub(self.running.len());
         let ready = |ask: &&Ask| self.closed(ask, unix).is_none() && self.crowded(ask).is_none();
-        let mut ready: Vec<&Ask> = self.waiting.iter().filter(ready).collect();
+        let mut ready: Vec<&Ask> = self.waiting.iter().chain(another).filter(ready).collect();
         let mut turns = self.turns.clone();
         let mut next = Vec::new();
         for turn in 0..free {
@@ -236,7 +249,7 @@ impl Schedule {
 
     fn turn_of_others(&self, ask: &Ask, unix: i64) -> Option<String> {
         let chosen = self.next(unix).contains(&ask.device);
-        (!chosen).then(|| "others have waited longer for their turn".to_owned())
+        (!chosen).then(|| OTHERS_FIRST.to_owned())
     }
 }
 
@@ -284,8 +297,15 @@ mod tests {
         assert_eq!(schedule.admit(ask("b", 1), 0), Ok(()));
         let reason = schedule.admit(ask("c", 1), 0).expect_err("two run");
         assert!(reason.contains("max_parallel"), "{reason}");
+        assert_eq!(
+            schedule.would_hold(&ask("d", 1), 0),
+            schedule.admit(ask("e", 1), 0).err(),
+            "asked or asked whether"
+        );
+        schedule.over(&DeviceId::new("e"));
         assert!(schedule.over(&DeviceId::new("a")));
         assert_eq!(schedule.next(0), [DeviceId::new("c")]);
+        assert_eq!(schedule.would_hold(&ask("d", 1), 0).as_deref(), Some(OTHERS_FIRST));
         assert_eq!(schedule.admit(ask("d", 1), 0), Err("others have waited longer for their turn".to_owned()));
         assert_eq!(schedule.admit(ask("c", 1), 0), Ok(()));
     }

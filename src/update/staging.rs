@@ -285,8 +285,16 @@ impl PartFile {
 /// # Errors
 /// What the system said.
 pub fn digest_of(path: &Path) -> io::Result<Sha256Digest> {
+    digest_from(&mut File::open(path)?)
+}
+
+/// The digest of what is left to read.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn digest_from(from: &mut impl Read) -> io::Result<Sha256Digest> {
     let mut hasher = Sha256::new();
-    hash(&mut File::open(path)?, &mut hasher)?;
+    hash(from, &mut hasher)?;
     Ok(Sha256Digest(hasher.finalize().into()))
 }
 

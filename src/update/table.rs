@@ -65,6 +65,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// 5/0/5 after it.
+    pub fn result(&self) -> UpdateResult {
+        refused(self.why)
+    }
+
     /// Puts both together.
     pub fn new(why: Refusal, reason: impl Into<String>) -> Self {
         Self { why, reason: reason.into() }

@@ -2,6 +2,7 @@
 //! the gateway behind it.
 
 mod history;
+mod plan;
 mod schema;
 
 use std::path::PathBuf;
@@ -297,6 +298,9 @@ fn gateway(request: ControlRequest) {
             drop(reply.send(history::list(device.as_deref(), failed, limit)));
         }
         ControlRequest::Show { update, reply } => drop(reply.send(history::show(&update))),
+        ControlRequest::Plan { device, image, version, now, reply } => {
+            drop(reply.send(plan::plan(&device, &image, version.as_deref(), now)));
+        }
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
     }
 }

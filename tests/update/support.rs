@@ -100,6 +100,7 @@ pub(crate) fn image(version: Option<&str>) -> StagedImage {
             version: None,
             project: None,
         },
+        signed_by: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn record(number: u128, device: &str, outcome: UpdateOutcome) -> UpdateRecord {
             format: ImageFormat::Ihex,
             flash_bytes: 500,
             version: Some("1.3.0".into()),
+            signed_by: None,
         }),
         events: vec![TimedEvent { at, event: UpdateEvent::Proving }],
         left_out: 0,

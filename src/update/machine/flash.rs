@@ -89,7 +89,8 @@ pub(super) fn prepare(mut held: Held, link: Link, core: &mut Core, now: Now) -> 
     State::Preparing(Box::new(Preparing { held, run, overdue, ready: None }))
 }
 
-fn job(held: &Held, link: &Link, saving: bool, core: &Core) -> FlashJob {
+/// One run of the tool for what is held.
+pub(super) fn job(held: &Held, link: &Link, saving: bool, core: &Core) -> FlashJob {
     let profile = &core.facts.profile;
     let mut vars = profile.vars.clone();
     vars.extend(held.tries.vars(profile).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::checks::SharedFile;
 use super::downloads::Finished;
+use super::forecast::{self, Intent};
 use super::perform::ToolEnds;
 use super::slot::Push;
 use super::{Effect, Manager, now};
@@ -52,6 +53,11 @@ pub(super) enum Outcome {
         ticket: Ticket,
         result: Result<StagedImage, Refused>,
     },
+    LookedAt {
+        intent: Intent,
+        image: Result<StagedImage, Refused>,
+        reply: forecast::Answer,
+    },
     Leased {
         device: DeviceId,
         ticket: Ticket,
@@ -95,6 +101,7 @@ impl Manager {
             }
             Outcome::PushOver { device, ticket, end } => self.push_over(&device, ticket, end),
             Outcome::Checked { device, update, ticket, result } => self.checked(&device, update, ticket, result),
+            Outcome::LookedAt { intent, image, reply } => self.foretell(&intent, image, reply),
             Outcome::Leased { device, ticket, result } => self.leased(&device, ticket, result),
             Outcome::ToolSaid { device, ticket, event, rest } => {
                 self.listen(device.clone(), ticket, rest);

@@ -12,7 +12,7 @@ use crate::device::{Damage, ImageRules, Sha256Digest, StagedImage, UpdateId};
 use crate::update::download::{Downloaded, MAX_SIDECAR, digest_in, version_in};
 use crate::update::inspect;
 use crate::update::signatures::Signatures;
-use crate::update::staging::{PartFile, Staging, Stored, digest_of, remove};
+use crate::update::staging::{PartFile, Staging, StoreError, Stored, digest_from, digest_of, remove};
 use crate::update::table::{Refusal, Refused};
 
 const COPY_BUFFER: usize = 64 * 1024;
@@ -47,13 +47,37 @@ pub(super) fn check(
     rules: &ImageRules,
     signatures: &Signatures,
 ) -> Result<StagedImage, Refused> {
-    let Arrived { stored, named, beside, signature } = arrive(staging, arrival, update)?;
-    if let Some(key) = signatures.check(&stored.path, signature.as_deref())? {
+    let image = judge(arrive(staging, arrival, update)?, rules, signatures)?;
+    if let Some(key) = &image.signed_by {
         tracing::info!(%update, key, "the image is signed");
     }
-    let info = inspect::inspect(&stored.path, rules).map_err(|damage| damaged(&damage))?;
+    Ok(image)
+}
+
+/// The same for a local file that stays where it is.
+pub(super) fn look(
+    path: &Path,
+    named: Option<String>,
+    cap: u64,
+    rules: &ImageRules,
+    signatures: &Signatures,
+) -> Result<StagedImage, Refused> {
+    let mut file = open_plain(path)?;
+    let size = file.metadata().map_err(|error| unreadable(path, &error.to_string()))?.len();
+    if size > cap {
+        return Err(StoreError::TooLarge { cap }.into());
+    }
+    let sha256 = digest_from(&mut file).map_err(|error| unreadable(path, &error.to_string()))?;
+    let stored = Stored { path: path.to_owned(), size, sha256 };
+    judge(with_sidecars(stored, path, named)?, rules, signatures)
+}
+
+fn judge(arrived: Arrived, rules: &ImageRules, signatures: &Signatures) -> Result<StagedImage, Refused> {
+    let Arrived { stored: Stored { path, size, sha256 }, named, beside, signature } = arrived;
+    let signed_by = signatures.check(&path, signature.as_deref())?;
+    let info = inspect::inspect(&path, rules).map_err(|damage| damaged(&damage))?;
     let version = named.or_else(|| info.version.clone()).or(beside);
-    Ok(StagedImage { path: stored.path, size: stored.size, sha256: stored.sha256, version, info })
+    Ok(StagedImage { path, size, sha256, version, info, signed_by })
 }
 
 /// A file under the update's own name.
@@ -94,7 +118,11 @@ fn copy(staging: &Staging, path: &Path, named: Option<String>, cap: u64, update:
         }
         part.write(&buffer[..length])?;
     }
-    let stored = part.finish(staging.image_path(&name))?;
+    with_sidecars(part.finish(staging.image_path(&name))?, path, named)
+}
+
+/// What lies beside a local file.
+fn with_sidecars(stored: Stored, path: &Path, named: Option<String>) -> Result<Arrived, Refused> {
     if let Some(text) = beside(path, "sha256")? {
         same_digest(&text, path, stored.sha256)?;
     }

@@ -89,7 +89,7 @@ fn keep_trimmed(
     let sha256 = digest_of(path).map_err(failed)?;
     let size = std::fs::metadata(path).map_err(failed)?.len();
     let version = version.map(|version| version.text).or_else(|| info.version.clone());
-    let image = StagedImage { path: path.to_owned(), size, sha256, version, info };
+    let image = StagedImage { path: path.to_owned(), size, sha256, version, info, signed_by: None };
     let goods = staging.keep_good(device, GoodImage { image, origin: GoodOrigin::Saved, at }).map_err(failed)?;
     Ok((sha256, goods))
 }

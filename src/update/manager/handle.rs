@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::forecast::Intent;
 use crate::device::{
     Answer, BoardId, Brake, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashJob,
     FlashProfile, GoodImage, JobEvent, JournalEntry, Lease, Link, Question, QuestionFailed, ReportedVersion, Requester,
     Sha256Digest, UpdateEvent, UpdateId,
 };
+use crate::update::machine::Forecast;
 use crate::update::schedule::BrakeChoice;
 
 /// What the gateway is asked to do. Each question carries the way back of its answer; a way back that is dropped counts
@@ -167,6 +169,7 @@ pub(super) enum Fact {
     PullBrake(BoardId, Option<Sha256Digest>),
     ReleaseBrakes(BrakeChoice, oneshot::Sender<Vec<(BoardId, Option<Sha256Digest>)>>),
     Reachable(DeviceId, Requester, bool),
+    LookAhead(Box<Intent>, oneshot::Sender<Option<Forecast>>),
     Drain(oneshot::Sender<()>),
 }
 
@@ -259,6 +262,13 @@ impl Handle {
         let (reply, released) = oneshot::channel();
         self.tell(Fact::ReleaseBrakes(choice, reply)).await;
         released.await.unwrap_or_default()
+    }
+
+    /// What an update would do, without doing it; `None` for a device that is unknown.
+    pub async fn forecast(&self, intent: Intent) -> Option<Forecast> {
+        let (reply, forecast) = oneshot::channel();
+        self.tell(Fact::LookAhead(Box::new(intent), reply)).await;
+        forecast.await.ok().flatten()
     }
 
     async fn tell(&self, fact: Fact) {

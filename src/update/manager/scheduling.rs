@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{Effect, Manager, now};
-use crate::device::{BoardId, Brake, DeviceId, Sha256Digest};
+use crate::device::{BoardId, Brake, DeviceId, Requester, Sha256Digest};
 use crate::update::machine::Input;
 use crate::update::schedule::{Ask, BrakeChoice, Brakes, Limits, Schedule};
 use crate::update::settings::UpdateSettings;
@@ -24,15 +24,25 @@ impl Manager {
     pub(super) fn admit(&mut self, device: &DeviceId) -> Result<(), String> {
         let Some(slot) = self.slots.get(device) else { return Ok(()) };
         let Some((requester, image, urgent)) = slot.machine.flash() else { return Ok(()) };
-        let profile = slot.machine.profile();
-        let hub = self.hubs.get(device).map(ToString::to_string);
-        let (requester, board) = (requester.clone(), profile.board.clone());
-        let ask = Ask { device: device.clone(), requester, board, image, hub, urgent };
+        let Some(ask) = self.ask_of(device, requester.clone(), image, urgent) else { return Ok(()) };
         if slot.machine.is_flashing() {
             self.schedule.resume(ask);
             return Ok(());
         }
         self.schedule.admit(ask, now().unix)
+    }
+
+    /// What the schedule must know of a flash.
+    pub(super) fn ask_of(
+        &self,
+        device: &DeviceId,
+        requester: Requester,
+        image: Sha256Digest,
+        urgent: bool,
+    ) -> Option<Ask> {
+        let board = self.slots.get(device)?.machine.profile().board.clone();
+        let hub = self.hubs.get(device).map(ToString::to_string);
+        Some(Ask { device: device.clone(), requester, board, image, hub, urgent })
     }
 
     /// Gives the device's place to others once it neither waits nor flashes.

@@ -152,7 +152,14 @@ mod tests {
         let stored = part.finish(staging.image_path(&name)).expect("finished");
         let info =
             ImageInfo { format: ImageFormat::Raw, flash_bytes: 1, ranges: Vec::new(), version: None, project: None };
-        let image = StagedImage { path: stored.path, size: stored.size, sha256: stored.sha256, version: None, info };
+        let image = StagedImage {
+            path: stored.path,
+            size: stored.size,
+            sha256: stored.sha256,
+            version: None,
+            info,
+            signed_by: None,
+        };
         GoodImage { image, origin: GoodOrigin::Proven, at: 1 }
     }
 
