@@ -88,7 +88,7 @@ enum Command {
     /// Run the daemon in the foreground
     ///
     /// SIGTERM or SIGINT ends it: devices leave their servers, and a running flash is finished first; a second one ends
-    /// it at once. SIGHUP has configuration, boards, tools and log level read again. Under systemd (Type=notify) it tells
+    /// it at once. SIGHUP has boards, tools, keys and log level read again. Under systemd (Type=notify) it tells
     /// when it is up and feeds the watchdog.
     Run {
         /// Log filter, e.g. `debug` or `info,nuncio::transports=trace`; wins over RUST_LOG and the configuration

@@ -21,5 +21,5 @@ pub use machine::Forecast;
 pub use manager::{Adoption, Effect, Flash, Handle, Intent, Manager, Setup, StartError};
 pub use schedule::BrakeChoice;
 pub use settings::{AfterCrash, DownloadSettings, UpdateSettings};
-pub use signatures::{KeyError, SignaturePolicy};
+pub use signatures::{SignaturePolicy, Signatures};
 pub use table::Refused;

@@ -8,31 +8,50 @@ use crate::config::Config;
 use crate::control::{CheckItem, CheckState};
 use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
+use crate::update::{SignaturePolicy, Signatures};
 
-/// Boards and tools, fitting together.
+/// Boards and tools, fitting together, and the keys.
 #[derive(Debug)]
 pub(super) struct Data {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) tools: Arc<Tools>,
+    pub(super) signatures: Arc<Signatures>,
 }
 
-/// Reads boards and tools and holds them against the configuration and each other.
+/// Reads boards, tools and keys and holds them against the configuration and each other.
 ///
 /// # Errors
 /// Everything that is wrong in the files: what would be wrong at the flash is told at start.
 pub(super) fn load(config: &Config) -> Result<Data, Vec<FileError>> {
     let catalogue = Catalogue::load(Some(&config.boards_dir));
     let tools = Tools::load(Some(&config.tools_dir), &config.executors);
-    match (catalogue, tools) {
-        (Ok(catalogue), Ok(tools)) => {
+    let signatures = signatures(config);
+    match (catalogue, tools, signatures) {
+        (Ok(catalogue), Ok(tools), Ok(signatures)) => {
             let problems = mismatches(config, &catalogue, &tools);
             if problems.is_empty() {
-                return Ok(Data { catalogue: Arc::new(catalogue), tools: Arc::new(tools) });
+                let (catalogue, tools, signatures) = (Arc::new(catalogue), Arc::new(tools), Arc::new(signatures));
+                return Ok(Data { catalogue, tools, signatures });
             }
             Err(problems)
         }
-        (catalogue, tools) => Err(catalogue.err().into_iter().chain(tools.err()).flatten().collect()),
+        (catalogue, tools, signatures) => {
+            let errors = [catalogue.err(), tools.err(), signatures.err()];
+            Err(errors.into_iter().flatten().flatten().collect())
+        }
     }
+}
+
+/// A policy that no image could ever fulfil is a mistake.
+fn signatures(config: &Config) -> Result<Signatures, Vec<FileError>> {
+    let signatures = Signatures::load(&config.update)?;
+    if signatures.policy() != SignaturePolicy::Required || signatures.keys().len() > 0 {
+        return Ok(signatures);
+    }
+    let folder = config.update.keys.display();
+    let message = format!("`required`, but there is no key in {folder}: every image would be refused");
+    let hint = format!("put the public keys that may sign there, as {folder}/NAME.pub; `minisign -G` makes a pair");
+    Err(vec![config.error_at("update.signatures", message).with_hint(hint)])
 }
 
 /// Names that lead nowhere: a device's board, an executor's board or tool.
@@ -74,12 +93,15 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
     let data = match load(config) {
         Ok(data) => data,
         Err(errors) => {
-            return errors.iter().map(|error| CheckItem::of_file_error("boards and tools", error)).collect();
+            return errors.iter().map(|error| CheckItem::of_file_error("boards, tools and keys", error)).collect();
         }
     };
     let boards = data.catalogue.boards().map(|board| board_item(&data, board));
     let tools = data.tools.check();
-    boards.chain(tools.iter().map(|tool| tool_item(config, tool))).chain([sandbox_item()]).collect()
+    boards
+        .chain(tools.iter().map(|tool| tool_item(config, tool)))
+        .chain([sandbox_item(), keys_item(config, &data.signatures)])
+        .collect()
 }
 
 /// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.
@@ -101,6 +123,18 @@ fn sandbox_item() -> CheckItem {
         true => CheckItem::new("sandbox for tools", CheckState::Ok, "this machine has all of it"),
         false => CheckItem::new("sandbox for tools", CheckState::Warning, lacks.join("; ")),
     }
+}
+
+/// Which images may be staged, and whose keys count.
+fn keys_item(config: &Config, signatures: &Signatures) -> CheckItem {
+    let folder = config.update.keys.display();
+    let keys: Vec<&str> = signatures.keys().collect();
+    let detail = match (signatures.policy(), keys.is_empty()) {
+        (SignaturePolicy::Off, _) => "off: nobody looks for signatures".to_owned(),
+        (policy, true) => format!("{policy}: images may be unsigned; no key in {folder}, so a signed one is refused"),
+        (policy, false) => format!("{policy}: keys {} in {folder}", keys.join(", ")),
+    };
+    CheckItem::new("signatures of images", CheckState::Ok, detail)
 }
 
 /// A tool that is missing is an error where a configured device needs it, else a warning.

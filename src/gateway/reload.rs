@@ -1,10 +1,11 @@
-//! SIGHUP: boards, tools and log level are read again; what a running gateway cannot change is said.
+//! SIGHUP: boards, tools, keys and log level are read again; what a running gateway cannot change is said.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Gateway, data, start};
 use crate::config::{self, Config, GatewaySettings};
+use crate::update::UpdateSettings;
 
 impl Gateway {
     /// Takes over what can be taken over. A file that is wrong changes nothing.
@@ -30,10 +31,13 @@ impl Gateway {
             tracing::warn!(part, "has changed, which takes a restart");
         }
         self.executor.set_tools(Arc::clone(&data.tools));
+        self.update.set_signatures(Arc::clone(&data.signatures)).await;
         let decisions = self.registry.set_catalogue(Arc::clone(&data.catalogue));
         self.carry_out(decisions).await;
         start::look_for_tools(data, self.events.clone());
         self.config.executors = config.executors;
+        self.config.update.signatures = config.update.signatures;
+        self.config.update.keys = config.update.keys;
         self.config.gateway.log = config.gateway.log;
         Ok(())
     }
@@ -54,6 +58,11 @@ fn without_log(settings: &GatewaySettings) -> (&str, &Path, &Path) {
     (&settings.name, &settings.state, &settings.socket)
 }
 
+/// `[update]` but for what a reload takes over, which is the new one's.
+fn without_signatures(old: &UpdateSettings, new: &UpdateSettings) -> UpdateSettings {
+    UpdateSettings { signatures: new.signatures, keys: new.keys.clone(), ..old.clone() }
+}
+
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let parts = [
         ("[gateway]", without_log(&old.gateway) != without_log(&new.gateway)),
@@ -61,7 +70,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[[device]]", old.devices != new.devices),
         ("[serial]", old.serial != new.serial),
         ("[tcp]", old.tcp != new.tcp),
-        ("[update]", old.update != new.update),
+        ("[update]", without_signatures(&old.update, &new.update) != new.update),
         ("[download]", old.download != new.download),
         ("[history]", old.history != new.history),
     ];

@@ -48,7 +48,14 @@ pub(super) async fn start(
     let journal = store.latest_closed().await?.into_iter().chain(open).collect();
     let staging = config.gateway.state.join("staging");
     let brakes = store.brakes().await?;
-    let setup = Setup { update: config.update.clone(), download: &config.download, staging: &staging, brakes, journal };
+    let setup = Setup {
+        update: config.update.clone(),
+        download: &config.download,
+        staging: &staging,
+        signatures: Arc::clone(&data.signatures),
+        brakes,
+        journal,
+    };
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);

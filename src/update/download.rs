@@ -128,10 +128,9 @@ impl Downloader {
         Ok(Self { http, max_size: settings.max_size, retries: settings.retries, signatures: false })
     }
 
-    /// Whether `IMAGE.minisig` is asked for, too.
-    #[must_use]
-    pub fn with_signatures(self, signatures: bool) -> Self {
-        Self { signatures, ..self }
+    /// Whether the downloads that begin from now on ask for `IMAGE.minisig`, too.
+    pub fn seek_signatures(&mut self, signatures: bool) {
+        self.signatures = signatures;
     }
 
     /// Largest image that is taken, in bytes; the same for what is pushed.

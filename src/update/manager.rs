@@ -37,7 +37,7 @@ use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
 use crate::update::schedule::Schedule;
 use crate::update::settings::{DownloadSettings, UpdateSettings};
-use crate::update::signatures::{KeyError, Signatures};
+use crate::update::signatures::Signatures;
 use crate::update::staging::Staging;
 use answers::Outcome;
 use downloads::{Downloads, Report};
@@ -67,9 +67,6 @@ pub enum StartError {
     /// `[download]`.
     #[error(transparent)]
     Download(#[from] SetupError),
-    /// `[update] keys`.
-    #[error(transparent)]
-    Keys(#[from] KeyError),
 }
 
 /// What the manager starts with.
@@ -81,6 +78,8 @@ pub struct Setup<'a> {
     pub download: &'a DownloadSettings,
     /// Where images are staged.
     pub staging: &'a Path,
+    /// The site's policy and keys.
+    pub signatures: Arc<Signatures>,
     /// The brakes that are on record.
     pub brakes: Vec<Brake>,
     /// The last journal entry of every update that is open, and the last closed one of every device.
@@ -119,9 +118,9 @@ impl Manager {
     /// # Errors
     /// When staging or `[download]` cannot be used.
     pub fn spawn(setup: Setup<'_>, out: mpsc::Sender<Effect>) -> Result<(Handle, JoinHandle<()>), StartError> {
-        let downloader = Downloader::new(setup.download)?;
-        let signatures = Arc::new(Signatures::load(setup.update.signatures, &setup.update.keys)?);
-        let downloader = downloader.with_signatures(signatures.wanted());
+        let signatures = setup.signatures;
+        let mut downloader = Downloader::new(setup.download)?;
+        downloader.seek_signatures(signatures.wanted());
         let failed = |source| StartError::Staging { path: setup.staging.to_owned(), source };
         let staging = Staging::open(setup.staging).map_err(failed)?;
         let swept = staging.sweep(&claimed(&setup.journal)).map_err(failed)?;
@@ -204,6 +203,10 @@ impl Manager {
             Fact::Brakes(reply) => drop(reply.send(self.schedule.brakes().on())),
             Fact::PullBrake(board, image) => self.pull_brake(board, image),
             Fact::ReleaseBrakes(choice, reply) => drop(reply.send(self.release_brakes(&choice))),
+            Fact::Signatures(signatures) => {
+                self.downloads.downloader.seek_signatures(signatures.wanted());
+                self.signatures = signatures;
+            }
             Fact::LookAhead(intent, reply) => self.look_ahead(*intent, reply),
             Fact::Drain(done) => {
                 self.stopping = true;

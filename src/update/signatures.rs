@@ -1,21 +1,23 @@
 //! Signed images: `IMAGE.minisig` beside the image, as minisign(1) writes it, against the public keys of this site.
 //!
-//! Keys are read once, at the start. Only prehashed signatures (minisign's own default) are taken: they are verified
-//! piece by piece, in constant memory. Blocking.
+//! Only prehashed signatures (minisign's own default) are taken: they are verified piece by piece, in constant memory.
+//! Blocking.
 
+mod keys;
+
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use base64::Engine as _;
-use minisign_verify::{PublicKey, Signature};
+use minisign_verify::{Error, PublicKey, Signature};
+use serde::Serialize as _;
 
+use super::settings::UpdateSettings;
 use super::table::{Refusal, Refused};
+use crate::device::FileError;
+use keys::Key;
 
-/// Most keys of a site.
-const MAX_KEYS: usize = 256;
-/// Longest key file in bytes.
-const MAX_KEY: u64 = 4096;
 /// Bytes at once.
 const PIECE: usize = 64 * 1024;
 
@@ -31,57 +33,38 @@ pub enum SignaturePolicy {
     Required,
 }
 
-impl SignaturePolicy {
-    fn told(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::IfPresent => "if-present",
-            Self::Required => "required",
-        }
+impl fmt::Display for SignaturePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
-}
-
-/// A key file that is none.
-#[derive(Debug, thiserror::Error)]
-#[error("{path} of [update] keys: {why}; expected a file that `minisign -G` wrote as public key (minisign.pub)")]
-pub struct KeyError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub why: String,
 }
 
 /// A site's policy and keys.
 #[derive(Debug, Clone)]
-pub(super) struct Signatures {
+pub struct Signatures {
     policy: SignaturePolicy,
-    keys: Vec<(String, PublicKey)>,
+    keys: Vec<Key>,
 }
 
 impl Signatures {
-    /// Reads every `*.pub` of a folder; a folder that is not there holds no key.
+    /// Takes the policy and reads the keys; none where nobody looks for signatures.
     ///
     /// # Errors
-    /// The first file that is no public key, and a folder that cannot be read.
-    pub(super) fn load(policy: SignaturePolicy, folder: &Path) -> Result<Self, KeyError> {
-        let failed = |path: &Path, why: String| KeyError { path: path.to_owned(), why };
-        let mut keys = Vec::new();
-        let entries = match std::fs::read_dir(folder) {
-            _ if policy == SignaturePolicy::Off => return Ok(Self { policy, keys }),
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { policy, keys }),
-            Err(error) => return Err(failed(folder, error.to_string())),
-        };
-        let paths = entries.flatten().map(|entry| entry.path());
-        for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "pub")) {
-            if keys.len() == MAX_KEYS {
-                return Err(failed(folder, format!("more than {MAX_KEYS} keys")));
-            }
-            let text = read(&path).map_err(|error| failed(&path, error.to_string()))?;
-            let key = PublicKey::decode(text.trim_end()).map_err(|error| failed(&path, error.to_string()))?;
-            keys.push((key_id(&text).unwrap_or_default(), key));
-        }
+    /// Everything that is wrong in the folder of keys.
+    pub fn load(settings: &UpdateSettings) -> Result<Self, Vec<FileError>> {
+        let policy = settings.signatures;
+        let keys = if policy == SignaturePolicy::Off { Vec::new() } else { keys::load(&settings.keys)? };
         Ok(Self { policy, keys })
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> SignaturePolicy {
+        self.policy
+    }
+
+    /// The ids of the keys, as minisign tells them.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
     }
 
     /// Whether a signature is worth asking for.
@@ -95,8 +78,7 @@ impl Signatures {
     /// # Errors
     /// Result 5, with the policy's name and the key's.
     pub(super) fn check(&self, image: &Path, signature: Option<&str>) -> Result<Option<String>, Refused> {
-        let refused =
-            |why: String| Refused::new(Refusal::Damaged, format!("signatures = \"{}\": {why}", self.policy.told()));
+        let refused = |why: String| Refused::new(Refusal::Damaged, format!("signatures = \"{}\": {why}", self.policy));
         let Some(text) = signature.filter(|_| self.wanted()) else {
             return match self.policy {
                 SignaturePolicy::Required => Err(refused(
@@ -106,17 +88,24 @@ impl Signatures {
                 SignaturePolicy::Off | SignaturePolicy::IfPresent => Ok(None),
             };
         };
-        let decoded = Signature::decode(text).map_err(|error| refused(format!("its .minisig is none: {error}")))?;
-        let id = key_id(text).ok_or_else(|| refused("its .minisig is none: it names no key".to_owned()))?;
-        let (_, key) = (self.keys.iter().find(|(known, _)| *known == id)).ok_or_else(|| {
+        let no_signature =
+            |why: String| refused(format!("its .minisig is no signature: {why}; sign it with `minisign -S`"));
+        let decoded = Signature::decode(text).map_err(|error| no_signature(error.to_string()))?;
+        let id = keys::id(text).ok_or_else(|| no_signature("it names no key".to_owned()))?;
+        let known = self.keys.iter().find(|key| key.id == id).ok_or_else(|| {
             refused(format!("key {id} is unknown here: put its public key into the folder of [update] keys"))
         })?;
-        verify(key, &decoded, image).map_err(|error| refused(format!("not what key {id} signed: {error}")))?;
+        verify(&known.key, &decoded, image).map_err(|error| match error {
+            Error::UnsupportedLegacyMode => {
+                refused(format!("key {id} signed it the old way, unhashed: sign it with `minisign -S`, without -l"))
+            }
+            error => refused(format!("not what key {id} signed: {error}")),
+        })?;
         Ok(Some(id))
     }
 }
 
-fn verify(key: &PublicKey, signature: &Signature, image: &Path) -> Result<(), minisign_verify::Error> {
+fn verify(key: &PublicKey, signature: &Signature, image: &Path) -> Result<(), Error> {
     let mut verifier = key.verify_stream(signature)?;
     let mut file = File::open(image)?;
     let mut piece = vec![0; PIECE];
@@ -128,33 +117,20 @@ fn verify(key: &PublicKey, signature: &Signature, image: &Path) -> Result<(), mi
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_KEY).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// The id that stands in the second line of keys and signatures: 8 bytes after the 2 of the algorithm, the lowest first
-/// (minisign(1), "file format"), told as `minisign -G` does: without leading zeros.
-fn key_id(text: &str) -> Option<String> {
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text.lines().nth(1)?.trim()).ok()?;
-    let id = bytes.get(2..10)?.try_into().ok()?;
-    Some(format!("{:X}", u64::from_le_bytes(id)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
 
     use super::*;
 
-    /// A folder with an image, its signature by Debian's minisign, and that key.
+    /// A folder with an image, its signatures by Debian's minisign (new and old), and that key.
     fn signed() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("image"), vec![7; 200_000]).expect("written");
         for arguments in [
             &["-G", "-W", "-p", "keys.pub", "-s", "key"][..],
             &["-S", "-s", "key", "-m", "image", "-x", "image.minisig"],
+            &["-S", "-l", "-s", "key", "-m", "image", "-x", "legacy"],
         ] {
             let ran = Command::new("minisign").args(arguments).current_dir(folder.path()).output();
             let ran = ran.expect("Debian's minisign: tests/peers/install.sh tls");
@@ -168,12 +144,15 @@ mod tests {
         let (here, elsewhere) = (signed(), tempfile::tempdir().expect("a folder"));
         let image = here.path().join("image");
         let text = std::fs::read_to_string(here.path().join("image.minisig")).expect("signed");
-        let id = key_id(&text).expect("an id");
+        let id = keys::id(&text).expect("an id");
         assert!(
             std::fs::read_to_string(here.path().join("keys.pub")).expect("a key").contains(&id),
             "as minisign tells it"
         );
-        let load = |policy, folder: &tempfile::TempDir| Signatures::load(policy, folder.path()).expect("keys");
+        let load = |policy, folder: &tempfile::TempDir| {
+            let keys = keys::load(folder.path()).unwrap_or_else(|errors| panic!("{}", errors[0]));
+            Signatures { policy, keys }
+        };
         let required = load(SignaturePolicy::Required, &here);
         assert_eq!(required.check(&image, Some(&text)).expect("right"), Some(id.clone()));
         let refused = |signatures: &Signatures, signature: Option<&str>, parts: &[&str]| {
@@ -181,16 +160,16 @@ mod tests {
             assert_eq!(refused.why, Refusal::Damaged);
             assert!(parts.iter().all(|part| refused.reason.contains(part)), "{}", refused.reason);
         };
+        assert_eq!(required.keys().collect::<Vec<_>>(), [id.as_str()]);
         refused(&required, None, &["signatures = \"required\"", "push"]);
+        let legacy = std::fs::read_to_string(here.path().join("legacy")).expect("signed");
+        refused(&required, Some(&legacy), &[&id, "the old way", "without -l"]);
         let present = load(SignaturePolicy::IfPresent, &elsewhere);
         refused(&present, Some(&text), &["signatures = \"if-present\"", &id, "unknown"]);
-        refused(&present, Some("no signature"), &["none"]);
+        refused(&present, Some("rubbish"), &["no signature", "minisign -S"]);
         assert_eq!(present.check(&image, None).expect("may have none"), None);
         assert_eq!(load(SignaturePolicy::Off, &here).check(&image, Some("rubbish")).expect("nobody looks"), None);
         std::fs::write(&image, vec![8; 200_000]).expect("written");
         refused(&required, Some(&text), &["not what key", &id]);
-        std::fs::write(here.path().join("bad.pub"), "no key").expect("written");
-        let error = Signatures::load(SignaturePolicy::Required, here.path()).expect_err("no key");
-        assert!(error.to_string().contains("bad.pub") && error.to_string().contains("minisign -G"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use nuncio::device::{
     Answer, DeviceId, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashProfile, ImageWriter, JobEvent,
     JobOutcome, JournalEntry, JournalStep, Lease, Link, Phase, UpdateId,
 };
-use nuncio::update::{Adoption, DownloadSettings, Effect, Flash, Handle, Manager, Setup, UpdateSettings};
+use nuncio::update::{Adoption, DownloadSettings, Effect, Flash, Handle, Manager, Setup, Signatures, UpdateSettings};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -70,7 +70,8 @@ impl Gateway {
     fn start_in(folder: Arc<TempDir>, world: Arc<World>, update: UpdateSettings, download: &DownloadSettings) -> Self {
         let journal = world.store.lock().expect("store").values().cloned().collect();
         let (out, effects) = mpsc::channel(8);
-        let setup = Setup { update, download, staging: folder.path(), brakes: Vec::new(), journal };
+        let signatures = Arc::new(Signatures::load(&update).expect("no keys"));
+        let setup = Setup { update, download, staging: folder.path(), signatures, brakes: Vec::new(), journal };
         let (handle, manager) = Manager::spawn(setup, out).expect("a manager");
         let (tell, views) = watch::channel(HashMap::new());
         tokio::spawn(take(effects, Arc::clone(&world), tell));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nuncio::device::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FlashProfile, ImageFormat, ImageRules, JournalStep, WriteError,
 };
-use nuncio::update::{Adoption, DownloadSettings, Effect, Manager, Setup, UpdateSettings};
+use nuncio::update::{Adoption, DownloadSettings, Effect, Manager, Setup, Signatures, UpdateSettings};
 use tokio::sync::mpsc;
 
 use crate::gateway::{Gateway, device, link_of};
@@ -353,6 +353,7 @@ async fn facts_are_taken_while_nobody_takes_effects() {
         update: settings(),
         download: &download,
         staging: folder.path(),
+        signatures: Arc::new(Signatures::load(&settings()).expect("no keys")),
         brakes: Vec::new(),
         journal: Vec::new(),
     };

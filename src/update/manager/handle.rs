@@ -15,6 +15,7 @@ use crate::device::{
 };
 use crate::update::machine::Forecast;
 use crate::update::schedule::BrakeChoice;
+use crate::update::signatures::Signatures;
 
 /// What the gateway is asked to do. Each question carries the way back of its answer; a way back that is dropped counts
 /// as a failure of that step, so nothing waits for ever.
@@ -169,6 +170,7 @@ pub(super) enum Fact {
     PullBrake(BoardId, Option<Sha256Digest>),
     ReleaseBrakes(BrakeChoice, oneshot::Sender<Vec<(BoardId, Option<Sha256Digest>)>>),
     Reachable(DeviceId, Requester, bool),
+    Signatures(Arc<Signatures>),
     LookAhead(Box<Intent>, oneshot::Sender<Option<Forecast>>),
     Drain(oneshot::Sender<()>),
 }
@@ -262,6 +264,11 @@ impl Handle {
         let (reply, released) = oneshot::channel();
         self.tell(Fact::ReleaseBrakes(choice, reply)).await;
         released.await.unwrap_or_default()
+    }
+
+    /// Policy and keys for images that come in from now on; what is staged stays.
+    pub async fn set_signatures(&self, signatures: Arc<Signatures>) {
+        self.tell(Fact::Signatures(signatures)).await;
     }
 
     /// What an update would do, without doing it; `None` for a device that is unknown.
