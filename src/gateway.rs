@@ -144,6 +144,8 @@ impl Gateway {
                 order = inbox.lifecycle.recv() => match order {
                     Some(LifecycleOrder::Stop) => self.stop(None),
                     Some(LifecycleOrder::StopNow) | None => {
+                        // First: the end of a tool that is ended here is no failure of its update.
+                        self.update.halt().await;
                         self.stop_now.cancel();
                         self.stop(Some(STOP_NOW));
                     }
@@ -160,7 +162,7 @@ impl Gateway {
         let (update, events) = (self.update.clone(), self.events.clone());
         tokio::spawn(async move {
             if tokio::time::timeout(limit.unwrap_or(Duration::MAX), update.drain()).await.is_err() {
-                tracing::warn!("stopping in the middle of an update: the next start takes it up");
+                tracing::warn!("a tool does not end: the next start ends it");
             }
             // The loop may have ended by an earlier stop.
             let _ = events.send(Event::Drained).await;

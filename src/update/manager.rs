@@ -110,6 +110,8 @@ pub struct Manager {
     /// Entries on their way to the journal that nothing but the end waits for.
     unwritten: usize,
     stopping: bool,
+    /// Nothing moves on any more: what the journal says now is for the next start.
+    halted: bool,
 }
 
 impl Manager {
@@ -151,6 +153,7 @@ impl Manager {
             draining: Vec::new(),
             unwritten: 0,
             stopping: false,
+            halted: false,
         };
         let task = tokio::spawn(manager.run(facts, orders, reports, out));
         Ok((Handle { facts: fact_sender, orders: order_sender }, task))
@@ -164,7 +167,7 @@ impl Manager {
         out: mpsc::Sender<Effect>,
     ) {
         loop {
-            let due = self.timers.first().map(|(at, _)| *at);
+            let due = self.timers.first().map(|(at, _)| *at).filter(|_| !self.halted);
             // In this order, so that a fact told before an order is known when the order is decided.
             tokio::select! {
                 biased;
@@ -212,10 +215,22 @@ impl Manager {
                 self.stopping = true;
                 self.draining.push(done);
             }
+            Fact::Halt => self.halt(),
+        }
+    }
+
+    /// The tools are ended from outside; what their end would mean for an update is not decided any more.
+    fn halt(&mut self) {
+        (self.stopping, self.halted) = (true, true);
+        for slot in self.slots.values().filter(|slot| slot.machine.is_flashing()) {
+            tracing::warn!(device = %slot.machine.device(), "stopping in the middle of an update: the next start takes it up");
         }
     }
 
     fn adopt(&mut self, adoption: Adoption) {
+        if self.halted {
+            return;
+        }
         let Adoption { device, profile, link, version, worked, hub } = adoption;
         match hub.filter(|_| profile.exclusive == Exclusive::Hub) {
             Some(hub) => drop(self.hubs.insert(device.clone(), hub)),
@@ -278,7 +293,7 @@ impl Manager {
         right: crate::device::FirmwareRight,
         order: FirmwareOrder,
     ) -> Reply {
-        let Some(slot) = self.slots.get_mut(device) else { return Reply::WrongState };
+        let Some(slot) = self.slots.get_mut(device).filter(|_| !self.halted) else { return Reply::WrongState };
         let update = UpdateId(uuid::Uuid::now_v7());
         let reply = slot.machine.handle_order(Order { update, requester, right, order }, now());
         self.pump(device);
@@ -322,7 +337,7 @@ impl Manager {
     }
 
     fn input(&mut self, device: &DeviceId, input: Input) {
-        if let Some(slot) = self.slots.get_mut(device) {
+        if let Some(slot) = self.slots.get_mut(device).filter(|_| !self.halted) {
             slot.machine.handle(input, now());
             self.pump(device);
         }
@@ -380,10 +395,11 @@ impl Manager {
         self.backlog.push_back(effect);
     }
 
-    /// Nothing is flashed, and what came of it is told and written down.
+    /// Nothing is flashed, and what came of it is told and written down; or nothing shall come of it, and no tool runs.
     fn answer_drained(&mut self) {
         let untold = self.unwritten > 0 || !self.backlog.is_empty();
-        if self.draining.is_empty() || untold || self.slots.values().any(|slot| slot.machine.is_flashing()) {
+        let busy = |slot: &Slot| if self.halted { slot.has_tool() } else { slot.machine.is_flashing() };
+        if self.draining.is_empty() || untold || self.slots.values().any(busy) {
             return;
         }
         for done in self.draining.drain(..) {

@@ -173,6 +173,7 @@ pub(super) enum Fact {
     Signatures(Arc<Signatures>),
     LookAhead(Box<Intent>, oneshot::Sender<Option<Forecast>>),
     Drain(oneshot::Sender<()>),
+    Halt,
 }
 
 /// Asked of the manager; waits while effects are piling up.
@@ -227,6 +228,12 @@ impl Handle {
         self.tell(Fact::Drain(done)).await;
         // A manager that is gone has nothing running.
         let _ = drained.await;
+    }
+
+    /// From now on no update moves on, whatever comes of its tool, its download or its board: the journal keeps what it
+    /// says at this moment, for the next start. [`drain`](Self::drain) then returns when the tools have ended.
+    pub async fn halt(&self) {
+        self.tell(Fact::Halt).await;
     }
 
     /// Orders something of a device's firmware. A device that is unknown answers [`FirmwareReply::WrongState`].

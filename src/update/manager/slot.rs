@@ -32,6 +32,11 @@ impl Slot {
         self.work.get_or_insert_default()
     }
 
+    /// Whether a tool was started and has not ended.
+    pub(super) fn has_tool(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| work.tool.is_some())
+    }
+
     /// Gives memory back once nothing is under way.
     pub(super) fn tidy(&mut self) {
         if self.work.as_ref().is_some_and(|work| work.is_over()) {
