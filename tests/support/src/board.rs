@@ -212,6 +212,11 @@ impl SimBoard {
         Tty::open(&self.link, 115_200).line("ID ", PATIENCE)
     }
 
+    /// The same, where what it holds may not run.
+    pub fn try_banner(&self) -> Option<String> {
+        Tty::open(&self.link, 115_200).try_line("ID ", PATIENCE / 2)
+    }
+
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::process::{Process, User};
@@ -233,6 +233,21 @@ impl Daemon {
     pub fn crash(&mut self) {
         self.process().signal(Signal::KILL);
         self.process().wait(PATIENCE);
+    }
+
+    /// The daemon and its tools stop where they are, all threads; gives the tools.
+    pub fn freeze(&mut self) -> Vec<Pid> {
+        self.process().freeze();
+        let tools = process::children(self.process().id());
+        tools.iter().for_each(|tool| process::freeze(*tool));
+        tools
+    }
+
+    /// SIGKILL to the daemon and to these tools of it.
+    pub fn crash_with(&mut self, tools: &[Pid]) {
+        // One that is gone is as good.
+        tools.iter().for_each(|tool| _ = kill_process(*tool, Signal::KILL));
+        self.crash();
     }
 
     /// Runs another command of nuncio with this configuration, as the daemon's user.

@@ -7,6 +7,7 @@
 //! `tests/world` builds the boards, `tests/peers` gets the foreign programs; this crate starts and drives both. It is
 //! not for unit tests: those have `testbed`, without processes and with virtual time.
 
+mod aftermath;
 mod board;
 mod cache;
 mod daemon;
@@ -30,6 +31,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+pub use aftermath::{Version, Victim};
 pub use board::{BoardBuilder, Model, SimBoard, Stat};
 pub use cache::{avr_image, esp_image, firmata_image, repository};
 pub use daemon::{Cli, Daemon, DaemonBuilder};

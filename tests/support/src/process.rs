@@ -106,6 +106,11 @@ impl Process {
         kill_process(self.pid(), signal).expect("our own child takes signals");
     }
 
+    /// It stops where it is, with all its threads.
+    pub(crate) fn freeze(&self) {
+        freeze(self.pid());
+    }
+
     /// Whether it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our own child can be waited for")
@@ -197,6 +202,39 @@ pub fn processes_naming(port: &Path) -> Vec<String> {
     let is_board = |line: &str| line.contains("\0--link\0") || line.contains("\0--pty\0");
     let names = |line: &String| line.split('\0').any(|word| word == port) && !is_board(line);
     arguments.filter(names).map(|line| line.replace('\0', " ")).collect()
+}
+
+/// Stops a process where it is, and returns once it stands still or is gone.
+pub(crate) fn freeze(process: Pid) {
+    // One that is gone is as good.
+    kill_process(process, Signal::STOP).ok();
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    eventually("a process stands still", PATIENCE, || {
+        let threads = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let mut states = threads.filter_map(|thread| state_of(&thread.path()));
+        states.all(|(state, _)| matches!(state, 'T' | 'Z' | 'X')).then_some(())
+    });
+}
+
+/// The living children of a process: a daemon's tools.
+pub(crate) fn children(parent: u32) -> Vec<Pid> {
+    let all = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    let ours = all.filter(|entry| parent_of(&entry.path()) == Some(parent));
+    let id = |name: &str| Pid::from_raw(name.parse().ok()?);
+    ours.filter_map(|entry| id(entry.file_name().to_str()?)).collect()
+}
+
+/// The parent of a process that is not dead.
+fn parent_of(process: &Path) -> Option<u32> {
+    state_of(process).filter(|(state, _)| !matches!(state, 'Z' | 'X')).map(|(_, parent)| parent)
+}
+
+/// State and parent of a process or thread: `PID (NAME) STATE PPID ...`.
+fn state_of(process: &Path) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
 
 /// Prints to standard error, where cargo shows it for a failed test.

@@ -1,6 +1,6 @@
 //! Watches an update for the moment of a case, and kills.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::case::{Case, Moment, Victim};
 use super::signs::Seen;
 use super::stand::{Broken, Orders, Stand};
-use crate::process::Printed;
+use crate::process::{Printed, children};
 
 /// How often the moment is looked for.
 const LOOK: Duration = Duration::from_millis(1);
@@ -127,21 +127,4 @@ fn kill(stand: &mut Stand, victim: Victim, orders: &Orders) -> bool {
             true
         }
     }
-}
-
-/// The living children of a process: a daemon's tools.
-fn children(parent: u32) -> Vec<Pid> {
-    let all = std::fs::read_dir("/proc").expect("/proc is there").flatten();
-    let ours = all.filter(|entry| parent_of(&entry.path()) == Some(parent));
-    let id = |name: &str| Pid::from_raw(name.parse().ok()?);
-    ours.filter_map(|entry| id(entry.file_name().to_str()?)).collect()
-}
-
-/// The parent of a process that is not dead: `PID (NAME) STATE PPID ...`.
-fn parent_of(process: &Path) -> Option<u32> {
-    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut words = rest.split(' ');
-    let state = words.next()?;
-    words.next()?.parse().ok().filter(|_| state != "Z" && state != "X")
 }

@@ -21,3 +21,4 @@ mod watch;
 pub use case::{Case, Plan, Tool, Victim};
 pub use crew::run;
 pub use report::{Report, Violation};
+pub use watch::Told;

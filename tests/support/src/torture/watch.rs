@@ -13,19 +13,33 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What a server reads of a firmware update.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub struct Told {
     /// 5/0/3.
-    pub(super) state: String,
+    pub state: String,
     /// 5/0/5.
-    pub(super) result: String,
+    pub result: String,
     /// 3/0/3, where there is one.
-    pub(super) version: Option<String>,
+    pub version: Option<String>,
 }
 
 impl Told {
+    /// What a server reads now, if the device answers.
+    pub(crate) fn read(server: &Leshan, name: &str) -> Option<Self> {
+        let (state, result) = (value(server, name, "5/0/3")?, value(server, name, "5/0/5")?);
+        let version = server.try_ask("GET", name, "3/0/3", "", &[], SHORT);
+        let version = version.filter(|answer| matches!(answer.code, 205 | 404))?;
+        let version = (version.code == 205).then(|| version.text());
+        Some(Self { state, result, version })
+    }
+
     /// The last update is proven.
-    pub(super) fn is_success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         self.state == "0" && self.result == "1"
+    }
+
+    /// No update is under way.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.state.as_str(), "0" | "2") && self.result != "11"
     }
 }
 
@@ -73,24 +87,22 @@ impl Watch {
 
     /// 5/0/3, if the device answers.
     pub(super) fn state(&self) -> Option<String> {
-        self.value("5/0/3")
+        value(self.server, &self.name, "5/0/3")
     }
 
     /// All that counts, if the device answers.
     pub(super) fn told(&self) -> Option<Told> {
-        let (state, result) = (self.value("5/0/3")?, self.value("5/0/5")?);
-        let version = self.ask("GET", "3/0/3", "", &[]).filter(|answer| matches!(answer.code, 205 | 404))?;
-        let version = (version.code == 205).then(|| version.text());
-        Some(Told { state, result, version })
-    }
-
-    fn value(&self, path: &str) -> Option<String> {
-        self.ask("GET", path, "", &[]).filter(|answer| answer.code == 205).map(|answer| answer.text())
+        Told::read(self.server, &self.name)
     }
 
     fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Option<LeshanAnswer> {
         self.server.try_ask(method, &self.name, path, content_type, body, SHORT)
     }
+}
+
+fn value(server: &Leshan, name: &str, path: &str) -> Option<String> {
+    let answer = server.try_ask("GET", name, path, "", &[], SHORT);
+    answer.filter(|answer| answer.code == 205).map(|answer| answer.text())
 }
 
 /// Write of 5/0/1; CoAP's code, 0 for no answer.
