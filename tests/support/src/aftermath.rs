@@ -88,11 +88,13 @@ impl Scene {
         self.execute(self.factory());
     }
 
-    /// Begins an update and returns at the first line of the log with these words.
-    pub fn begin_until(&mut self, version: Version, words: &str) {
-        let mark = self.daemon.process().mark();
+    /// Begins an update and returns when the log has had these words, one line's after the other.
+    pub fn begin_until(&mut self, version: Version, words: &[&str]) {
+        let mut mark = self.daemon.process().mark();
         self.begin(version);
-        self.daemon.process().line_after(mark, PATIENCE, |line| line.contains(words).then_some(()));
+        for words in words {
+            mark = self.daemon.process().await_words(mark, PATIENCE, words);
+        }
     }
 
     /// Waits until both servers read the same of an update that is over, and the daemon holds nothing any more.

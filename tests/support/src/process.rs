@@ -90,6 +90,14 @@ impl Process {
         })
     }
 
+    /// Waits for a line with these words after `mark`, and gives the mark behind it.
+    pub(crate) fn await_words(&mut self, mark: usize, within: Duration, words: &str) -> usize {
+        let lines = Arc::clone(&self.lines);
+        self.line_after(mark, within, |line| line.contains(words).then_some(()));
+        let found = lines.lock().iter().skip(mark).position(|(_, line)| line.contains(words));
+        mark + 1 + found.expect("it was just there")
+    }
+
     /// Everything it has printed.
     pub fn output(&self) -> String {
         let lines = self.lines.lock();
