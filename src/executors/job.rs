@@ -203,8 +203,8 @@ fn prepare(
     let not_started = |detail: String| failed(JobFailure::NotStarted, detail);
     let (tool, program) = plan::choose(tools, job).map_err(not_started)?;
     let above = scratch.parent().unwrap_or(scratch);
-    let scratch =
-        Scratch::new(scratch, marker).map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
+    let scratch = Scratch::new(scratch, marker, &job.device)
+        .map_err(|error| not_started(format!("cannot make its folder: {error}")))?;
     let out = scratch.path().join(OUT);
     let arguments = command::arguments(tool, program.version.as_ref(), job, &out);
     let arguments = arguments.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;

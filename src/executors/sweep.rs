@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::device::JobStart;
+use crate::device::{DeviceId, JobStart};
 use crate::procfs::{self, Process};
 
 use super::{proc, scratch};
@@ -23,6 +23,8 @@ pub struct Leftover {
     pub marker: String,
     /// The tool's process, where the journal tells it.
     pub leader: Option<Leader>,
+    /// The device, where the job's folder tells it.
+    pub device: Option<DeviceId>,
 }
 
 /// A process that led a group of its own.
@@ -37,15 +39,17 @@ pub struct Leader {
 impl From<&JobStart> for Leftover {
     fn from(start: &JobStart) -> Self {
         let leader = Leader { pid: start.pid, start_time: start.start_time };
-        Self { marker: start.marker.clone(), leader: Some(leader) }
+        Self { marker: start.marker.clone(), leader: Some(leader), device: None }
     }
 }
 
 impl Leftover {
-    /// The jobs whose folders lie in `jobs`: of them only the marker is known, which is all there is when the journal was lost.
+    /// The jobs whose folders lie in `jobs`: of them marker and device are known, which is all there is when the journal was
+    /// lost.
     #[must_use]
     pub fn in_folders(jobs: &Path) -> Vec<Self> {
-        scratch::markers(jobs).into_iter().map(|marker| Self { marker, leader: None }).collect()
+        let leftover = |marker: String| Self { device: scratch::device(jobs, &marker), leader: None, marker };
+        scratch::markers(jobs).into_iter().map(leftover).collect()
     }
 
     /// A marker ends with the boot in which it was made.
@@ -101,7 +105,7 @@ mod tests {
         let child = Command::new("sleep").arg("1000").env(MARKER, marker).process_group(0).spawn().expect("started");
         let start_time = Process::read(child.id()).expect("it runs").start_time;
         let leader = Some(Leader { pid: child.id(), start_time });
-        let leftover = Leftover { marker: marker.to_owned(), leader };
+        let leftover = Leftover { marker: marker.to_owned(), leader, device: None };
         (child, leftover)
     }
 
@@ -137,10 +141,13 @@ mod tests {
     fn a_job_whose_journal_was_lost_is_ended_by_the_name_of_its_folder() {
         let jobs = tempfile::tempdir().expect("a folder");
         let (mut child, leftover) = start(&marker("sweep-f"));
-        std::fs::create_dir(jobs.path().join(format!("job-{}", leftover.marker))).expect("made");
+        let folder = jobs.path().join(format!("job-{}", leftover.marker));
+        std::fs::create_dir(&folder).expect("made");
+        std::fs::write(folder.join("device"), "press-3").expect("written");
         std::fs::create_dir(jobs.path().join("another")).expect("made");
         let found = Leftover::in_folders(jobs.path());
         assert_eq!(found.iter().map(|one| one.marker.as_str()).collect::<Vec<_>>(), [leftover.marker.as_str()]);
+        assert_eq!(found[0].device.as_ref().map(DeviceId::as_str), Some("press-3"));
         assert_eq!(sweep(&found).len(), 1);
         child.wait().expect("reaped");
         assert!(Leftover::in_folders(&jobs.path().join("none")).is_empty());

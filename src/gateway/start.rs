@@ -16,7 +16,7 @@ use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Probe, Registry, RegistrySettings};
 use crate::config::Config;
 use crate::control::{self, LifecycleOrder, Listener, LogControl};
-use crate::device::{FileError, JournalEntry, JournalStep, Link};
+use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
@@ -41,11 +41,12 @@ pub(super) async fn start(
     let notes: Vec<String> = store.damaged().map(damaged).into_iter().collect();
     let open = store.open_journal().await?;
     let jobs = config.gateway.state.join("jobs");
-    end_leftovers(&open, &jobs).await?;
+    let touched = end_leftovers(&open, &jobs).await?;
 
     let (events, own) = mpsc::channel(EVENTS_WAITING);
     let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
-    let journal = store.latest_closed().await?.into_iter().chain(open).collect();
+    let mut journal: Vec<JournalEntry> = store.latest_closed().await?.into_iter().chain(open).collect();
+    journal.iter_mut().filter(|entry| touched.contains(&entry.device)).for_each(doubt);
     let staging = config.gateway.state.join("staging");
     let brakes = store.brakes().await?;
     let setup = Setup {
@@ -109,17 +110,37 @@ fn damaged(aside: &Path) -> String {
     format!("the database was damaged and put aside as {}: names and history begin anew", aside.display())
 }
 
-/// Ends tools that an earlier gateway left running, before any port is touched.
-async fn end_leftovers(open: &[JournalEntry], jobs: &Path) -> anyhow::Result<()> {
+/// Ends tools that an earlier gateway left running, before any port is touched; gives the devices that they may have touched
+/// without a word in the journal.
+async fn end_leftovers(open: &[JournalEntry], jobs: &Path) -> anyhow::Result<BTreeSet<DeviceId>> {
     let started = |entry: &JournalEntry| match &entry.step {
         JournalStep::Flashing { start, .. } => Some(Leftover::from(start)),
         _ => None,
     };
-    let leftovers: Vec<Leftover> = open.iter().filter_map(started).chain(Leftover::in_folders(jobs)).collect();
+    let named: Vec<Leftover> = open.iter().filter_map(started).collect();
+    let found = Leftover::in_folders(jobs);
+    let lost = found.iter().filter(|one| named.iter().all(|other| other.marker != one.marker));
+    let touched = lost.filter_map(|one| one.device.clone()).collect();
+    let leftovers: Vec<Leftover> = named.into_iter().chain(found).collect();
     for killed in tokio::task::spawn_blocking(move || executors::sweep(&leftovers)).await? {
         tracing::warn!(process = killed, "ended a tool that an earlier gateway left behind");
     }
-    Ok(())
+    Ok(touched)
+}
+
+/// A tool was made ready for this device and the journal does not tell of it: its last words were lost, or never came. What
+/// the device told before it may tell no more.
+fn doubt(entry: &mut JournalEntry) {
+    if matches!(entry.step, JournalStep::Flashing { .. }) || entry.board != BoardState::Sound {
+        return;
+    }
+    tracing::warn!(device = %entry.device, "a tool had it that the journal does not know of: what it runs is unknown");
+    (entry.board, entry.version) = (BoardState::Touched, None);
+    if let JournalStep::Closed { outcome, .. } = &mut entry.step
+        && outcome.is_ok()
+    {
+        entry.view.result = UpdateResult::Initial;
+    }
 }
 
 fn serve_operators(socket: &Path) -> anyhow::Result<mpsc::Receiver<control::ControlRequest>> {

@@ -3,4 +3,5 @@
 //!
 //! Needs the peers avr and leshan: `make peers`.
 
+mod damaged;
 mod power;
