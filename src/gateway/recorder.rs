@@ -221,7 +221,8 @@ impl Update {
         if reason.is_none() || !failed {
             self.decide(outcome, reason, when);
         }
-        self.record.ended = Some(when.unix);
+        // The wall clock may have been set back meanwhile.
+        self.record.ended = Some(when.unix.max(self.record.began));
     }
 
     fn decide(&mut self, outcome: UpdateOutcome, reason: Option<&String>, when: When) {

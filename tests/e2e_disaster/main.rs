@@ -1,7 +1,8 @@
 //! Disasters in the middle of a flash with the real avrdude: after one restart both servers read what is so, nothing is
 //! left over, and the board can be flashed again. Kills by chance are the torture's business (`e2e_torture`).
 //!
-//! Needs the peers avr and leshan: `make peers`.
+//! Needs the peers avr, leshan and disaster: `make peers`.
 
+mod clock;
 mod damaged;
 mod power;

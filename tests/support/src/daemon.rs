@@ -97,6 +97,12 @@ impl<'a> DaemonBuilder<'a> {
         chip.modem_lines().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
     }
 
+    /// The daemon's wall clock is this one.
+    #[must_use]
+    pub fn clock(self, clock: &crate::WallClock) -> Self {
+        clock.variables().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
+    }
+
     /// A folder that comes first on the daemon's PATH.
     #[must_use]
     pub fn path(mut self, dir: &Path) -> Self {

@@ -10,6 +10,7 @@
 mod aftermath;
 mod board;
 mod cache;
+mod clock;
 mod daemon;
 mod esp;
 mod files;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 pub use aftermath::{Version, Victim};
 pub use board::{BoardBuilder, Model, SimBoard, Stat};
 pub use cache::{avr_image, esp_image, firmata_image, repository};
+pub use clock::WallClock;
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use esp::{EspBuilder, EspFake};
 pub use files::{Behaviour, HttpFiles, Request};
