@@ -51,6 +51,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// SIGKILL, and nothing of it is left.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -85,6 +92,9 @@ pub fn cpu_of(pid: u32) -> Result<Duration> {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         let _ = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
         let end = Instant::now() + STOP;
         while Instant::now() < end {

@@ -1,11 +1,15 @@
 //! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
-//! measured: `read`, `push`, `memory`, `idle`, `appear`, `update`.
+//! measured: `read`, `memory`, `idle`, `appear`, `update`, `parallel`,
+//! `restart`, `history`, `push`.
 
 mod daemon;
 mod echo;
 mod figures;
+mod history;
+mod parallel;
+mod restart;
 mod server;
 mod sink;
 mod supervision;
@@ -18,12 +22,15 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 6] = [
+    let all: [Figure; 9] = [
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
         ("appear", figures::appear),
         ("update", supervision::measure),
+        ("parallel", parallel::measure),
+        ("restart", restart::measure),
+        ("history", history::measure),
         // Last: it keeps this process on one core.
         ("push", figures::push),
     ];

@@ -102,7 +102,7 @@ fn noted(file: &Path) -> Result<Duration> {
     Ok(Duration::from_nanos(fs::read_to_string(file)?.trim().parse()?))
 }
 
-fn wall() -> Result<Duration> {
+pub(crate) fn wall() -> Result<Duration> {
     Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?)
 }
 
@@ -127,7 +127,7 @@ fn update(server: &mut Server, client: SocketAddr, daemon: &Daemon, folder: &Pat
     })
 }
 
-fn await_state(server: &mut Server, client: SocketAddr, wanted: &str) -> Result<()> {
+pub(crate) fn await_state(server: &mut Server, client: SocketAddr, wanted: &str) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < PROOF_LIMIT {
         let state = server.ask(client, Request::new(Code::GET).with_path("5/0/3").with_accept(0))?;
@@ -140,7 +140,7 @@ fn await_state(server: &mut Server, client: SocketAddr, wanted: &str) -> Result<
 }
 
 /// When a line was logged, by the daemon's own clock: `2026-11-21T02:34:56.176084Z` at its beginning.
-fn logged(log: &str, from: usize, what: &str) -> Result<Duration> {
+pub(crate) fn logged(log: &str, from: usize, what: &str) -> Result<Duration> {
     let line = log.lines().skip(from).find(|line| line.contains(what)).with_context(|| format!("no line `{what}`"))?;
     let time = line.split_whitespace().next().context("a time")?;
     let output = Command::new("date").args(["+%s%N", "-d", time]).output()?;
