@@ -267,7 +267,7 @@ fn a_device_under_update_stays_while_its_link_is_away_and_is_found_under_another
     let ids = [usb("2341:0043", Some("75437303830351F0D0C1"), "1-1.4")];
     let info = ready(&registry.handle_link(report("/dev/ttyACM0", &ids))).expect("a device");
     registry.hold(&info.id);
-    assert_eq!(registry.handle_vanished(&link("/dev/ttyACM0")), []);
+    assert_eq!(registry.handle_vanished(&link("/dev/ttyACM0")), [Decision::DeviceAway(info.id.clone())]);
     assert!(!registry.present(&info.id));
     let decisions = registry.handle_link(report("/dev/ttyACM3", &ids));
     assert!(
@@ -468,6 +468,7 @@ proptest! {
                     Decision::Ask { link, question } => { asking.insert(link, question); }
                     Decision::DeviceReady(info) => prop_assert!(alive.insert(info.id.clone()), "{} twice", info.id),
                     Decision::DeviceChanged(info) | Decision::DeviceReturned(info) => prop_assert!(alive.contains(&info.id)),
+                    Decision::DeviceAway(id) => prop_assert!(alive.contains(&id)),
                     Decision::DeviceGone(id) => prop_assert!(alive.remove(&id), "{id} was not there"),
                     Decision::Remember(_) => {}
                 }

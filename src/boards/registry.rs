@@ -50,6 +50,8 @@ pub enum Decision {
     DeviceReady(DeviceInfo),
     /// Something about it, or its flash profile, is different.
     DeviceChanged(DeviceInfo),
+    /// The link of a device under update is away: the device stays, and nobody may take the link for its own.
+    DeviceAway(DeviceId),
     /// A device under update is back after its link was away.
     DeviceReturned(DeviceInfo),
     /// It is not there any more.
@@ -533,7 +535,7 @@ impl Registry {
         if device.held {
             info!(%link, device = %id, "the link of a device under update is away");
             device.asked = seen.asked;
-            return;
+            return decisions.push(Decision::DeviceAway(id));
         }
         if let Some(device) = self.devices.remove(&id) {
             self.replace(&device.info, decisions);

@@ -49,6 +49,7 @@ impl Gateway {
                 Decision::Ask { link, question } => self.ask(link, question),
                 Decision::DeviceReady(info) => self.device_ready(info).await,
                 Decision::DeviceChanged(info) => self.device_changed(info).await,
+                Decision::DeviceAway(device) => self.update.link_gone(device).await,
                 Decision::DeviceReturned(info) => self.device_returned(info).await,
                 Decision::DeviceGone(device) => self.device_gone(&device).await,
                 Decision::Remember(record) => self.remember(record),

@@ -6,3 +6,4 @@
 mod clock;
 mod damaged;
 mod power;
+mod renamed;

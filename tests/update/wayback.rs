@@ -168,6 +168,26 @@ fn a_board_that_went_away_is_awaited_and_flashed_again_under_the_name_that_it_co
 }
 
 #[test]
+fn a_link_whose_loss_was_noticed_late_is_not_used_again_for_another_board_may_have_it() {
+    let mut bench = bench(board(), &[]);
+    bench.flashing(Some("2.0"));
+    writing(&mut bench);
+    bench.job(failed(JobFailure::PortLost));
+    // Nobody has missed it yet.
+    bench.returned(link());
+    bench.input(Input::LinkIs(None));
+    bench.pass(BACKOFF);
+    assert_eq!((bench.told(), runs(&bench)), ((3, 0), 1));
+    bench.returned(other_link());
+    bench.pass(BACKOFF);
+    bench.leased();
+    let_loose(&mut bench);
+    assert_eq!((bench.told(), runs(&bench)), ((3, 0), 2));
+    let of_other = |output: &Output| matches!(output, Output::TakeLease { link, .. } if *link == other_link());
+    assert_eq!(bench.all.iter().filter(|output| of_other(output)).count(), 1);
+}
+
+#[test]
 fn what_a_board_holds_is_read_before_its_first_flash_and_only_then() {
     let profile = FlashProfile { way_back: WayBack::Backup, ..board() };
     let mut bench = bench(profile, &[]);

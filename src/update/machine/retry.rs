@@ -13,6 +13,8 @@ use crate::device::{FlashProfile, JobFailure, Link, UpdateEvent};
 
 /// How long the port may be held by somebody else before a further run is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So often a board may go away between two runs.
+const MAX_RETURNS: u8 = 8;
 /// So many alternatives of a board are told apart.
 const MAX_CHOICES: usize = 32;
 
@@ -63,7 +65,8 @@ pub(super) struct Pausing {
     /// Set while the board is away.
     pub(super) awaiting: Option<Ticket>,
     pub(super) until: Instant,
-    link: Option<Link>,
+    /// How often the board came back.
+    returns: u8,
     reason: String,
 }
 
@@ -79,23 +82,27 @@ pub(super) fn failed_run(mut held: Held, class: JobFailure, reason: String, core
     core.event(held.update.id, UpdateEvent::Retrying { attempt, class, reason: reason.clone(), vars });
     match class {
         JobFailure::PortLost | JobFailure::PortUnavailable => await_board(held, reason, core, now),
-        _ => pause(held, reason, core, now),
+        _ => pause(held, reason, 0, core, now),
     }
 }
 
-/// Goes on after the board's pause, over the link that it has.
-fn pause(held: Held, reason: String, core: &Core, now: Now) -> State {
-    let (until, link) = (now.instant + core.facts.profile.retries.backoff, core.facts.link.clone());
-    State::Pausing(Box::new(Pausing { held, awaiting: None, until, link, reason }))
+/// Goes on after the board's pause, over the link that it has then.
+fn pause(held: Held, reason: String, returns: u8, core: &Core, now: Now) -> State {
+    let until = now.instant + core.facts.profile.retries.backoff;
+    State::Pausing(Box::new(Pausing { held, awaiting: None, until, returns, reason }))
 }
 
 /// Goes on when the board is there, and its pause is over.
 pub(super) fn await_board(held: Held, reason: String, core: &mut Core, now: Now) -> State {
+    await_again(held, reason, 0, core, now)
+}
+
+fn await_again(held: Held, reason: String, returns: u8, core: &mut Core, now: Now) -> State {
     let ticket = core.ticket();
     let within = core.facts.profile.expect_return.max(Duration::from_secs(1));
     core.out.push(Output::AwaitReturn { ticket, within });
     let until = now.instant + within;
-    State::Pausing(Box::new(Pausing { held, awaiting: Some(ticket), until, link: None, reason }))
+    State::Pausing(Box::new(Pausing { held, awaiting: Some(ticket), until, returns, reason }))
 }
 
 impl Pausing {
@@ -103,19 +110,27 @@ impl Pausing {
         match input {
             Input::Returned { ticket, link } if self.awaiting == Some(ticket) => {
                 core.facts.link = Some(link);
-                pause(self.held, self.reason, core, now)
+                pause(self.held, self.reason, self.returns + 1, core, now)
             }
             _ => State::Pausing(self),
         }
     }
 
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core, now: Now) -> State {
-        match (self.awaiting, self.link) {
-            (None, Some(link)) => again(self.held, link, core, now),
-            _ => {
-                let within = humantime::format_duration(core.facts.profile.expect_return);
-                give_up(self.held, format!("{}; the board did not come back within {within}", self.reason), core, now)
-            }
+        if self.awaiting.is_some() {
+            let within = humantime::format_duration(core.facts.profile.expect_return);
+            return give_up(
+                self.held,
+                format!("{}; the board did not come back within {within}", self.reason),
+                core,
+                now,
+            );
+        }
+        // A tool may miss its port sooner than whoever looks after ports: what the board had before the pause counts no more.
+        match core.facts.link.clone() {
+            Some(link) => again(self.held, link, core, now),
+            None if self.returns < MAX_RETURNS => await_again(self.held, self.reason, self.returns, core, now),
+            None => give_up(self.held, format!("{}; the board keeps going away", self.reason), core, now),
         }
     }
 }

@@ -27,12 +27,23 @@ pub struct DaemonBuilder<'a> {
     env: Vec<(String, String)>,
     path: Vec<PathBuf>,
     disk: Option<String>,
+    bus: Option<Command>,
 }
 
 impl<'a> DaemonBuilder<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
         let (tables, serial, download) = (String::new(), String::new(), String::new());
-        Self { world, allow: Vec::new(), tables, serial, download, env: Vec::new(), path: Vec::new(), disk: None }
+        Self {
+            world,
+            allow: Vec::new(),
+            tables,
+            serial,
+            download,
+            env: Vec::new(),
+            path: Vec::new(),
+            disk: None,
+            bus: None,
+        }
     }
 
     /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
@@ -97,6 +108,13 @@ impl<'a> DaemonBuilder<'a> {
         chip.modem_lines().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
     }
 
+    /// The daemon and its tools see this bus's ports as all that there are. Only root can do this.
+    #[must_use]
+    pub fn bus(mut self, bus: &crate::UsbBus) -> Self {
+        self.bus = Some(bus.around());
+        self
+    }
+
     /// The daemon's wall clock is this one.
     #[must_use]
     pub fn clock(self, clock: &crate::WallClock) -> Self {
@@ -146,8 +164,8 @@ impl<'a> DaemonBuilder<'a> {
         if env.iter().all(|(key, _)| key != "PATH") {
             env.push(("PATH".to_owned(), path));
         }
-        let disk = self.disk.map(|size| Disk { size, at: state });
-        Daemon { nuncio: self.world.nuncio(), config, env, disk, user: self.world.user().cloned(), process: None }
+        let around = self.disk.map(|size| small_disk(&size, &state)).or(self.bus);
+        Daemon { nuncio: self.world.nuncio(), config, env, around, user: self.world.user().cloned(), process: None }
     }
 }
 
@@ -156,27 +174,26 @@ pub struct Daemon {
     nuncio: PathBuf,
     config: PathBuf,
     env: Vec<(String, String)>,
-    disk: Option<Disk>,
+    /// The program that `nuncio run` is an argument of.
+    around: Option<Command>,
     user: Option<User>,
     process: Option<Process>,
 }
 
-/// A small file system for the state folder.
-struct Disk {
-    size: String,
-    at: PathBuf,
+/// What runs a command in a mount namespace of its own, with a small file system for the state folder.
+fn small_disk(size: &str, at: &Path) -> Command {
+    let mount = "mkdir -p \"$1\" && mount -t tmpfs -o size=\"$0\" world \"$1\" && shift && exec \"$@\"";
+    let mut outer = Command::new("unshare");
+    outer.args(["--mount", "sh", "-c", mount, size]).arg(at);
+    outer
 }
 
-impl Disk {
-    /// The same command in a mount namespace of its own.
-    fn around(&self, inner: &Command) -> Command {
-        let mut outer = Command::new("unshare");
-        let mount = "mkdir -p \"$1\" && mount -t tmpfs -o size=\"$0\" world \"$1\" && shift && exec \"$@\"";
-        outer.args(["--mount", "sh", "-c", mount, &self.size]).arg(&self.at);
-        outer.arg(inner.get_program()).args(inner.get_args());
-        outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        outer
-    }
+/// A command as the argument of another one.
+fn wrapped(outer: &Command, inner: &Command) -> Command {
+    let mut whole = Command::new(outer.get_program());
+    whole.args(outer.get_args()).arg(inner.get_program()).args(inner.get_args());
+    whole.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    whole
 }
 
 /// What a command of nuncio gave back.
@@ -200,7 +217,7 @@ impl Daemon {
     /// Starts `nuncio run` (again), and waits for nothing.
     pub(crate) fn launch(&mut self) {
         let command = self.command(&["run"]);
-        let command = self.disk.as_ref().map_or(command, |disk| disk.around(&self.command(&["run"])));
+        let command = self.around.as_ref().map_or(command, |outer| wrapped(outer, &self.command(&["run"])));
         self.process = Some(Process::start("nuncio run", &command, self.user.as_ref()));
     }
 

@@ -26,6 +26,7 @@ mod tls;
 mod tools;
 pub mod torture;
 mod tty;
+mod usb;
 mod wait;
 
 use std::fs;
@@ -50,6 +51,7 @@ pub use status::{DeviceView, ServerView};
 pub use tls::Authority;
 pub use tools::{Esptool, avrdude, esptool};
 pub use tty::Tty;
+pub use usb::UsbBus;
 pub use wait::{eventually, holds};
 
 /// One test's world: a temporary folder, a seed, and the binary under test.
