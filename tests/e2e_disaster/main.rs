@@ -5,5 +5,6 @@
 
 mod clock;
 mod damaged;
+mod order;
 mod power;
 mod renamed;

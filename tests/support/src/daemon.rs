@@ -27,7 +27,7 @@ pub struct DaemonBuilder<'a> {
     env: Vec<(String, String)>,
     path: Vec<PathBuf>,
     disk: Option<String>,
-    bus: Option<Command>,
+    around: Option<Command>,
 }
 
 impl<'a> DaemonBuilder<'a> {
@@ -42,7 +42,7 @@ impl<'a> DaemonBuilder<'a> {
             env: Vec::new(),
             path: Vec::new(),
             disk: None,
-            bus: None,
+            around: None,
         }
     }
 
@@ -111,7 +111,18 @@ impl<'a> DaemonBuilder<'a> {
     /// The daemon and its tools see this bus's ports as all that there are. Only root can do this.
     #[must_use]
     pub fn bus(mut self, bus: &crate::UsbBus) -> Self {
-        self.bus = Some(bus.around());
+        self.around = Some(bus.around());
+        self
+    }
+
+    /// strace writes these calls of the daemon and its tools into a file, one a line: `PID call(FD<path>, ...) = result`.
+    #[must_use]
+    pub fn traced(mut self, log: &Path, calls: &str) -> Self {
+        let mut strace = Command::new(crate::cache::program("disaster", "strace"));
+        // The tracer stands beside: the daemon stays our child. Strings are as long as a page of the database.
+        strace.args(["-D", "-f", "-y", "--seccomp-bpf", "-qq", "-s", "4096", "-e"]).arg(format!("trace={calls}"));
+        strace.arg("-o").arg(log).arg("--");
+        self.around = Some(strace);
         self
     }
 
@@ -164,7 +175,7 @@ impl<'a> DaemonBuilder<'a> {
         if env.iter().all(|(key, _)| key != "PATH") {
             env.push(("PATH".to_owned(), path));
         }
-        let around = self.disk.map(|size| small_disk(&size, &state)).or(self.bus);
+        let around = self.disk.map(|size| small_disk(&size, &state)).or(self.around);
         Daemon { nuncio: self.world.nuncio(), config, env, around, user: self.world.user().cloned(), process: None }
     }
 }
