@@ -5,6 +5,7 @@
 
 mod clock;
 mod damaged;
+mod disk;
 mod order;
 mod power;
 mod renamed;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the simulated boards and the firmware images of the tests into .cache/world (or $NUNCIO_CACHE/world).
-# Quick when nothing has changed.   usage: tests/world/build.sh [avr|esp|all]
+# Quick when nothing has changed.   usage: tests/world/build.sh [avr|esp|fault|all]
 #
 # What it makes is listed in README.md beside this file. A part is built in a folder of its own and moved into place as a
 # whole; its stamp is a digest of this folder's files, so a changed source rebuilds it.
@@ -82,7 +82,11 @@ esp() {
   python3 "$here/espimage.py" esp32-*.?.?.bin esp32-*-4k.bin esp32c3-*.bin esp32s3-*.bin >images.txt
 }
 
-part() { # avr|esp
+fault() {
+  cc -O2 -Wall -shared -fPIC -o faultfs.so "$here/faultfs.c" -ldl
+}
+
+part() { # avr|esp|fault
   local dir=$world/$1 stamp
   stamp=$(cd "$here" && cat build.sh ./*.c ./*.ld optiboot.sh spoil.py | sha256sum)
   [ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return 0
@@ -101,10 +105,11 @@ part() { # avr|esp
 exec 9>"$world/.lock"
 flock 9
 case ${1:-all} in
-  avr | esp) part "$1" ;;
+  avr | esp | fault) part "$1" ;;
   all)
     part avr
     part esp
+    part fault
     ;;
-  *) echo "usage: tests/world/build.sh [avr|esp|all]" >&2; exit 2 ;;
+  *) echo "usage: tests/world/build.sh [avr|esp|fault|all]" >&2; exit 2 ;;
 esac

@@ -22,6 +22,11 @@ pub fn esp_image(name: &str) -> PathBuf {
     world("esp", name)
 }
 
+/// The library that makes a disk fail.
+pub(crate) fn faultfs() -> PathBuf {
+    world("fault", "faultfs.so")
+}
+
 /// StandardFirmata for an ATmega328P.
 pub fn firmata_image() -> PathBuf {
     peer("avr", "firmata/StandardFirmata.hex")
@@ -61,7 +66,12 @@ fn world(part: &'static str, name: &str) -> PathBuf {
 fn built(part: &'static str) {
     static AVR: OnceLock<()> = OnceLock::new();
     static ESP: OnceLock<()> = OnceLock::new();
-    let once = if part == "avr" { &AVR } else { &ESP };
+    static FAULT: OnceLock<()> = OnceLock::new();
+    let once = match part {
+        "avr" => &AVR,
+        "esp" => &ESP,
+        _ => &FAULT,
+    };
     once.get_or_init(|| {
         let mut build = Command::new(repository().join("tests/world/build.sh"));
         build.arg(part);

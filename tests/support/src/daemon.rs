@@ -108,6 +108,12 @@ impl<'a> DaemonBuilder<'a> {
         chip.modem_lines().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
     }
 
+    /// The daemon's state folder lies on this disk.
+    #[must_use]
+    pub fn disk(self, disk: &crate::Disk) -> Self {
+        disk.variables().into_iter().fold(self, |daemon, (key, value)| daemon.env(key, value))
+    }
+
     /// The daemon and its tools see this bus's ports as all that there are. Only root can do this.
     #[must_use]
     pub fn bus(mut self, bus: &crate::UsbBus) -> Self {
