@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// So many looks without a change, and nothing is under way.
 const CALM: u32 = 40;
-/// Changes that fail in each test.
+/// Changes that fail in each test, unless `NUNCIO_SAMPLES` says otherwise: an update makes some 150.
 const SAMPLES: u64 = 6;
 
 struct Bench {
@@ -101,10 +101,11 @@ fn some_changes_fail(fault: Fault, once: bool) {
     let changes = bench.measure();
     assert!(changes > 10, "{changes}");
     let first = bench.scene.world.seed() % changes;
-    let changes = (0..SAMPLES).map(|step| 1 + (first + step * changes / SAMPLES) % changes);
+    let samples = std::env::var("NUNCIO_SAMPLES").ok().and_then(|samples| samples.parse().ok()).unwrap_or(SAMPLES);
+    let changes = (0..samples).map(|step| 1 + (first + step * changes / samples) % changes);
     let came = changes.filter(|nth| bench.fail(*nth, fault, once)).count();
     // An update makes a few changes more or less, as the moments are.
-    assert!(came as u64 >= SAMPLES - 1, "{came}");
+    assert!(came as u64 >= samples - samples.div_ceil(6), "{came}");
     bench.scene.can_be_flashed_again(&bench.victim);
 }
 

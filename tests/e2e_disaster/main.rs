@@ -9,3 +9,4 @@ mod disk;
 mod order;
 mod power;
 mod renamed;
+mod unsynced;

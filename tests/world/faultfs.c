@@ -8,7 +8,8 @@
  *                    3  how: 1 ENOSPC, 2 EIO, 3 only half of a write is written
  *                    4  changes that have failed (counted here)
  *   FAULTFS_TRACE    a file to which each change that was made is appended, in order:
- *                    u8 what, u32 length, path, u32 length, second path, u64 offset, u32 length, bytes
+ *                    u8 what, u32 length, path, u32 length, second path, u64 offset, u32 length, bytes;
+ *                    a rename with the bytes that the file has
  *
  * A change is a write, a truncation, a sync, a rename, a link, an unlink, a file or folder that is made. Files that are
  * mapped are not seen. Between fork and exec nothing here takes a lock, unless the child changes files below the folder.
@@ -328,9 +329,36 @@ int openat64(int at, const char *path, int flags, ...)
 		return done;                                   \
 	} while (0)
 
+/* with the file's bytes, which somebody else may have written */
+static void note_renamed(const char *from, const char *to)
+{
+	struct stat about;
+	void *bytes = NULL;
+	long count = 0;
+	int fd = syscall(SYS_openat, AT_FDCWD, to, O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd >= 0 && !fstat(fd, &about) && S_ISREG(about.st_mode) && (bytes = malloc(about.st_size + 1)))
+		count = syscall(SYS_read, fd, bytes, about.st_size);
+	note(RENAME, from, to, 0, bytes, count > 0 ? count : 0);
+	free(bytes);
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+}
+
 int rename(const char *from, const char *to)
 {
-	NAMES(is_ours(from) || is_ours(to), RENAME, from, to, REAL(rename)(from, to));
+	int done;
+
+	if (!is_ours(from) && !is_ours(to))
+		return REAL(rename)(from, to);
+	if (refused(fails()))
+		return -1;
+	lock();
+	done = REAL(rename)(from, to);
+	if (!done && trace >= 0)
+		note_renamed(from, to);
+	unlock();
+	return done;
 }
 
 int linkat(int from_at, const char *from, int to_at, const char *to, int flags)

@@ -142,7 +142,7 @@ impl Scene {
 
     /// A whole update to the image that the board does not hold, ordered by the second server.
     pub fn can_be_flashed_again(&mut self, victim: &Victim) {
-        if Told::read(self.factory(), &self.name).is_some_and(|told| told.state == "2") {
+        if self.await_rest().state == "2" {
             assert_eq!(self.factory().write_uri(&self.name, "").code, 204, "what is staged can be dropped");
         }
         let next = victim.held().map_or(Version::ALL[1], Version::other);

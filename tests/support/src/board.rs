@@ -176,10 +176,15 @@ impl SimBoard {
 
     /// Takes its power away and gives it back with this HEX file in its flash: another program runs then.
     pub fn exchange(&mut self, hex: &Path) {
+        let mut flash = self.flash();
+        load(&mut flash, hex);
+        self.restore(&flash);
+    }
+
+    /// Takes its power away and gives it back with this in its flash.
+    pub fn restore(&mut self, flash: &[u8]) {
         self.order("quit");
         self.process.wait(PATIENCE);
-        let mut flash = fs::read(&self.image).expect("the board's flash");
-        load(&mut flash, hex);
         fs::write(&self.image, flash).expect("a writable folder");
         self.process = Process::start("simboard again", &self.command, self.world_user.as_ref());
         self.await_start();
