@@ -8,6 +8,7 @@
 //! words between them. It opens no port to look, except right before a tool does, under the job's lease.
 
 mod backup;
+mod cgroup;
 mod checked;
 mod command;
 mod environment;
@@ -25,6 +26,7 @@ mod scanner;
 mod scratch;
 mod settings;
 mod shape;
+mod streams;
 mod supervisor;
 mod sweep;
 mod template;
@@ -51,7 +53,13 @@ pub use tools::{ToolCheck, Tools};
 
 /// What of the sandbox for tools this machine lacks, one line each.
 pub fn sandbox_lacks() -> Vec<String> {
-    walls::lacks()
+    let mut lacks = walls::lacks();
+    if let Err(lack) = cgroup::delegated() {
+        lacks.push(format!(
+            "{lack}: of a tool's children, one that leaves its group and its environment would not be ended"
+        ));
+    }
+    lacks
 }
 
 /// Runs tools.

@@ -97,6 +97,8 @@ pub enum JobFailure {
     Stalled,
     /// The total limit was reached.
     TimedOut,
+    /// It took more than it may: a file too large, a folder too full, too much of the processor.
+    LimitExceeded,
     /// Ended by a signal that the gateway did not send, or by the gateway's own death.
     Interrupted,
     /// The program could not be started.

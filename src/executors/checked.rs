@@ -106,6 +106,7 @@ impl Checker<'_> {
             flash,
             backup,
             optional,
+            stdio: shape.stdio,
             sandbox: shape.sandbox,
             stalled: shape.timeouts.stalled,
             total: shape.timeouts.total,
@@ -506,6 +507,7 @@ result = "ok"
                 "tool.x.progress[0]",
                 "either `regex`",
             ),
+            ("vars", "stdio = \"tty\"\nvars", 5, "tool.x.stdio", "unknown variant `tty`, expected `pipe` or `pty`"),
             ("vars", "alive = ['']\nvars", 5, "tool.x.alive[0]", "every line"),
             ("[tool.x]", "[tool.x", 2, "", "unclosed table"),
         ];

@@ -37,6 +37,8 @@ pub(super) enum CommandError {
 
 /// Variables whose names begin so are for the tool alone.
 const SECRET: &str = "secret.";
+/// The shortest value that is looked for in what tools print, in bytes.
+const SHORTEST: usize = 4;
 /// What stands for their values wherever a command is kept or shown.
 const MASK: &str = "***";
 
@@ -47,6 +49,30 @@ pub(super) struct Arguments {
     pub(super) given: Vec<String>,
     /// For the journal and for people: the values of `secret.*` are masked.
     pub(super) shown: Vec<String>,
+    /// For whatever the tool prints.
+    pub(super) secrets: Secrets,
+}
+
+/// Values that are for the tool alone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Of these variables; values too short to be told from other text are not looked for.
+    fn of(values: &BTreeMap<String, String>) -> Self {
+        let secret = |(name, value): &(&String, &String)| name.starts_with(SECRET) && value.len() >= SHORTEST;
+        Self(values.iter().filter(secret).map(|(_, value)| value.clone()).collect())
+    }
+
+    /// A text without them.
+    pub(super) fn hidden(&self, mut text: String) -> String {
+        for secret in &self.0 {
+            if text.contains(secret) {
+                text = text.replace(secret, MASK);
+            }
+        }
+        text
+    }
 }
 
 /// Fills the templates of the job's task.
@@ -69,6 +95,7 @@ pub(super) fn arguments(
     Ok(Arguments {
         given: templates.iter().map(|template| template.render(value)).collect::<Result<_, _>>()?,
         shown: templates.iter().map(|template| template.render(masked)).collect::<Result<_, _>>()?,
+        secrets: Secrets::of(&values),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a child does between fork and exec: it ties its life to the gateway's and waits for the word.
 //!
-//! The only unsafe code of the executors. Between fork and exec only async-signal-safe calls are allowed: these are bare
+//! Between fork and exec only async-signal-safe calls are allowed: these are bare
 //! system calls, without allocation and without locks.
 
 use std::io::Error;

@@ -19,13 +19,13 @@ use crate::device::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTas
 use crate::procfs::{self, Process};
 
 use super::backup;
-use super::command;
+use super::command::{self, Arguments, Secrets};
 use super::gate;
 use super::outcome::failed;
 use super::plan;
 use super::port::Port;
 
-use super::process::{self, End, Group, Held};
+use super::process::{self, Call, End, Group, Held};
 use super::program::Program;
 use super::scratch::Scratch;
 use super::supervisor::{Supervisor, Watched};
@@ -111,6 +111,9 @@ struct Prepared {
     /// As it may be kept: without secrets.
     argv: Vec<String>,
     port: Port,
+    /// The job's own.
+    folder: PathBuf,
+    secrets: Secrets,
     held: Held,
 }
 
@@ -128,8 +131,8 @@ async fn run(
         Ok(begun) => begun,
         Err(outcome) => return outcome,
     };
-    let Prepared { tool, program, argv, port, held } = prepared;
-    let Held { gate, stdout, stderr, group } = held;
+    let Prepared { tool, program, argv, port, folder, secrets, held } = prepared;
+    let Held { gate, streams, group, .. } = held;
     let (mut gate, pid) = match announced(gate, &mut end).await {
         Ok(announced) => announced,
         Err(outcome) => return outcome,
@@ -144,7 +147,7 @@ async fn run(
     }
     drop(gate);
     let limit = tool.total.min(limit);
-    let watched = Watched { tool, port, group, stdout, stderr, end, orders, limit, flash_bytes };
+    let watched = Watched { tool, port, folder, secrets, group, streams, end, orders, limit, flash_bytes };
     match Supervisor::new(watched, events) {
         Ok(supervisor) => supervisor.run().await,
         Err((group, end, error)) => {
@@ -173,13 +176,14 @@ async fn begin(
     let (tell_end, end) = oneshot::channel();
     let own = move || {
         let prepared = prepare(&tools, &scratch, &job, &marker);
-        let (command, scratch, prepared) = match prepared {
+        let (command, scratch, mut prepared) = match prepared {
             Ok(prepared) => prepared,
             Err(outcome) => return drop(tell_prepared.send(Err(outcome))),
         };
         let group = Arc::clone(&prepared.held.group);
+        let cgroup = prepared.held.cgroup.take();
         if tell_prepared.send(Ok(prepared)).is_ok() {
-            let mut end = process::run(command, &group, &marker);
+            let mut end = process::run(command, &group, cgroup, &marker);
             if let (End::Ended(_, saved), JobTask::Backup { to }) = (&mut end, &job.task) {
                 *saved = Some(backup::take(&scratch.path().join(OUT), to));
             }
@@ -208,14 +212,17 @@ fn prepare(
     let out = scratch.path().join(OUT);
     let arguments = command::arguments(tool, program.version.as_ref(), job, &out);
     let arguments = arguments.map_err(|error| not_started(format!("tool `{}`: {error}", tool.name())))?;
-    let prepared = process::prepare(&program.path, &arguments.given, scratch.path(), marker);
+    let (argv, stdio, folder) = (&arguments.given, tool.stdio, scratch.path());
+    let prepared = process::prepare(&Call { program: &program.path, argv, stdio, folder, marker });
     let (mut command, held) = prepared.map_err(|error| not_started(format!("cannot prepare the tool: {error}")))?;
     let path = job.link.serial_path().ok_or_else(|| not_started(format!("{} is no serial port", job.link)))?;
     let touched = Touched { folder: scratch.path(), image: &job.image.path, port: path, state: above };
     walls::raise(&mut command, &tool.sandbox, &touched)
         .map_err(|error| not_started(format!("cannot make its sandbox: {error}")))?;
     let port = Port::check(path).map_err(|error| failed(JobFailure::PortUnavailable, error.to_string()))?;
-    Ok((command, scratch, Prepared { tool: Arc::clone(tool), program, argv: arguments.shown, port, held }))
+    let (tool, folder) = (Arc::clone(tool), scratch.path().to_owned());
+    let Arguments { shown: argv, secrets, .. } = arguments;
+    Ok((command, scratch, Prepared { tool, program, argv, port, folder, secrets, held }))
 }
 
 /// Waits until the child exists and waits at its gate.

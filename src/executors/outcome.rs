@@ -20,7 +20,7 @@ pub(super) enum Exit {
 pub(super) fn decide(tool: &Tool, scanner: &Scanner, exit: Exit, flash_bytes: u64) -> JobOutcome {
     let code = match exit {
         Exit::Code(code) => code,
-        Exit::Signal(signal) => return failed(JobFailure::Interrupted, format!("ended by {}", signal_name(signal))),
+        Exit::Signal(signal) => return signalled(signal),
     };
     match tool.outcome.iter().find(|rule| holds(rule, scanner, code)) {
         Some(Rule { verdict: Verdict::Ok { bytes }, .. }) => verified(scanner.counted(*bytes), flash_bytes),
@@ -37,7 +37,7 @@ pub(super) fn decide(tool: &Tool, scanner: &Scanner, exit: Exit, flash_bytes: u6
 pub(super) fn decide_backup(tool: &Tool, scanner: &Scanner, exit: Exit, saved: Option<&Saved>) -> JobOutcome {
     let code = match exit {
         Exit::Code(code) => code,
-        Exit::Signal(signal) => return failed(JobFailure::Interrupted, format!("ended by {}", signal_name(signal))),
+        Exit::Signal(signal) => return signalled(signal),
     };
     let told = tool.outcome.iter().find_map(|rule| match rule {
         Rule { verdict: Verdict::Failed(class), text: Some(text), .. } if holds(rule, scanner, code) => {
@@ -74,6 +74,15 @@ fn last_words(scanner: &Scanner, code: i32) -> String {
     let proof = if code == 0 { " without a completed verify" } else { "" };
     let last = scanner.last_line().map_or_else(|| "it said nothing".to_owned(), |line| format!("last line: {line}"));
     format!("exit status {code}{proof}; {last}")
+}
+
+/// The kernel ends what goes beyond a limit by a signal of its own.
+fn signalled(signal: i32) -> JobOutcome {
+    match signal {
+        24 => failed(JobFailure::LimitExceeded, "ended by SIGXCPU: it used more of the processor than it may"),
+        25 => failed(JobFailure::LimitExceeded, "ended by SIGXFSZ: it wrote a larger file than `max_file` allows"),
+        other => failed(JobFailure::Interrupted, format!("ended by {}", signal_name(other))),
+    }
 }
 
 fn signal_name(signal: i32) -> String {
@@ -255,5 +264,7 @@ mod tests {
         let outcome = decide(&tool, &Scanner::new(Arc::clone(&tool)), Exit::Signal(9), 1);
         let detail = "ended by SIGKILL, which the gateway did not send".to_owned();
         assert_eq!(outcome, JobOutcome::Failed { class: JobFailure::Interrupted, detail });
+        let outcome = decide(&tool, &Scanner::new(Arc::clone(&tool)), Exit::Signal(25), 1);
+        assert!(matches!(outcome, JobOutcome::Failed { class: JobFailure::LimitExceeded, .. }), "{outcome:?}");
     }
 }

@@ -5,11 +5,10 @@
 //! gate hold up no other. Driven by `job`; blocking here, channels outwards.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +17,12 @@ use tracing::warn;
 
 use crate::device::Sha256Digest;
 
+use super::cgroup::Cgroup;
 use super::environment;
 use super::gate;
 use super::outcome::Exit;
 use super::proc;
+use super::streams::{Stdio, Streams};
 
 /// How long what the tool left running may take to die of SIGKILL before it is given up, with a warning.
 const CLEAR_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -30,10 +31,11 @@ const CLEAR_UP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Held {
     /// Four bytes come out, the process id; [`gate::GO`] goes in.
     pub(super) gate: UnixStream,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) streams: Streams,
     /// For signals to the process and its group.
     pub(super) group: Arc<Group>,
+    /// Of the job, where there is one; goes to [`run`].
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 /// A file that was read from a board, by length and digest; or why there is none.
@@ -75,6 +77,10 @@ impl Group {
     pub(super) fn signal(&self, signal: Signal) {
         if let Leader::Running(pid) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = rustix::process::kill_process_group(pid, signal);
+            if signal == Signal::KILL {
+                // It may have left its own group.
+                let _ = rustix::process::kill_process(pid, signal);
+            }
         }
     }
 
@@ -87,21 +93,36 @@ impl Group {
     }
 }
 
+/// A program and its place.
+pub(super) struct Call<'a> {
+    pub(super) program: &'a Path,
+    pub(super) argv: &'a [String],
+    /// Where it prints to.
+    pub(super) stdio: Stdio,
+    /// The job's private folder.
+    pub(super) folder: &'a Path,
+    /// Names the job in its environment.
+    pub(super) marker: &'a str,
+}
+
 /// A command that is ready to be forked, and our ends of its streams.
-pub(super) fn prepare(program: &Path, argv: &[String], folder: &Path, marker: &str) -> io::Result<(Command, Held)> {
-    let (stdout, out) = io::pipe()?;
-    let (stderr, err) = io::pipe()?;
+pub(super) fn prepare(call: &Call<'_>) -> io::Result<(Command, Held)> {
     let (gate, child_end) = UnixStream::pair()?;
-    let mut command = Command::new(program);
-    command.args(argv).env_clear().envs(environment::of_job(folder, marker)).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    let mut command = Command::new(call.program);
+    command.args(call.argv).env_clear().envs(environment::of_job(call.folder, call.marker)).current_dir(call.folder);
+    let streams = call.stdio.give(&mut command)?;
+    command.process_group(0);
+    let cgroup = Cgroup::new(call.marker);
+    if let Some(cgroup) = &cgroup {
+        cgroup.enter(&mut command)?;
+    }
     gate::hold(&mut command, child_end, &gate);
-    Ok((command, Held { gate, stdout: stdout.into(), stderr: stderr.into(), group: Arc::default() }))
+    Ok((command, Held { gate, streams, group: Arc::default(), cgroup }))
 }
 
 /// Forks, waits at the gate and then for the end; when this returns nothing of the process is left. Blocking for the
 /// whole run.
-pub(super) fn run(mut command: Command, group: &Group, marker: &str) -> End {
+pub(super) fn run(mut command: Command, group: &Group, cgroup: Option<Cgroup>, marker: &str) -> End {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if gate::was_held_back(&error) => return End::HeldBack,
@@ -119,7 +140,7 @@ pub(super) fn run(mut command: Command, group: &Group, marker: &str) -> End {
     }
     let leader = child.id();
     let status = group.finish(&mut child);
-    clear_up(leader, marker);
+    clear_up(leader, cgroup, marker);
     match status {
         Ok(status) => End::Ended(exit_of(status), None),
         Err(error) => End::NotStarted(error),
@@ -131,7 +152,8 @@ fn exit_of(status: ExitStatus) -> Exit {
 }
 
 /// Ends what left the group, and waits until what was killed in it is gone.
-fn clear_up(leader: u32, marker: &str) {
+fn clear_up(leader: u32, cgroup: Option<Cgroup>, marker: &str) {
+    drop(cgroup);
     let ended = proc::end_all(|process| process.group == leader || proc::carries(process, marker), CLEAR_UP_LIMIT);
     for process in &ended.killed {
         tracing::debug!(process = %process.told(), "ended what a tool had left running");
@@ -144,15 +166,20 @@ fn clear_up(leader: u32, marker: &str) {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
     fn held(script: &str) -> (Held, std::thread::JoinHandle<End>, tempfile::TempDir) {
         let folder = tempfile::tempdir().expect("a folder");
         let argv = ["-c".to_owned(), script.to_owned()];
-        let (command, held) = prepare(Path::new("/bin/sh"), &argv, folder.path(), "process-test").expect("prepared");
-        let group = Arc::clone(&held.group);
-        let thread = std::thread::spawn(move || run(command, &group, "process-test"));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let marker = format!("process-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (program, marker) = (Path::new("/bin/sh"), marker.as_str());
+        let call = Call { program, argv: &argv, stdio: Stdio::Pipe, folder: folder.path(), marker };
+        let (command, mut held) = prepare(&call).expect("prepared");
+        let (group, cgroup, marker) = (Arc::clone(&held.group), held.cgroup.take(), marker.to_owned());
+        let thread = std::thread::spawn(move || run(command, &group, cgroup, &marker));
         (held, thread, folder)
     }
 
@@ -172,8 +199,8 @@ mod tests {
         held.gate.write_all(&[gate::GO]).expect("let through");
         assert!(matches!(thread.join().expect("no panic"), End::Ended(Exit::Code(7), None)));
         let mut output = String::new();
-        std::fs::File::from(held.stdout).read_to_string(&mut output).expect("read");
-        assert_eq!(output, "process-test\n");
+        std::fs::File::from(held.streams.stdout).read_to_string(&mut output).expect("read");
+        assert!(output.starts_with("process-test-"), "{output}");
     }
 
     #[test]
@@ -215,9 +242,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("broken");
         std::fs::write(&program, "no program").expect("written");
-        let (command, mut held) = prepare(&program, &[], folder.path(), "process-test").expect("prepared");
-        let group = Arc::clone(&held.group);
-        let thread = std::thread::spawn(move || run(command, &group, "process-test"));
+        let call =
+            Call { program: &program, argv: &[], stdio: Stdio::Pipe, folder: folder.path(), marker: "broken-test" };
+        let (command, mut held) = prepare(&call).expect("prepared");
+        let (group, cgroup) = (Arc::clone(&held.group), held.cgroup.take());
+        let thread = std::thread::spawn(move || run(command, &group, cgroup, "broken-test"));
         announced(&mut held);
         held.gate.write_all(&[gate::GO]).expect("let through");
         let End::NotStarted(error) = thread.join().expect("no panic") else { panic!("it cannot run") };

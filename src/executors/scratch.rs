@@ -1,7 +1,7 @@
 //! The private folder of a job: its working folder, its HOME, gone when the job is.
 
 use std::io::Read;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -10,8 +10,13 @@ use crate::device::DeviceId;
 
 /// The names of all such folders begin so.
 const PREFIX: &str = "job-";
-/// Names the device whose board the tool may have touched: for a gateway whose journal was lost.
+/// Beside the folder, where the tool cannot write, a file of this ending names the device whose board it may have touched:
+/// for a gateway whose journal was lost.
 const DEVICE: &str = "device";
+/// What the disk is counted in, in bytes (stat(2), `st_blocks`).
+const BLOCK: u64 = 512;
+/// Most files and folders of one job.
+const MAX_FILES: usize = 10_000;
 /// Longer names are not read.
 const MAX_NAME: u64 = 1024;
 
@@ -27,7 +32,7 @@ impl Scratch {
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         // Tools see it as their working folder: names must mean the same from there.
         let scratch = Self(std::path::absolute(path)?);
-        std::fs::write(scratch.0.join(DEVICE), device.as_str())?;
+        std::fs::write(device_file(&scratch.0), device.as_str())?;
         Ok(scratch)
     }
 
@@ -42,7 +47,29 @@ impl Drop for Scratch {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             warn!(folder = %self.0.display(), %error, "cannot remove the folder of a job");
         }
+        // Last: as long as the folder is there, so is its device's name. A job that never got so far has none.
+        let _ = std::fs::remove_file(device_file(&self.0));
     }
+}
+
+/// Whether more than `most` bytes of the disk lie in a folder and below it, or too many files. What cannot be looked at is
+/// not counted.
+pub(super) fn exceeds(folder: &Path, most: u64) -> bool {
+    let (mut folders, mut bytes, mut files) = (vec![folder.to_owned()], 0_u64, 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            files += 1;
+            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK));
+            if bytes > most || files > MAX_FILES {
+                return true;
+            }
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    false
 }
 
 /// Removes what jobs of an earlier gateway left behind.
@@ -53,9 +80,13 @@ pub(super) fn remove_leftovers(above: &Path) {
     }
 }
 
+fn device_file(folder: &Path) -> PathBuf {
+    folder.with_added_extension(DEVICE)
+}
+
 /// The device that a job's folder names.
 pub(super) fn device(above: &Path, marker: &str) -> Option<DeviceId> {
-    let file = std::fs::File::open(above.join(format!("{PREFIX}{marker}")).join(DEVICE)).ok()?;
+    let file = std::fs::File::open(device_file(&above.join(format!("{PREFIX}{marker}")))).ok()?;
     let mut name = String::new();
     file.take(MAX_NAME).read_to_string(&mut name).ok().filter(|length| *length > 0)?;
     Some(DeviceId::new(name))
@@ -66,4 +97,22 @@ pub(super) fn markers(above: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(above).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     folders.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_a_folder_is_counted_with_all_below_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let below = folder.path().join("a/b");
+        std::fs::create_dir_all(&below).expect("made");
+        std::fs::write(below.join("file"), vec![7; 300_000]).expect("written");
+        assert!(exceeds(folder.path(), 299_999));
+        assert!(!exceeds(folder.path(), 400_000));
+        (0..=MAX_FILES).for_each(|number| std::fs::write(below.join(number.to_string()), "").expect("made"));
+        assert!(exceeds(folder.path(), u64::MAX), "too many files");
+        assert!(!exceeds(&folder.path().join("nowhere"), 0));
+    }
 }

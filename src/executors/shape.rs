@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::device::{ImageFormat, JobFailure, Phase, units};
 
+use super::streams::Stdio;
 use super::walls::Sandbox;
 
 /// A whole file.
@@ -38,6 +39,8 @@ pub(super) struct ToolShape {
     pub(super) backup: Option<BackupShape>,
     #[serde(default)]
     pub(super) optional: Vec<OptionalShape>,
+    #[serde(default)]
+    pub(super) stdio: Stdio,
     pub(super) timeouts: TimeoutsShape,
     #[serde(default)]
     pub(super) sandbox: Sandbox,

@@ -7,13 +7,11 @@
 //! Driven by `job`; the thread of `process` reaps and tells the end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,11 +19,14 @@ use tracing::{debug, warn};
 
 use crate::device::{JobEvent, JobFailure, JobOutcome, Phase};
 
+use super::command::Secrets;
 use super::job::Order;
 use super::outcome::{self, Exit, failed};
 use super::port::Port;
 use super::process::{End, Group, Saved};
 use super::scanner::{Findings, Scanner, Stream};
+use super::scratch;
+use super::streams::{Output, Streams};
 use super::tool::Tool;
 use super::transcript::Transcript;
 
@@ -35,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const STUCK: Duration = Duration::from_secs(30);
 /// How often the port and the limits are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How often the job's folder is weighed.
+const WEIGHED: Duration = Duration::from_secs(1);
 /// Longest wait for what is left in the pipes once the process has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// A pipe that is silent for so long after the end is taken as empty, though somebody may still hold it open.
@@ -48,9 +51,11 @@ const LINES_PER_SECOND: usize = 50;
 pub(super) struct Watched {
     pub(super) tool: Arc<Tool>,
     pub(super) port: Port,
+    /// The job's own folder.
+    pub(super) folder: PathBuf,
+    pub(super) secrets: Secrets,
     pub(super) group: Arc<Group>,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) streams: Streams,
     pub(super) end: oneshot::Receiver<End>,
     pub(super) orders: watch::Receiver<Order>,
     /// For the whole run.
@@ -63,6 +68,9 @@ pub(super) struct Watched {
 pub(super) struct Supervisor<'e> {
     tool: Arc<Tool>,
     port: Port,
+    folder: PathBuf,
+    /// When its size is looked at next.
+    weighed: Instant,
     group: Arc<Group>,
     stdout: Output,
     stderr: Output,
@@ -90,26 +98,6 @@ struct Ending {
     killed: bool,
 }
 
-/// One stream of the tool.
-struct Output {
-    pipe: pipe::Receiver,
-    open: bool,
-    buffer: Vec<u8>,
-}
-
-impl Output {
-    fn new(pipe: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: pipe::Receiver::from_owned_fd(pipe)?, open: true, buffer: vec![0; READ_SIZE] })
-    }
-
-    /// Reads once; an error is as good as the end.
-    async fn read(&mut self) -> usize {
-        let read = self.pipe.read(&mut self.buffer).await.unwrap_or(0);
-        self.open = read > 0;
-        read
-    }
-}
-
 impl<'e> Supervisor<'e> {
     /// Takes a run.
     ///
@@ -119,18 +107,22 @@ impl<'e> Supervisor<'e> {
         watched: Watched,
         events: &'e mpsc::Sender<JobEvent>,
     ) -> Result<Self, (Arc<Group>, oneshot::Receiver<End>, io::Error)> {
-        let Watched { tool, port, group, stdout, stderr, end, orders, limit, flash_bytes } = watched;
-        let outputs = Output::new(stdout).and_then(|stdout| Ok((stdout, Output::new(stderr)?)));
+        let Watched { tool, port, folder, secrets, group, streams, end, orders, limit, flash_bytes } = watched;
+        let Streams { stdout, stderr } = streams;
+        let stdout = Output::new(Some(stdout), READ_SIZE);
+        let outputs = stdout.and_then(|stdout| Ok((stdout, Output::new(stderr, READ_SIZE)?)));
         let (stdout, stderr) = match outputs {
             Ok(outputs) => outputs,
             Err(error) => return Err((group, end, error)),
         };
         let (scanner, now) = (Scanner::new(Arc::clone(&tool)), Instant::now());
-        let teller = Teller { events, progress: None, second: now, lines: 0 };
+        let teller = Teller { events, secrets, progress: None, second: now, lines: 0 };
         let (started, alive, ending) = (now, now, None);
         Ok(Self {
             tool,
             port,
+            folder,
+            weighed: now + WEIGHED,
             group,
             stdout,
             stderr,
@@ -154,8 +146,8 @@ impl<'e> Supervisor<'e> {
         let mut ordered = true;
         let end = loop {
             tokio::select! {
-                read = self.stdout.read(), if self.stdout.open => self.handle_output(Stream::Stdout, read),
-                read = self.stderr.read(), if self.stderr.open => self.handle_output(Stream::Stderr, read),
+                read = self.stdout.read(), if self.stdout.is_open() => self.handle_output(Stream::Stdout, read),
+                read = self.stderr.read(), if self.stderr.is_open() => self.handle_output(Stream::Stderr, read),
                 changed = self.orders.changed(), if ordered => {
                     ordered = changed.is_ok();
                     self.handle_order();
@@ -168,11 +160,14 @@ impl<'e> Supervisor<'e> {
         let findings = self.scanner.finish();
         self.handle_findings(findings);
         self.teller.tell_last();
-        let output = std::mem::take(&mut self.transcript).finish(self.started.elapsed());
+        let mut output = std::mem::take(&mut self.transcript).finish(self.started.elapsed());
+        let secrets = self.teller.secrets.clone();
+        output.text = secrets.hidden(output.text);
         // Whoever does not listen any more needs no evidence.
         let _ = self.teller.events.send(JobEvent::Output(output)).await;
-        match end {
-            Ok(end) => self.outcome(&end),
+        match end.map(|end| self.outcome(&end)) {
+            Ok(JobOutcome::Failed { class, detail }) => failed(class, secrets.hidden(detail)),
+            Ok(outcome) => outcome,
             Err(_) => failed(JobFailure::NotStarted, "the thread of the tool is gone"),
         }
     }
@@ -212,6 +207,10 @@ impl<'e> Supervisor<'e> {
         if self.port.is_lost() {
             let detail = format!("{} went away while {}", self.port.path().display(), self.doing());
             self.begin_ending(JobFailure::PortLost, detail, false);
+        } else if self.is_too_heavy(now) {
+            let most = self.tool.sandbox.max_folder;
+            let detail = format!("more than {most} bytes, or too many files, in its folder while {}", self.doing());
+            self.begin_ending(JobFailure::LimitExceeded, detail, false);
         } else if now.duration_since(self.started) >= limit {
             let detail = format!("not done within {} while {}{}", short(limit), self.doing(), self.last_words());
             self.begin_ending(JobFailure::TimedOut, detail, false);
@@ -219,6 +218,14 @@ impl<'e> Supervisor<'e> {
             let detail = format!("no progress for {} while {}{}", short(stalled), self.doing(), self.last_words());
             self.begin_ending(JobFailure::Stalled, detail, false);
         }
+    }
+
+    fn is_too_heavy(&mut self, now: Instant) -> bool {
+        if now < self.weighed || !self.tool.sandbox.on {
+            return false;
+        }
+        self.weighed = now + WEIGHED;
+        scratch::exceeds(&self.folder, self.tool.sandbox.max_folder)
     }
 
     fn begin_ending(&mut self, class: JobFailure, detail: String, by_line: bool) {
@@ -238,7 +245,7 @@ impl<'e> Supervisor<'e> {
                     Stream::Stdout => &mut self.stdout,
                     Stream::Stderr => &mut self.stderr,
                 };
-                if !output.open || Instant::now() >= deadline {
+                if !output.is_open() || Instant::now() >= deadline {
                     break;
                 }
                 match tokio::time::timeout(DRAIN_SILENCE, output.read()).await {
@@ -315,6 +322,7 @@ impl Ending {
 /// Tells what is new without ever waiting for who listens.
 struct Teller<'e> {
     events: &'e mpsc::Sender<JobEvent>,
+    secrets: Secrets,
     /// The newest progress that found no room yet.
     progress: Option<(Phase, u8)>,
     second: Instant,
@@ -331,7 +339,7 @@ impl Teller<'_> {
         let room = LINES_PER_SECOND.saturating_sub(self.lines);
         for line in lines.into_iter().take(room) {
             self.lines += 1;
-            let _ = self.events.try_send(JobEvent::Line(line));
+            let _ = self.events.try_send(JobEvent::Line(self.secrets.hidden(line)));
         }
     }
 

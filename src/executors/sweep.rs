@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::device::{DeviceId, JobStart};
 use crate::procfs::{self, Process};
 
+use super::cgroup::Cgroup;
 use super::{proc, scratch};
 
 /// How long leftovers may take to die of SIGKILL.
@@ -83,7 +84,14 @@ pub fn sweep(leftovers: &[Leftover]) -> Vec<String> {
         leaders.iter().any(|(leader, has_group)| leader.leads(process, *has_group))
             || of_this_boot.iter().any(|leftover| proc::carries(process, &leftover.marker))
     };
-    let ended = proc::end_all(belongs, LIMIT);
+    let mut killed = Vec::new();
+    for group in of_this_boot.iter().filter_map(|leftover| Cgroup::of(&leftover.marker)) {
+        killed.extend(group.processes().into_iter().filter_map(Process::read));
+        // Dropped, it is ended and removed.
+        drop(group);
+    }
+    let mut ended = proc::end_all(belongs, LIMIT);
+    ended.killed.splice(0..0, killed);
     for process in &ended.killed {
         info!(process = %process.told(), "ended what an earlier gateway had left running");
     }
@@ -143,7 +151,7 @@ mod tests {
         let (mut child, leftover) = start(&marker("sweep-f"));
         let folder = jobs.path().join(format!("job-{}", leftover.marker));
         std::fs::create_dir(&folder).expect("made");
-        std::fs::write(folder.join("device"), "press-3").expect("written");
+        std::fs::write(folder.with_added_extension("device"), "press-3").expect("written");
         std::fs::create_dir(jobs.path().join("another")).expect("made");
         let found = Leftover::in_folders(jobs.path());
         assert_eq!(found.iter().map(|one| one.marker.as_str()).collect::<Vec<_>>(), [leftover.marker.as_str()]);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::device::{ImageFormat, JobFailure, Phase};
 
 use super::patterns::{PatternId, Patterns};
+use super::streams::Stdio;
 use super::template::Template;
 use super::version::Version;
 use super::walls::Sandbox;
@@ -24,6 +25,8 @@ pub struct Tool {
     pub(super) needs: Vec<String>,
     pub(super) vars: BTreeMap<String, String>,
     pub(super) formats: BTreeMap<ImageFormat, String>,
+    /// Where it prints to.
+    pub(super) stdio: Stdio,
     /// How it writes an image.
     pub(super) flash: Arguments,
     /// How it reads what the board holds into `{out.path}`.

@@ -39,11 +39,14 @@ impl Transcript {
     pub(super) fn finish(mut self, took: Duration) -> ToolOutput {
         let kept = (self.head.len() + self.tail.len()) as u64;
         let mut text = cleaned(&self.head);
+        // Bytes that are no text take more room as what stands for them.
+        text.truncate(text.floor_char_boundary(HEAD));
         if kept < self.printed {
             let left_out = self.printed - kept;
             text.push_str(&format!("\n[{left_out} bytes are left out here]\n"));
         }
-        text.push_str(&cleaned(self.tail.make_contiguous()));
+        let tail = cleaned(self.tail.make_contiguous());
+        text.push_str(&tail[tail.ceil_char_boundary(tail.len().saturating_sub(TAIL))..]);
         ToolOutput { text, printed: self.printed, took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }
     }
 }

@@ -38,13 +38,15 @@ pub(super) struct Sandbox {
     pub(super) write: Vec<PathBuf>,
     /// Largest file that it may write, in bytes.
     pub(super) max_file: u64,
+    /// Most that it may have in its folder, in bytes.
+    pub(super) max_folder: u64,
     /// Files that it may have open.
     pub(super) max_open: u64,
 }
 
 impl Default for Sandbox {
     fn default() -> Self {
-        Self { on: true, network: false, write: Vec::new(), max_file: 256 << 20, max_open: 256 }
+        Self { on: true, network: false, write: Vec::new(), max_file: 256 << 20, max_folder: 256 << 20, max_open: 256 }
     }
 }
 

@@ -296,6 +296,7 @@ fn explained(class: JobFailure, detail: &str) -> String {
         JobFailure::Unverified => ("the tool did not verify the image", "check the tool's file"),
         JobFailure::Stalled => ("the tool made no progress", "reset the board and try again"),
         JobFailure::TimedOut => ("the tool took too long", "try again, or raise its limit"),
+        JobFailure::LimitExceeded => ("the tool took more than it may", "see `sandbox` in its file"),
         JobFailure::Interrupted => ("the tool was interrupted", "try again"),
         JobFailure::NotStarted => ("the tool could not be started", "run `nuncio check`"),
         JobFailure::ToolFailed => ("the tool failed", "see its output"),
