@@ -56,8 +56,14 @@ impl Bench {
             assert_eq!(self.victim.held(), Some(next), "a false success with change {nth} failing as {fault:?}");
         }
         let came = self.disk.failed() > failed;
-        self.disk.heal();
-        self.scene.daemon.stop(PATIENCE);
+        // Every other time what could not be written never is.
+        if nth.is_multiple_of(2) {
+            self.scene.daemon.crash();
+            self.disk.heal();
+        } else {
+            self.disk.heal();
+            self.scene.daemon.stop(PATIENCE);
+        }
         self.scene.daemon.run();
         self.scene.tells_the_truth(&self.victim);
         came

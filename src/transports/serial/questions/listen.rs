@@ -17,6 +17,8 @@ const ASK_FIRMATA_AFTER: Duration = Duration::from_secs(4);
 const PINS_WITHIN: Duration = Duration::from_secs(1);
 /// Longest line that is looked at, in bytes; the rest of a longer one is skipped.
 const MAX_LINE: usize = 256;
+/// What stands before the version is the beginning of a line when it is at least so long, in bytes.
+const MIN_HEAD: usize = 4;
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
 
@@ -125,9 +127,21 @@ impl Ear {
         if std::mem::take(&mut self.long) {
             return None;
         }
-        let found = self.banners.iter().find_map(|banner| banner.captures(&line))?;
-        let version = found.name("version").map(|version| version.as_str().to_owned());
-        Some(Heard::Line { version, line: line.clone() })
+        self.banners.iter().find_map(|banner| told(banner, &line))
+    }
+}
+
+/// What a line tells by a pattern. A board that is reset while it prints, as by the opening of its port, begins its line
+/// anew in the middle of the old one: then the last beginning counts.
+fn told(banner: &Regex, line: &str) -> Option<Heard> {
+    let found = banner.captures(line)?;
+    let whole = || line.to_owned();
+    let Some(version) = found.name("version") else { return Some(Heard::Line { version: None, line: whole() }) };
+    let head = found.get(0).and_then(|all| line.get(all.start()..version.start())).unwrap_or_default();
+    let rest = &line[version.start()..];
+    match rest.rfind(head).filter(|_| head.len() >= MIN_HEAD) {
+        Some(anew) => told(banner, &rest[anew..]),
+        None => Some(Heard::Line { version: Some(version.as_str().to_owned()), line: whole() }),
     }
 }
 
@@ -160,6 +174,25 @@ mod tests {
 
     fn hear(ear: &mut Ear, bytes: &[u8]) -> Vec<Heard> {
         bytes.iter().filter_map(|&byte| ear.push(byte)).collect()
+    }
+
+    #[test]
+    fn a_line_that_begins_anew_in_its_middle_tells_what_its_last_beginning_tells() {
+        for (pattern, line) in [
+            (r"^ID board=\S+ fw=(?P<version>\S+)", "ID board=uno fw=1.2.0 project=x"),
+            (r"App version:\s+(?P<version>\S+)", "I (29) cpu_start: App version:      1.2.0"),
+        ] {
+            for cut in 0..line.len() {
+                let mut ear = ear(&[pattern]);
+                let torn = format!("{}{line}\n", &line[..cut]);
+                let heard = torn.bytes().find_map(|byte| ear.push(byte));
+                let told = heard.map(|heard| match heard {
+                    Heard::Line { version, .. } => version.expect("a version"),
+                    Heard::Firmata(message) => panic!("{message:?}"),
+                });
+                assert!(told.as_deref().is_none_or(|version| version == "1.2.0"), "{torn:?}: {told:?}");
+            }
+        }
     }
 
     #[test]
