@@ -1,6 +1,8 @@
 //! The private folder of a job: its working folder, its HOME, gone when the job is.
 
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -44,7 +46,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+        let removed = std::fs::remove_dir_all(&self.0);
+        // After a power cut the device's name may be all that is there.
+        if let Err(error) =
+            removed.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        {
             warn!(folder = %self.0.display(), %error, "cannot remove the folder of a job");
         }
         // Last: as long as the folder is there, so is its device's name. A job that never got so far has none.
@@ -92,16 +98,36 @@ pub(super) fn device(above: &Path, marker: &str) -> Option<DeviceId> {
     Some(DeviceId::new(name))
 }
 
-/// The markers of the jobs whose folders lie here; none when there is no such folder.
+/// The markers of the jobs of which a folder or a device's name lies here; none when there is no such folder.
 pub(super) fn markers(above: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(above).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(PREFIX)?.to_owned())).collect()
+    let marker = |entry: DirEntry| {
+        let name = entry.file_name();
+        let marker = name.to_str()?.strip_prefix(PREFIX)?;
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => Some(marker.to_owned()),
+            false => Some(marker.strip_suffix(DEVICE)?.strip_suffix('.')?.to_owned()),
+        }
+    };
+    let markers: BTreeSet<String> = entries.filter_map(marker).collect();
+    markers.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_of_which_only_the_devices_name_is_left_is_found_and_forgotten() {
+        let above = tempfile::tempdir().expect("a folder");
+        drop(Scratch::new(above.path(), "whole", &DeviceId::new("d")).expect("made"));
+        assert!(markers(above.path()).is_empty(), "nothing of it is left");
+        std::fs::write(above.path().join("job-torn.device"), "press-3").expect("written");
+        assert_eq!(markers(above.path()), ["torn"]);
+        assert_eq!(device(above.path(), "torn"), Some(DeviceId::new("press-3")));
+        remove_leftovers(above.path());
+        assert_eq!(std::fs::read_dir(above.path()).expect("listed").count(), 0);
+    }
 
     #[test]
     fn what_lies_in_a_folder_is_counted_with_all_below_it() {
