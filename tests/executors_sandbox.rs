@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,4 +170,75 @@ async fn a_tools_file_asks_for_more_by_name() {
     assert!(den.run(&write, &line, &port).await.0.contains("could write-beside"));
     assert!(den.run(&write, "sandbox = { on = false }", &port).await.0.contains("could write-beside"));
     assert!(den.run(&write, "", &port).await.0.contains("write-beside no"));
+}
+
+/// Set for the process that runs a test again as an unprivileged user: a program that is root's and sets the user id.
+const SETUID: &str = "EXECUTORS_SANDBOX_SETUID";
+
+/// Runs one test of this file again as the user nobody, without groups and capabilities; in there, gives the program.
+fn as_nobody(name: &str) -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os(SETUID) {
+        return Some(program.into());
+    }
+    assert!(rustix::process::geteuid().is_root(), "only root can become somebody else: run this test as root");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (test, program) = (folder.path().join("test"), folder.path().join("id"));
+    std::fs::copy(std::env::current_exe().expect("this test"), &test).expect("copied");
+    std::fs::copy("/usr/bin/id", &program).expect("copied");
+    for (path, mode) in [(folder.path(), 0o755), (&test, 0o755), (&program, 0o4755)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    }
+    let mut again = Command::new("setpriv");
+    again.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]).arg(&test);
+    again.args([name, "--exact", "--nocapture"]).current_dir("/").env(SETUID, &program);
+    let output = again.output().expect("setpriv (util-linux)");
+    let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && told.contains("1 passed"), "{told}\n{complained}");
+    None
+}
+
+#[tokio::test]
+async fn without_root_tcp_is_closed_by_landlock_alone_and_check_says_that_udp_is_open() {
+    let name = "without_root_tcp_is_closed_by_landlock_alone_and_check_says_that_udp_is_open";
+    if as_nobody(name).is_none() {
+        return;
+    }
+    let lacks = sandbox_lacks();
+    let known = |words: &str| lacks.iter().any(|lack| lack.contains(words));
+    assert!(!known("Landlock") && known("UDP stays open"), "{lacks:?}");
+    let (den, (_far, port)) = (Den::new(), pty());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("bound").port();
+    let script = [
+        attempt("CONNECT", &format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{address}'")),
+        attempt("LISTEN", "perl -MIO::Socket::INET -e 'IO::Socket::INET->new(Listen => 1, LocalAddr => q(127.0.0.1), LocalPort => 0) or exit 1'"),
+        attempt("send", &format!("bash -c 'exec 3<>/dev/udp/127.0.0.1/{address} && echo x >&3'")),
+        format!("test \"$(readlink /proc/self/ns/net)\" = '{}' && echo same network\n", own_network()),
+    ]
+    .concat();
+    let (printed, outcome) = den.run(&script, "", &port).await;
+    assert_eq!(outcome, JobOutcome::Verified { bytes: 10 }, "{printed}");
+    for line in ["CONNECT no", "LISTEN no", "could send", "same network"] {
+        assert!(printed.contains(line), "{line}: {printed}");
+    }
+    let (printed, _) = den.run(&script, "sandbox = { network = true }", &port).await;
+    assert!(printed.contains("could CONNECT") && printed.contains("could LISTEN"), "the attempts are real: {printed}");
+}
+
+fn own_network() -> String {
+    std::fs::read_link("/proc/self/ns/net").expect("/proc").display().to_string()
+}
+
+#[tokio::test]
+async fn a_program_that_sets_the_user_id_gains_nothing_for_a_tool() {
+    let Some(program) = as_nobody("a_program_that_sets_the_user_id_gains_nothing_for_a_tool") else { return };
+    let own = Command::new(&program).arg("-u").output().expect("it runs");
+    assert_eq!(own.stdout, b"0\n", "outside it makes root of nobody: no nosuid here, no container that forbids it");
+    let (den, (_far, port)) = (Den::new(), pty());
+    let script = format!("echo user $({} -u)\n{}", program.display(), attempt("READ-SHADOW", "cat /etc/shadow"));
+    let (printed, outcome) = den.run(&script, "", &port).await;
+    assert_eq!(outcome, JobOutcome::Verified { bytes: 10 }, "{printed}");
+    assert!(printed.contains("user 65534\n") && printed.contains("READ-SHADOW no"), "{printed}");
+    let (printed, _) = den.run(&script, "sandbox = { on = false }", &port).await;
+    assert!(printed.contains("user 0\n"), "it is the sandbox that forbids it: {printed}");
 }
