@@ -118,7 +118,10 @@ fn a_plan_tells_what_would_be_refused_and_what_would_wait_and_for_what() {
     let (braked, code) = plan(&scene, &image, &[]);
     assert_eq!((&braked["verdict"], code), (&"waits".into(), Some(0)));
     assert!(check_of(&braked, "schedule")["detail"].as_str().is_some_and(|why| why.contains("nuncio brake release")));
+    let status = scene.daemon.cli(&["status"]).output;
+    assert!(status.contains("Note: images are held back from boards of type arduino-uno"), "{status}");
     scene.daemon.cli(&["brake", "release"]);
+    assert!(!scene.daemon.cli(&["status"]).output.contains("held back"));
     assert_eq!(verdict(&scene, &image), ("ready".into(), Some(0)));
 
     scene.offer(scene.factory(), &image, "");

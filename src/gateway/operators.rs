@@ -56,8 +56,10 @@ impl Gateway {
         let collected = self.collect(wanted.into_iter());
         // What the servers have is counted over all devices, whichever was asked for.
         let all = word.map(|_| self.collect(self.registry.devices()));
-        let (gateway, servers) = (self.gateway_status(), self.config.servers.clone());
+        let (mut gateway, servers) = (self.gateway_status(), self.config.servers.clone());
+        let update = self.update.clone();
         tokio::spawn(async move {
+            gateway.notes.extend(views::brakes(&update.brakes().await));
             let devices = views::devices(collected).await;
             let all = match all {
                 Some(all) => views::devices(all).await,

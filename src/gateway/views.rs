@@ -11,7 +11,7 @@ use crate::control::{
     DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WayBackStatus,
     WhatWhy, Why, WhyStep, WhyVerdict,
 };
-use crate::device::{Access, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
+use crate::device::{Access, Brake, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
 use crate::proxy::{self, ServerSettings, SessionStatus};
 
 /// A device's status but for its sessions, which its client tells in its own time.
@@ -152,6 +152,15 @@ fn state(state: proxy::RegistrationState) -> RegistrationState {
 pub(super) fn way_back(good: GoodImage) -> WayBackStatus {
     let GoodImage { image, origin, at } = good;
     WayBackStatus { version: image.version, sha256: image.sha256, size: image.size, origin, since: at }
+}
+
+/// What is to be said of brakes, where any hold.
+pub(super) fn brakes(brakes: &[Brake]) -> Option<String> {
+    let mut boards: Vec<&str> = brakes.iter().filter(|brake| brake.on).map(|brake| brake.board.as_str()).collect();
+    boards.dedup();
+    let named = boards.join(", ");
+    (!boards.is_empty())
+        .then(|| format!("images are held back from boards of type {named}: `nuncio brake` tells which, and why"))
 }
 
 /// A server with how many of the devices it knows.
