@@ -21,9 +21,14 @@ fn walled(script: &str, limits: &str) -> World {
     with_line(script, |folder| format!("sandbox = {{ write = [{folder:?}], {limits} }}"))
 }
 
-fn processes(named: &str) -> usize {
-    let found = std::process::Command::new("pgrep").args(["-cfx", named]).output().expect("pgrep (procps)");
-    String::from_utf8_lossy(&found.stdout).trim().parse().expect("a number")
+/// The ids of processes with this command line.
+fn processes(named: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let command = |path: std::path::PathBuf| std::fs::read(path.join("cmdline")).unwrap_or_default();
+    let is_named =
+        |line: &[u8]| line.split(|&byte| byte == 0).eq(named.as_bytes().split(|&byte| byte == b' ').chain([&[][..]]));
+    let found = all.filter(|entry| is_named(&command(entry.path())));
+    found.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 #[tokio::test]
@@ -44,17 +49,20 @@ async fn many_files_that_would_fill_the_disk_exceed_a_limit_together() {
 #[tokio::test]
 async fn a_child_that_hides_from_group_and_environment_is_ended_by_the_control_group() {
     let hidden = format!("sleep 1{:06}", std::process::id());
-    let script = format!("(setsid env -i {hidden} </dev/null >/dev/null 2>&1 &) ; sleep 0.3; echo verified 10 bytes");
+    let script = format!(
+        "(setsid env -i {hidden} </dev/null >/dev/null 2>&1 &) ; sleep 0.3; echo hidden; sleep 1; echo verified 10 bytes"
+    );
     let world = World::new(&script);
     let mut run = world.start();
     run.handle.release();
-    let outcome = run.end().await.outcome;
-    assert_eq!(outcome, JobOutcome::Verified { bytes: 10 });
+    run.line("hidden").await;
+    assert_eq!(processes(&hidden).len(), 1, "it runs, and is found by its command line");
+    assert_eq!(run.end().await.outcome, JobOutcome::Verified { bytes: 10 });
     let lacking = sandbox_lacks().iter().any(|lack| lack.contains("control group"));
     let left = processes(&hidden);
-    let _ = std::process::Command::new("pkill").args(["-fx", &hidden]).status();
+    let _ = std::process::Command::new("sh").args(["-c", "kill -KILL \"$@\"", "sh"]).args(&left).output();
     // Where no group is delegated, `nuncio check` says what that means.
-    assert_eq!(left, usize::from(lacking), "{:?}", sandbox_lacks());
+    assert_eq!(left.len(), usize::from(lacking), "{:?}", sandbox_lacks());
 }
 
 #[tokio::test]
