@@ -61,7 +61,10 @@ impl Question {
         let device = self.device.id.clone();
         let (image, version, urgent) = (self.path.clone(), self.version.clone(), self.urgent);
         let intent = Intent { device: device.clone(), image, version, urgent };
-        let gone = || Failure::new(FailureCode::NotNow, format!("{device} cannot be updated just now"));
+        let gone = || {
+            let why = self.device.not_updatable.as_deref().unwrap_or("its updates are not looked after yet");
+            Failure::new(FailureCode::NotNow, format!("{device} cannot be updated: {why}"))
+        };
         let mut forecast = update.forecast(intent).await.ok_or_else(gone)?;
         let jobs = std::mem::take(&mut forecast.jobs);
         let planned = tokio::task::spawn_blocking(move || runs(&executor, &jobs));
