@@ -1,12 +1,12 @@
 //! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
-//! measured: `read`, `memory`, `idle`, `appear`, `update`, `parallel`,
-//! `restart`, `history`, `push`.
+//! measured: `read`, `memory`, `idle`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`, `push`.
 
 mod daemon;
 mod echo;
 mod figures;
+mod flood;
 mod history;
 mod parallel;
 mod restart;
@@ -22,12 +22,13 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 9] = [
+    let all: [Figure; 10] = [
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
         ("appear", figures::appear),
         ("update", supervision::measure),
+        ("flood", flood::measure),
         ("parallel", parallel::measure),
         ("restart", restart::measure),
         ("history", history::measure),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::device::{JobFailure, Phase};
 
-use super::line::{clean, without_escapes};
+use super::line::{ESCAPE, clean, without_escapes};
 use super::patterns::PatternId;
 use super::tool::{Progress, ProgressKind, Tool};
 
@@ -53,6 +53,17 @@ pub(super) struct Scanner {
     seen: Vec<Option<String>>,
     counted: Vec<u64>,
     last: VecDeque<String>,
+}
+
+/// What a line told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// How far the tool is; it is nothing for people.
+    Progress,
+    /// Something that counts each time.
+    Something,
+    /// Nothing that the same line would tell again.
+    Once,
 }
 
 /// A line whose end has not come yet.
@@ -149,22 +160,30 @@ impl Scanner {
 
     /// Whole lines. Most output matches nothing: one search over all of it tells, so that a flood costs little.
     fn block(&mut self, block: &[u8], findings: &mut Findings) {
-        let plain = block.len() >= LARGE_BLOCK && !block.contains(&0x1b) && !self.tool.patterns.occur_in(block);
-        if plain {
-            let mut last: Vec<&[u8]> =
-                block.rsplit(|&byte| is_end(byte)).filter(|line| !line.is_empty()).take(LAST_LINES).collect();
+        let stripped = if block.contains(&ESCAPE) { Some(without_escapes(block)) } else { None };
+        let block = stripped.as_deref().unwrap_or(block);
+        if block.len() >= LARGE_BLOCK && !self.tool.patterns.occur_in(block) {
+            let lines = block.rsplit(|&byte| is_end(byte)).filter(|line| !line.is_empty()).take(LAST_LINES);
+            let mut last: Vec<&[u8]> = lines.map(|line| &line[..line.len().min(MAX_LINE)]).collect();
             last.reverse();
-            last.into_iter().for_each(|line| self.keep(&line[..line.len().min(MAX_LINE)], findings));
-            return;
+            return self.keep(&last, findings);
         }
+        let (mut said, mut before) = (Vec::new(), None);
         for line in block.split(|&byte| is_end(byte)).flat_map(|line| line.chunks(MAX_LINE)) {
-            self.line(line, findings);
+            if before == Some(line) {
+                said.push(line);
+                continue;
+            }
+            let told = self.line(line, findings);
+            if told != Told::Progress {
+                said.push(line);
+            }
+            before = (told == Told::Once).then_some(line);
         }
+        self.keep(&said, findings);
     }
 
-    fn line(&mut self, line: &[u8], findings: &mut Findings) {
-        let stripped = if line.contains(&0x1b) { Some(without_escapes(line)) } else { None };
-        let line = stripped.as_deref().unwrap_or(line);
+    fn line(&mut self, line: &[u8], findings: &mut Findings) -> Told {
         let matching: Vec<PatternId> = self.tool.patterns.matching(line).collect();
         let tool = Arc::clone(&self.tool);
         for &pattern in &matching {
@@ -173,8 +192,11 @@ impl Scanner {
         }
         let shown = self.progress_of(&tool, &matching, line, findings);
         self.trigger(&tool, &matching, line, findings);
-        if !shown {
-            self.keep(line, findings);
+        let counts = |&pattern: &PatternId| tool.patterns.get(pattern).captures_len() > 1;
+        match (shown, matching.iter().any(counts)) {
+            (true, _) => Told::Progress,
+            (false, true) => Told::Something,
+            (false, false) => Told::Once,
         }
     }
 
@@ -272,18 +294,16 @@ impl Scanner {
         self.percent = u8::try_from(percent).unwrap_or(100);
     }
 
-    fn keep(&mut self, line: &[u8], findings: &mut Findings) {
-        let line = clean(line);
-        if line.is_empty() {
-            return;
-        }
-        if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line.clone());
-        if findings.lines.len() < LAST_LINES {
-            findings.lines.push(line);
-        }
+    /// Lines for people: only those are cleaned that are told or kept.
+    fn keep(&mut self, lines: &[&[u8]], findings: &mut Findings) {
+        let says = |line: &&[u8]| Some(clean(line)).filter(|line| !line.is_empty());
+        let room = LAST_LINES.saturating_sub(findings.lines.len());
+        findings.lines.extend(lines.iter().filter_map(says).take(room));
+        let mut last: Vec<String> = lines.iter().rev().filter_map(says).take(LAST_LINES).collect();
+        last.reverse();
+        let over = (self.last.len() + last.len()).saturating_sub(LAST_LINES);
+        self.last.drain(..over);
+        self.last.extend(last);
     }
 }
 

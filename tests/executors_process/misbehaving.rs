@@ -130,7 +130,9 @@ async fn a_secret_that_the_tool_prints_itself_is_kept_from_log_and_evidence() {
 
 #[tokio::test]
 async fn a_gigabyte_is_read_in_bounded_memory() {
-    let world = World::new("yes 'nothing of interest' | head -c 1000000000; echo; echo verified 10 bytes");
+    let script = "yes 'nothing of interest' | head -c 1000000000; echo; echo verified 10 bytes";
+    let mut world = World::with_limits(script, "10m", "10m");
+    world.job.timeout = LONG * 10;
     let before = peak_kib();
     let ended = world.run().await;
     assert_eq!(ended.outcome, JobOutcome::Verified { bytes: 10 });
