@@ -1,8 +1,8 @@
 //! The private folder of a job: its working folder, its HOME, gone when the job is.
 
 use std::collections::BTreeSet;
-use std::fs::DirEntry;
-use std::io::{ErrorKind, Read};
+use std::fs::{DirEntry, File};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,9 @@ impl Scratch {
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         // Tools see it as their working folder: names must mean the same from there.
         let scratch = Self(std::path::absolute(path)?);
-        std::fs::write(device_file(&scratch.0), device.as_str())?;
+        let mut named = File::create(device_file(&scratch.0))?;
+        named.write_all(device.as_str().as_bytes())?;
+        named.sync_all()?;
         Ok(scratch)
     }
 
@@ -54,7 +56,14 @@ impl Drop for Scratch {
             warn!(folder = %self.0.display(), %error, "cannot remove the folder of a job");
         }
         // Last: as long as the folder is there, so is its device's name. A job that never got so far has none.
-        let _ = std::fs::remove_file(device_file(&self.0));
+        let named = device_file(&self.0);
+        if std::fs::remove_file(&named).is_err() {
+            return;
+        }
+        // The update goes on when the job is over: a name that came back after a power cut would cast doubt on its end.
+        if let Some(Err(error)) = named.parent().map(|above| File::open(above).and_then(|above| above.sync_all())) {
+            warn!(folder = %self.0.display(), %error, "cannot make it last that a job is over");
+        }
     }
 }
 
@@ -92,7 +101,7 @@ fn device_file(folder: &Path) -> PathBuf {
 
 /// The device that a job's folder names.
 pub(super) fn device(above: &Path, marker: &str) -> Option<DeviceId> {
-    let file = std::fs::File::open(device_file(&above.join(format!("{PREFIX}{marker}")))).ok()?;
+    let file = File::open(device_file(&above.join(format!("{PREFIX}{marker}")))).ok()?;
     let mut name = String::new();
     file.take(MAX_NAME).read_to_string(&mut name).ok().filter(|length| *length > 0)?;
     Some(DeviceId::new(name))

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use world::{Disk, Fault, Scene, Version, Victim, world};
 
+use crate::samples;
+
 /// An update that a disk has brought to a stop is given so long to end.
 const LIMIT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,7 +109,7 @@ fn some_changes_fail(fault: Fault, once: bool) {
     let changes = bench.measure();
     assert!(changes > 10, "{changes}");
     let first = bench.scene.world.seed() % changes;
-    let samples = std::env::var("NUNCIO_SAMPLES").ok().and_then(|samples| samples.parse().ok()).unwrap_or(SAMPLES);
+    let samples = samples().unwrap_or(SAMPLES);
     let changes = (0..samples).map(|step| 1 + (first + step * changes / samples) % changes);
     let came = changes.filter(|nth| bench.fail(*nth, fault, once)).count();
     // An update makes a few changes more or less, as the moments are.

@@ -10,3 +10,8 @@ mod order;
 mod power;
 mod renamed;
 mod unsynced;
+
+/// How many chances are tried of each kind, where somebody has more time than a run of all tests (`NUNCIO_SAMPLES`).
+fn samples() -> Option<u64> {
+    std::env::var("NUNCIO_SAMPLES").ok()?.parse().ok()
+}

@@ -1,12 +1,18 @@
 //! The power goes, and what was written without being synced is lost, kept or cut short as chance has it: the next start
 //! finds enough to tell what is so, and to finish what was begun.
 
+use std::iter;
+
 use world::{Changes, Disk, Loss, Scene, Version, Victim, world};
+
+use crate::samples;
 
 const OLD: Version = Version::ALL[0];
 const NEW: Version = Version::ALL[1];
 /// Instants of a start and a download at which the power goes.
 const INSTANTS: usize = 8;
+/// Times that chance says what of a moment's changes is lost, unless `NUNCIO_SAMPLES` says otherwise.
+const LOSSES: u64 = 3;
 
 fn scene() -> (Scene, Victim, Disk) {
     let world = world!();
@@ -15,7 +21,7 @@ fn scene() -> (Scene, Victim, Disk) {
     (scene, victim, disk)
 }
 
-/// The power goes when the log has these words, three times from the same moment, losing all or some of what was not
+/// The power goes when the log has these words, several times from the same moment, losing all or some of what was not
 /// synced; the flash is finished by itself each time.
 fn is_finished_after_a_cut_at(words: &[&str]) {
     let (mut scene, mut victim, disk) = scene();
@@ -25,7 +31,8 @@ fn is_finished_after_a_cut_at(words: &[&str]) {
     scene.daemon.crash_with(&tools);
     let flash = victim.board.flash();
     let seed = scene.world.seed();
-    for loss in [Loss::Everything, Loss::Some(seed), Loss::Some(seed.wrapping_add(1))] {
+    let some = (0..samples().unwrap_or(LOSSES)).map(|step| Loss::Some(seed.wrapping_add(step)));
+    for loss in iter::once(Loss::Everything).chain(some) {
         changes.rebuild(changes.count(), &loss);
         victim.board.restore(&flash);
         scene.daemon.run();
