@@ -111,7 +111,12 @@ mod tests {
 
     fn start(marker: &str) -> (Child, Leftover) {
         let child = Command::new("sleep").arg("1000").env(MARKER, marker).process_group(0).spawn().expect("started");
-        let start_time = Process::read(child.id()).expect("it runs").start_time;
+        let process = Process::read(child.id()).expect("it runs");
+        // A program that was started a moment ago has no environment yet that others may see.
+        while !proc::carries(&process, marker) {
+            std::thread::yield_now();
+        }
+        let start_time = process.start_time;
         let leader = Some(Leader { pid: child.id(), start_time });
         let leftover = Leftover { marker: marker.to_owned(), leader, device: None };
         (child, leftover)
