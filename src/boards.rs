@@ -4,6 +4,7 @@
 //! question to ask next, least disturbing first, and tells what came of it. Nothing here opens a port, keeps time or
 //! writes a file: `gateway` feeds it reports and answers, and carries out its decisions.
 
+mod announced;
 mod asking;
 mod catalogue;
 mod file;

@@ -18,7 +18,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{SerialSettings, TcpSettings};
+use crate::transports::{MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use source::Source;
@@ -50,6 +50,8 @@ pub struct Config {
     pub serial: SerialSettings,
     /// `[tcp]`.
     pub tcp: TcpSettings,
+    /// `[mdns]`.
+    pub mdns: MdnsSettings,
     /// `[update]`.
     pub update: UpdateSettings,
     /// `[download]`.
@@ -157,6 +159,7 @@ fn assemble(
         devices: sections.devices,
         serial: sections.serial,
         tcp: sections.tcp,
+        mdns: sections.mdns,
         update: sections.update,
         download: sections.download,
         history: sections.history,

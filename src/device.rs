@@ -16,6 +16,7 @@ mod job;
 mod lease;
 mod link;
 mod masking;
+mod service;
 pub mod units;
 mod update;
 
@@ -40,6 +41,7 @@ pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Pha
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
+pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use update::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, ImageWriter, JournalEntry, JournalStep,
     Requester, UpdateEvent, UpdateId, UpdateResult, WriteError,
@@ -80,6 +82,8 @@ pub enum Identity {
     UsbSerial(String),
     /// A `[[device]]` entry: the user says so.
     Configured(String),
+    /// The host name under which it announces itself: weak, anybody may take it when it is free.
+    Host(String),
     /// The USB socket it hangs on: weak, the board behind it may be exchanged.
     UsbPath(String),
     /// Nothing but the path of its port: weakest.
@@ -102,7 +106,7 @@ pub struct IdentityRecord {
 pub struct ReportedVersion {
     /// The version as the device tells it, e.g. `1.4.2`.
     pub text: String,
-    /// Which question was answered: `banner`, `firmata`, `esp-app-desc`.
+    /// Which question was answered, or where it announces it: `banner`, `firmata`, `esp-app-desc`, `mdns-txt KEY`.
     pub source: String,
 }
 
@@ -127,6 +131,9 @@ pub struct DeviceInfo {
     pub device_type: Option<String>,
     /// 3/0/2, only where the device tells one.
     pub serial_number: Option<String>,
+    /// 3/0/18, only where the device tells one.
+    #[serde(default)]
+    pub hardware_version: Option<String>,
     /// 3/0/3, only after it was read from the device.
     pub version: Option<ReportedVersion>,
     /// How 3/0/4 restarts it.

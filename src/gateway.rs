@@ -20,7 +20,7 @@ mod start;
 mod views;
 mod worked;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, serial};
+use crate::transports::{self, mdns, serial};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -59,7 +59,7 @@ enum Event {
     /// A device whose link went away in an update that has ended since had its time to come back.
     Waited(DeviceId),
     /// Tools were looked for: why boards cannot be updated.
-    Troubles(std::collections::BTreeMap<BoardId, String>),
+    Troubles(BTreeMap<BoardId, String>),
 }
 
 /// The gateway's rooms and the channels between them.
@@ -70,6 +70,9 @@ struct Gateway {
     registry: Registry,
     leases: leases::Table,
     serial: serial::Handle,
+    mdns: mdns::Handle,
+    /// What keeps a transport from its work, by its section.
+    obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,
     update: update::Handle,
     executor: Arc<Executor>,

@@ -3,11 +3,13 @@
 //! A transport never decides what a device is: it reports links with what it saw of them, and asks over a leased link
 //! what it is told to ask. Driven by `gateway`, which spawns one task per transport and feeds their events to `boards`.
 
+pub mod mdns;
 pub mod serial;
 mod settings;
 pub mod tcp;
+mod telling;
 
-pub use settings::{SerialSettings, TcpSettings};
+pub use settings::{MdnsSettings, SerialSettings, TcpSettings};
 
 use crate::device::{Link, LinkReport};
 // `[serial] questions` is a word of the configuration, found beside the rest of it.
@@ -22,4 +24,11 @@ pub enum Event {
     Changed(LinkReport),
     /// It is not there any more.
     Vanished(Link),
+    /// The transport as a whole cannot do its work, with the cure; or it can again.
+    Trouble {
+        /// Its section in the configuration.
+        transport: &'static str,
+        /// What is wrong; `None`: nothing any more.
+        what: Option<String>,
+    },
 }

@@ -18,6 +18,11 @@ expect_return = "3s"
 timeout = "1m"
 "#;
 
+const FLASHED: [&str; 7] =
+    ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
+const LOOKED_AFTER: [&str; 6] = ["arduino-ota", "esphome", "shelly", "shelly-1", "tasmota", "wled"];
+const ALL: usize = FLASHED.len() + LOOKED_AFTER.len();
+
 fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
@@ -34,12 +39,16 @@ fn load(folder: &tempfile::TempDir) -> Catalogue {
 fn the_built_in_boards_are_whole() {
     let catalogue = Catalogue::load(None).expect("good");
     let ids: BTreeSet<&str> = catalogue.boards().map(BoardId::as_str).collect();
-    let expected = ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
-    assert_eq!(ids, BTreeSet::from(expected));
+    assert_eq!(ids, FLASHED.into_iter().chain(LOOKED_AFTER).collect());
     for id in catalogue.boards() {
         let profile = catalogue.profile(id).expect("a profile");
+        let flashed = FLASHED.contains(&id.as_str());
+        assert_eq!(catalogue.is_flashable(id), flashed, "{id}");
         assert!(
-            profile.reboot != RebootMethod::None && !profile.version.is_empty() && profile.vars.contains_key("baud")
+            !flashed
+                || profile.reboot != RebootMethod::None
+                    && !profile.version.is_empty()
+                    && profile.vars.contains_key("baud")
         );
         assert!(catalogue.source(id).expect("a file").starts_with("(built in) boards.d"));
     }
@@ -83,7 +92,7 @@ fn a_users_board_replaces_the_built_in_one_of_the_same_id_in_whatever_file() {
     let text = PUMP.replace("board.pump", "board.arduino-uno");
     let catalogue = load(&overlay(&[("mine.toml", &text)]));
     assert_eq!(catalogue.name(&BoardId::new("arduino-uno")), Some("Pump controller"));
-    assert_eq!(catalogue.boards().count(), 7);
+    assert_eq!(catalogue.boards().count(), ALL);
 }
 
 #[test]
@@ -117,5 +126,5 @@ fn all_bad_files_are_told_at_once() {
 #[test]
 fn a_folder_that_is_not_there_is_no_error() {
     let nowhere = Path::new("/nonexistent/nuncio");
-    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), 7);
+    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), ALL);
 }

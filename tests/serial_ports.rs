@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 fn report(event: Event) -> LinkReport {
     match event {
         Event::Appeared(report) | Event::Changed(report) => report,
-        Event::Vanished(link) => panic!("{link} vanished"),
+        other @ (Event::Vanished(_) | Event::Trouble { .. }) => panic!("{other:?}"),
     }
 }
 

@@ -2,9 +2,14 @@
 [
     ("arduino-mega2560.toml", include_str!("arduino-mega2560.toml")),
     ("arduino-nano.toml", include_str!("arduino-nano.toml")),
+    ("arduino-ota.toml", include_str!("arduino-ota.toml")),
     ("arduino-uno.toml", include_str!("arduino-uno.toml")),
     ("esp32.toml", include_str!("esp32.toml")),
     ("esp32c3.toml", include_str!("esp32c3.toml")),
     ("esp32s3.toml", include_str!("esp32s3.toml")),
     ("esp8266.toml", include_str!("esp8266.toml")),
+    ("esphome.toml", include_str!("esphome.toml")),
+    ("shelly.toml", include_str!("shelly.toml")),
+    ("tasmota.toml", include_str!("tasmota.toml")),
+    ("wled.toml", include_str!("wled.toml")),
 ]

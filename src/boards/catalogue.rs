@@ -3,13 +3,18 @@
 //! It knows boards, not devices: which board a device is, is [`super::registry`]'s. Loaded by `gateway` at start and on
 //! SIGHUP, and by `nuncio check`; names no tool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::announced::{Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Strength, UsbMatch, VersionText};
-use crate::device::{BoardId, FileError, FlashProfile, ImageRules, ListenQuestion, VersionQuestion};
+use crate::device::{
+    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, RebootMethod, RetryRules, RollbackPolicy,
+    ServiceType, VersionQuestion, WayBack,
+};
 
 /// The files that are part of the binary, by name.
 const EMBEDDED: &[(&str, &str)] = &include!("../../config/boards.d/embedded.rs");
@@ -18,6 +23,8 @@ const EMBEDDED: &[(&str, &str)] = &include!("../../config/boards.d/embedded.rs")
 const MAX_FILE: u64 = 256 * 1024;
 /// At most so many files are read from one folder.
 const MAX_FILES: usize = 1000;
+/// How long a device that is not flashed may be away: said where nobody asks.
+const AWAY: Duration = Duration::from_secs(10);
 /// Where embedded files are said to come from.
 const BUILT_IN: &str = "(built in) boards.d";
 
@@ -33,7 +40,11 @@ pub(super) struct Board {
     pub(super) name: String,
     pub(super) labels: Labels,
     pub(super) usb: Vec<UsbMatch>,
+    pub(super) services: Vec<ServiceMatch>,
+    pub(super) facts: Facts,
     pub(super) clues: Vec<Clue>,
+    /// Whether its file says how it is flashed.
+    flashable: bool,
     /// The usual profile first, then the alternatives in the order of trying.
     profiles: Vec<Arc<FlashProfile>>,
     file: PathBuf,
@@ -101,6 +112,16 @@ impl Catalogue {
         Some(error)
     }
 
+    /// Whether a board's file says how it is flashed.
+    pub fn is_flashable(&self, board: &BoardId) -> bool {
+        self.boards.get(board).is_some_and(|board| board.flashable)
+    }
+
+    /// The types of services by which boards are known.
+    pub fn service_types(&self) -> BTreeSet<ServiceType> {
+        self.boards.values().flat_map(|board| &board.services).map(|service| service.kind.clone()).collect()
+    }
+
     /// A board's name for people.
     pub fn name(&self, board: &BoardId) -> Option<&str> {
         self.boards.get(board).map(|board| board.name.as_str())
@@ -119,13 +140,16 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, identify, flash } = board.into_inner();
+        let BoardText { name, lwm2m, usb, mdns, facts, identify, flash } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
             usb: usb.into_iter().map(toml::Spanned::into_inner).collect(),
+            services: mdns,
+            facts,
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
-            profiles: profiles(id, flash),
+            flashable: flash.is_some(),
+            profiles: flash.map_or_else(|| vec![Arc::new(unflashable(id))], |flash| profiles(id, flash)),
             file: text.file.clone(),
             place,
         }
@@ -145,6 +169,25 @@ impl Board {
     /// The usual profile first, then the alternatives.
     pub(super) fn profiles(&self) -> &[Arc<FlashProfile>] {
         &self.profiles
+    }
+}
+
+/// The profile of a board that is not flashed: no image fits.
+fn unflashable(id: &BoardId) -> FlashProfile {
+    FlashProfile {
+        board: id.clone(),
+        image: ImageRules::default(),
+        vars: BTreeMap::new(),
+        expect_return: AWAY,
+        soak: Duration::ZERO,
+        version: Vec::new(),
+        reboot: RebootMethod::None,
+        timeout: AWAY,
+        retries: RetryRules::default(),
+        alternatives: Vec::new(),
+        rollback: RollbackPolicy::Never,
+        way_back: WayBack::PreviousImage,
+        exclusive: Exclusive::Port,
     }
 }
 

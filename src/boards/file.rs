@@ -15,6 +15,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::announced::{Facts, ServiceMatch};
 use crate::device::{
     Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
 };
@@ -48,9 +49,16 @@ pub(super) struct BoardText {
     pub(super) lwm2m: Labels,
     #[serde(default, rename = "match")]
     pub(super) usb: Vec<Spanned<UsbMatch>>,
+    /// Services that it announces.
+    #[serde(default)]
+    pub(super) mdns: Vec<ServiceMatch>,
+    /// Where its facts stand in what it announces.
+    #[serde(default)]
+    pub(super) facts: Facts,
     #[serde(default)]
     pub(super) identify: Vec<Spanned<Clue>>,
-    pub(super) flash: FlashText,
+    /// A board without it is looked after, and not flashed.
+    pub(super) flash: Option<FlashText>,
 }
 
 /// What servers read of the board in object 3.
@@ -248,21 +256,27 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
             wrong(clue.span(), "any Firmata would do: expected `pins`, `names`, or both".to_owned());
         }
     }
-    let image = board.flash.image.get_ref();
+    if let Some(flash) = &board.flash {
+        check_flash(flash, wrong);
+    }
+}
+
+fn check_flash(flash: &FlashText, wrong: &mut impl FnMut(Range<usize>, String)) {
+    let image = flash.image.get_ref();
     if image.formats.is_empty() || image.max_size <= image.min_address {
         let expected = "no image fits: expected at least one format, and `max_size` above `min_address`";
-        wrong(board.flash.image.span(), expected.to_owned());
+        wrong(flash.image.span(), expected.to_owned());
     }
-    let known: BTreeSet<&String> = board.flash.vars.keys().collect();
-    for alternative in &board.flash.alternatives {
+    let known: BTreeSet<&String> = flash.vars.keys().collect();
+    for alternative in &flash.alternatives {
         for name in alternative.get_ref().vars.keys().filter(|name| !known.contains(name)) {
             wrong(alternative.span(), format!("`{name}` is none of the variables in `vars`"));
         }
     }
-    for version in &board.flash.version {
+    for version in &flash.version {
         check_version(version, wrong);
     }
-    check_failures(&board.flash, wrong);
+    check_failures(flash, wrong);
 }
 
 fn check_failures(flash: &FlashText, wrong: &mut impl FnMut(Range<usize>, String)) {
@@ -370,8 +384,12 @@ fn signature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 3], D::E
 
 fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<GlobMatcher>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    let compile = |text: &String| Glob::new(text).map(|glob| glob.compile_matcher()).map_err(de::Error::custom);
-    texts.iter().map(compile).collect()
+    texts.iter().map(|text| glob(text).map_err(de::Error::custom)).collect()
+}
+
+/// A pattern of `*`, `?` and the like.
+pub(super) fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
+    Glob::new(text).map(|glob| glob.compile_matcher())
 }
 
 /// Patterns are checked here, where their file can be named; whoever listens compiles them again.
@@ -438,7 +456,7 @@ version = [{ listen = { baud = 1, banners = ['(?P<version>.)'], within = "1s" } 
         let file = parse(Path::new("b.toml"), BOARD).expect("good");
         let board = file.board["b1"].get_ref();
         assert!(matches!(board.identify[0].get_ref(), Clue::Stk500(clue) if clue.signature == [0x1E, 0x95, 0x0F]));
-        assert_eq!(board.flash.soak, Duration::ZERO);
+        assert_eq!(board.flash.as_ref().map(|flash| flash.soak), Some(Duration::ZERO));
     }
 
     #[test]

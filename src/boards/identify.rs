@@ -4,8 +4,9 @@
 //! the bootloader. What leaves more than one board leaves it unknown. It also says which question would help next, and
 //! writes down each step, for `nuncio why`.
 
-use crate::device::{BoardId, Evidence, Link, LinkReport, Question, Questions, UsbIds, VersionQuestion};
+use crate::device::{BoardId, Evidence, Link, LinkReport, Question, Questions, ServiceSeen, UsbIds, VersionQuestion};
 
+use super::announced::ServiceMatch;
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
 use super::file::{Clue, FirmataClue, Hex, Strength};
@@ -51,6 +52,8 @@ impl Case<'_> {
         let mut opinion = Opinion::default();
         if let Some((entry, board)) = self.entry.and_then(|entry| Some((entry, entry.board.as_deref()?))) {
             self.configured(entry, &BoardId::new(board), &mut opinion);
+        } else if let Some(service) = service(self.report) {
+            self.by_announcement(service, &mut opinion);
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
@@ -80,6 +83,33 @@ impl Case<'_> {
         for evidence in self.asked.evidence() {
             if let Some(Err(reason)) = fits(board, evidence) {
                 opinion.note(told(evidence), Verdict::Contradicts, reason);
+            }
+        }
+    }
+
+    /// The board whose services this one fits most closely.
+    fn by_announcement(&self, service: &ServiceSeen, opinion: &mut Opinion) {
+        let mut fitting: Vec<(usize, &BoardId, &ServiceMatch)> = Vec::new();
+        for (id, board) in self.catalogue.iter() {
+            let fits = board.services.iter().filter_map(|one| Some((one.fits(service)?, id, one)));
+            fitting.extend(fits.max_by_key(|(weight, ..)| *weight));
+        }
+        let closest = fitting.iter().map(|(weight, ..)| *weight).max();
+        fitting.retain(|(weight, ..)| Some(*weight) == closest);
+        match fitting[..] {
+            [] => opinion.note(
+                format!("mDNS {}", service.name.kind()),
+                Verdict::Noted,
+                "no board file names what it announces",
+            ),
+            [(_, id, clue)] => {
+                opinion.note(format!("`{id}`"), Verdict::Matched, format!("it announces {clue}"));
+                opinion.board = Some((id.clone(), Sureness::Announced));
+            }
+            _ => {
+                let names: Vec<String> = fitting.iter().map(|(_, id, _)| format!("`{id}`")).collect();
+                let detail = format!("{} announce alike: a [[device]] entry must say which it is", names.join(" and "));
+                opinion.note(format!("mDNS {}", service.name.kind()), Verdict::Noted, detail);
             }
         }
     }
@@ -182,6 +212,14 @@ pub(super) fn usb(report: &LinkReport) -> Option<&UsbIds> {
     })
 }
 
+/// The service that a link is, where it is one.
+pub(super) fn service(report: &LinkReport) -> Option<&ServiceSeen> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Service(service) => Some(service),
+        _ => None,
+    })
+}
+
 fn usb_name(usb: &UsbIds) -> String {
     format!("USB {:04x}:{:04x}", usb.vid, usb.pid)
 }
@@ -208,7 +246,7 @@ fn weigh(candidate: &mut Candidate<'_>, evidence: &Evidence, opinion: &mut Opini
 fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
     let clues = || board.clues.iter();
     match evidence {
-        Evidence::Usb(_) | Evidence::Connected | Evidence::Banner { .. } => None,
+        Evidence::Usb(_) | Evidence::Service(_) | Evidence::Connected | Evidence::Banner { .. } => None,
         Evidence::Firmata { name, pins, .. } => {
             let mut known = clues().filter(|clue| matches!(clue, Clue::Firmata(_))).peekable();
             known.peek()?;
@@ -246,6 +284,7 @@ fn is_bootloader(evidence: &Evidence) -> bool {
 fn told(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Usb(usb) => usb_name(usb),
+        Evidence::Service(service) => format!("it announces {}", service.name),
         Evidence::Connected => "it answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, pins } => {
             let pins = pins.map_or_else(String::new, |pins| format!(" with {pins} pins"));

@@ -24,11 +24,21 @@ pub(super) struct Surroundings {
     pub(super) further_interface: bool,
 }
 
+/// What a device announces of who it is.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Announced {
+    /// Its MAC address.
+    pub(super) mac: Option<String>,
+    /// Its host name.
+    pub(super) host: Option<String>,
+}
+
 /// What a device is recognised by: the surest that there is.
 pub(super) fn identity<'a>(
     entry: Option<&DeviceEntry>,
     usb: Option<&UsbIds>,
     told: impl Iterator<Item = &'a Evidence>,
+    announced: Announced,
     port: &str,
     around: Surroundings,
 ) -> Identity {
@@ -46,12 +56,16 @@ pub(super) fn identity<'a>(
             return Identity::UsbSerial(format!("{:04x}-{:04x}-{serial}{}", usb.vid, usb.pid, suffix(usb)));
         }
     }
+    if let Some(mac) = announced.mac.as_deref().and_then(mac_in) {
+        return Identity::Mac(mac);
+    }
     if let Some(entry) = entry {
         return Identity::Configured(entry.name.clone());
     }
-    match usb {
-        Some(usb) => Identity::UsbPath(format!("{}{}", usb.path, suffix(usb))),
-        None => Identity::PortPath(port.to_owned()),
+    match (usb, announced.host) {
+        (Some(usb), _) => Identity::UsbPath(format!("{}{}", usb.path, suffix(usb))),
+        (None, Some(host)) => Identity::Host(host),
+        (None, None) => Identity::PortPath(port.to_owned()),
     }
 }
 
@@ -140,6 +154,7 @@ impl Names {
             Identity::Mac(mac) => format!("mac-{mac}"),
             Identity::UsbSerial(key) => format!("usb-{key}"),
             Identity::Configured(name) => format!("{}-{name}", self.gateway),
+            Identity::Host(host) => format!("host-{}-{host}", self.gateway),
             Identity::UsbPath(path) => format!("port-{}-{path}", self.gateway),
             Identity::PortPath(path) => format!("port-{}-{}", self.gateway, path.trim_start_matches("/dev/")),
         });
@@ -185,7 +200,7 @@ mod tests {
     }
 
     fn of(usb: &UsbIds, told: &[Evidence], around: Surroundings) -> Identity {
-        identity(None, Some(usb), told.iter(), "/dev/ttyUSB0", around)
+        identity(None, Some(usb), told.iter(), Announced::default(), "/dev/ttyUSB0", around)
     }
 
     #[test]
@@ -203,7 +218,13 @@ mod tests {
         assert_eq!(of(&serial, &[], second), Identity::UsbSerial("10c4-ea60-A50285BI-if2".to_owned()));
         let mac = Surroundings { serial_is_mac: true, ..around };
         assert_eq!(of(&usb(Some("DC:DA:0C:11:22:33")), &[], mac), Identity::Mac("dcda0c112233".to_owned()));
-        assert_eq!(identity(None, None, [].iter(), "/dev/pts/1", around), Identity::PortPath("/dev/pts/1".to_owned()));
+        let of_link = |announced| identity(None, None, [].iter(), announced, "/dev/pts/1", around);
+        assert_eq!(of_link(Announced::default()), Identity::PortPath("/dev/pts/1".to_owned()));
+        let host = Announced { host: Some("kitchen".to_owned()), ..Announced::default() };
+        assert_eq!(of_link(host.clone()), Identity::Host("kitchen".to_owned()));
+        let mac = |mac: &str| Announced { mac: Some(mac.to_owned()), ..host.clone() };
+        assert_eq!(of_link(mac("A4-CF-12-AB-34-CD")), Identity::Mac("a4cf12ab34cd".to_owned()));
+        assert_eq!(of_link(mac("not one")), Identity::Host("kitchen".to_owned()));
     }
 
     #[test]

@@ -12,16 +12,17 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
+use super::announced::{self, Source};
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
 use super::file::{Clue, SerialMeaning};
 use super::identify::{self, Case, Opinion};
-use super::naming::{self, Names, Surroundings};
+use super::naming::{self, Announced, Names, Surroundings};
 use super::settings::DeviceEntry;
 use super::why::{Sureness, Verdict, Why, WhyStep};
 use crate::device::{
     Access, Answer, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord, Link, LinkReport,
-    Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
+    Question, QuestionFailed, Questions, ReportedVersion, ServiceSeen, UsbIds,
 };
 
 /// What the registry goes by.
@@ -116,8 +117,9 @@ impl Registry {
     pub fn handle_link(&mut self, report: LinkReport) -> Vec<Decision> {
         let link = report.link.clone();
         let mut decisions = Vec::new();
+        let same = self.links.get(&link).is_none_or(|seen| self.same_thing(seen, &report));
         match self.links.get_mut(&link) {
-            Some(seen) if same_thing(&seen.report, &report) => seen.report = report,
+            Some(seen) if same => seen.report = report,
             Some(_) => {
                 // Another device may hang on it now: everything that was learnt is void.
                 self.leave(&link, &mut decisions);
@@ -129,6 +131,14 @@ impl Registry {
         }
         self.settle(&link, &mut decisions);
         decisions
+    }
+
+    /// Whether a link still leads to the same thing: the same node, the same descriptors, the same announced identity.
+    fn same_thing(&self, seen: &Seen, report: &LinkReport) -> bool {
+        match (&seen.device, &report.link) {
+            (Some(_), Link::Service(_)) => self.identity(seen) == self.identity(&Seen::new(report.clone())),
+            _ => same_thing(&seen.report, report),
+        }
     }
 
     /// A link is not there any more.
@@ -309,6 +319,7 @@ impl Registry {
             steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, "no answer yet"));
         }
         if let Some(device) = device {
+            self.explain_facts(seen, &mut steps);
             self.explain_version(seen, device, &mut steps);
         } else if let Some(other) = self.double(link) {
             steps.push(WhyStep::new(
@@ -331,6 +342,22 @@ impl Registry {
             board: board.map(|(board, _)| board),
             steps,
         })
+    }
+
+    fn explain_facts(&self, seen: &Seen, steps: &mut Vec<WhyStep>) {
+        let Some((Board { facts, .. }, service)) = self.announcement(seen) else { return };
+        let named = [
+            ("MAC address", &facts.mac),
+            ("manufacturer", &facts.manufacturer),
+            ("model", &facts.model),
+            ("serial number", &facts.serial_number),
+            ("hardware version", &facts.hardware_version),
+        ];
+        for (what, sources) in named {
+            if let Some((text, source)) = announced::read(sources, service) {
+                steps.push(WhyStep::new(what, Verdict::Noted, format!("{text} ({source})")));
+            }
+        }
     }
 
     fn explain_version(&self, seen: &Seen, device: &Device, steps: &mut Vec<WhyStep>) {
@@ -453,17 +480,25 @@ impl Registry {
         let own_usb = matches!(sureness, Sureness::UsbIds) || self.serial_is_mac(&seen.report);
         let usb = identify::usb(&seen.report).filter(|_| own_usb);
         let told = seen.asked.version().cloned();
+        let service = identify::service(&seen.report);
+        let fact = |sources: &[Source]| service.and_then(|service| announced::read(sources, service));
+        let fact_or =
+            |sources: &[Source], label: &Option<String>| fact(sources).map(|(text, _)| text).or_else(|| label.clone());
+        let (facts, labels) = (&board.facts, &board.labels);
+        // What it announces is what it says now.
+        let announced = fact(&facts.version).map(|(text, source)| ReportedVersion { text, source });
         let info = DeviceInfo {
             id,
             endpoint,
             identity,
             link: link.clone(),
             board: board_id.clone(),
-            manufacturer: board.labels.manufacturer.clone(),
-            model: board.labels.model.clone(),
-            device_type: board.labels.device_type.clone(),
-            serial_number: usb.and_then(|usb| usb.serial.clone()),
-            version: known.and_then(|device| device.info.version.clone()).or(told),
+            manufacturer: fact_or(&facts.manufacturer, &labels.manufacturer),
+            model: fact_or(&facts.model, &labels.model),
+            device_type: labels.device_type.clone(),
+            serial_number: fact_or(&facts.serial_number, &usb.and_then(|usb| usb.serial.clone())),
+            hardware_version: fact_or(&facts.hardware_version, &None),
+            version: announced.or_else(|| known.and_then(|device| device.info.version.clone())).or(told),
             reboot: profile.reboot,
             not_updatable: self.trouble(&seen.report, board_id),
             quarantined: known.and_then(|device| device.info.quarantined.clone()),
@@ -477,7 +512,7 @@ impl Registry {
             return Some(trouble.clone());
         }
         if !matches!(report.link, Link::Serial(_)) {
-            return Some("flashing over a tcp link is not possible".to_owned());
+            return Some("flashing over the network is not possible".to_owned());
         }
         match &report.access {
             Access::Usable | Access::Busy { .. } => None,
@@ -487,6 +522,20 @@ impl Registry {
             Access::Denied => Some("`[serial] deny` forbids opening its port".to_owned()),
             Access::Absent => Some("its port is not there".to_owned()),
         }
+    }
+
+    /// The board of a service's link and the service.
+    fn announcement<'a>(&'a self, seen: &'a Seen) -> Option<(&'a Board, &'a ServiceSeen)> {
+        let service = identify::service(&seen.report)?;
+        let (board, _) = self.opinion(seen).board?;
+        Some((self.catalogue.get(&board)?, service))
+    }
+
+    fn announced(&self, seen: &Seen) -> Announced {
+        let Some(service) = identify::service(&seen.report) else { return Announced::default() };
+        let board = self.announcement(seen).map(|(board, _)| board);
+        let mac = board.and_then(|board| announced::read(&board.facts.mac, service)).map(|(mac, _)| mac);
+        Announced { mac, host: Some(service.host.clone()) }
     }
 
     fn identity(&self, seen: &Seen) -> Identity {
@@ -506,7 +555,7 @@ impl Registry {
         });
         let entry = self.entry(&seen.report).map(Arc::as_ref);
         let port = seen.report.link.serial_path().unwrap_or(Path::new("")).to_string_lossy();
-        naming::identity(entry, usb, seen.asked.evidence(), &port, around)
+        naming::identity(entry, usb, seen.asked.evidence(), self.announced(seen), &port, around)
     }
 
     /// Whether a board file says that the USB serial number of these ids is a MAC address.

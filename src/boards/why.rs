@@ -37,6 +37,8 @@ pub enum Sureness {
     Bootloader,
     /// The running program told.
     Program,
+    /// It announces itself so.
+    Announced,
     /// It is not known.
     Unknown,
 }

@@ -10,7 +10,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{SerialSettings, TcpSettings};
+use crate::transports::{MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::GatewaySettings;
@@ -35,6 +35,7 @@ pub(super) struct Checked {
     pub(super) devices: Vec<DeviceEntry>,
     pub(super) serial: SerialSettings,
     pub(super) tcp: TcpSettings,
+    pub(super) mdns: MdnsSettings,
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
@@ -53,6 +54,7 @@ pub(super) fn check(
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
+    let mdns = raw.mdns.inspect(|mdns| checker.mdns(mdns));
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
     let history = raw.history.inspect(|history| checker.history(history));
@@ -62,6 +64,7 @@ pub(super) fn check(
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
             serial: serial?,
             tcp: tcp?,
+            mdns: mdns?,
             update: update?,
             download: download?,
             history: history?,
@@ -229,6 +232,22 @@ impl Checker<'_> {
     fn tcp(&mut self, tcp: &TcpSettings) {
         self.within("tcp.probe", tcp.probe, Duration::from_millis(100), DAY);
         self.within("tcp.timeout", tcp.timeout, Duration::from_millis(10), Duration::from_secs(600));
+    }
+
+    fn mdns(&mut self, mdns: &MdnsSettings) {
+        if !mdns.verify.is_zero() {
+            self.within("mdns.verify", mdns.verify, Duration::from_secs(5), DAY);
+        }
+        for (number, name) in mdns.interfaces.iter().enumerate() {
+            // As the kernel has it (dev_valid_name): fewer than 16 bytes, no blanks, no slash.
+            let fits =
+                (1..16).contains(&name.len()) && !name.contains(['/', ':']) && !name.contains(char::is_whitespace);
+            self.require(
+                fits,
+                &format!("mdns.interfaces[{number}]"),
+                "expected the name of an interface, e.g. \"wlan0\"",
+            );
+        }
     }
 
     fn update(&mut self, update: &UpdateSettings) {

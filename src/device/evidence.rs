@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ReportedVersion;
+use super::{ReportedVersion, ServiceSeen};
 
 /// The USB descriptors of a serial adapter or board, as sysfs shows them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,6 +29,8 @@ pub struct UsbIds {
 pub enum Evidence {
     /// USB descriptors; read without touching the device.
     Usb(UsbIds),
+    /// A service it announces by mDNS; it sent that of itself.
+    Service(ServiceSeen),
     /// It answered a TCP connect.
     Connected,
     /// Firmata's report (`F0 79`) and, where asked for, how many pins its analog mapping lists.

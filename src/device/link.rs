@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Evidence;
+use super::{Evidence, ServiceName};
 
-/// One way to reach a device. Written as `serial:PATH` or `tcp:HOST:PORT`.
+/// One way to reach a device. Written as `serial:PATH`, `tcp:HOST:PORT` or `mdns:INSTANCE._TYPE._tcp`.
 ///
 /// A serial link carries the name under which it was configured or seen, which need not be the device node itself:
 /// two names of one node are one link, made so by the transport that reports it.
@@ -21,6 +21,8 @@ pub enum Link {
         /// Port, 1 to 65535.
         port: u16,
     },
+    /// A service that the device announces, whatever its address is just now.
+    Service(ServiceName),
 }
 
 impl Link {
@@ -28,7 +30,7 @@ impl Link {
     pub fn serial_path(&self) -> Option<&Path> {
         match self {
             Self::Serial(path) => Some(path),
-            Self::Tcp { .. } => None,
+            Self::Tcp { .. } | Self::Service(_) => None,
         }
     }
 }
@@ -39,13 +41,14 @@ impl fmt::Display for Link {
             Self::Serial(path) => write!(f, "serial:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
+            Self::Service(name) => write!(f, "mdns:{name}"),
         }
     }
 }
 
 /// Why a text is no link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no link: expected serial:/dev/NAME or tcp:HOST:PORT")]
+#[error("`{0}` is no link: expected serial:/dev/NAME, tcp:HOST:PORT or mdns:INSTANCE._TYPE._tcp")]
 pub struct LinkParseError(pub String);
 
 impl FromStr for Link {
@@ -55,6 +58,9 @@ impl FromStr for Link {
         let wrong = || LinkParseError(text.to_owned());
         if let Some(path) = text.strip_prefix("serial:") {
             return if path.starts_with('/') { Ok(Self::Serial(PathBuf::from(path))) } else { Err(wrong()) };
+        }
+        if let Some(name) = text.strip_prefix("mdns:") {
+            return name.parse().map(Self::Service).map_err(|_| wrong());
         }
         let address = text.strip_prefix("tcp:").ok_or_else(wrong)?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -129,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_link_reads_back_as_it_is_written() {
-        for text in ["serial:/dev/ttyUSB0", "tcp:10.0.0.7:4000", "tcp:[fe80::1]:23", "tcp:pump.local:1"] {
+        for text in
+            ["serial:/dev/ttyUSB0", "tcp:10.0.0.7:4000", "tcp:[fe80::1]:23", "tcp:pump.local:1", "mdns:a b._x._tcp"]
+        {
             let link: Link = text.parse().expect("a link");
             assert_eq!(link.to_string(), text);
         }
@@ -137,9 +145,18 @@ mod tests {
 
     #[test]
     fn what_is_no_link_is_refused() {
-        for text in
-            ["", "serial:", "serial:ttyUSB0", "tcp:host", "tcp::1", "tcp:h:0", "tcp:h:65536", "tcp:a:b:1", "udp:h:1"]
-        {
+        for text in [
+            "",
+            "serial:",
+            "serial:ttyUSB0",
+            "tcp:host",
+            "tcp::1",
+            "tcp:h:0",
+            "tcp:h:65536",
+            "tcp:a:b:1",
+            "udp:h:1",
+            "mdns:x",
+        ] {
             assert!(text.parse::<Link>().is_err(), "{text}");
         }
     }

@@ -10,6 +10,9 @@ use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
 use crate::update::{SignaturePolicy, Signatures};
 
+/// Said of boards whose files have no `[board.ID.flash]`.
+pub(super) const NOT_FLASHED: &str = "its board file does not say how this type of board is flashed";
+
 /// Boards and tools, fitting together, and the keys.
 #[derive(Debug)]
 pub(super) struct Data {
@@ -74,6 +77,9 @@ fn mismatches(config: &Config, catalogue: &Catalogue, tools: &Tools) -> Vec<File
 pub(super) fn troubles(data: &Data) -> BTreeMap<BoardId, String> {
     let checks = data.tools.check();
     let trouble = |board: &BoardId| {
+        if !data.catalogue.is_flashable(board) {
+            return Some((board.clone(), NOT_FLASHED.to_owned()));
+        }
         let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
         let broken = checks.iter().filter(|check| check.boards.iter().any(|name| name == board.as_str()));
         let reasons: Vec<String> = lacks.into_iter().chain(broken.filter_map(problem)).collect();
@@ -106,7 +112,8 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
 
 /// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.
 fn board_item(data: &Data, board: &BoardId) -> CheckItem {
-    let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+    let profile = data.catalogue.profile(board).filter(|_| data.catalogue.is_flashable(board));
+    let lacks = profile.map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
     if let Some(error) = data.catalogue.error_at(board, lacks.join("; ")).filter(|_| !lacks.is_empty()) {
         return CheckItem::of_file_error(format!("board {board}"), &error);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, Gateway};
+use super::{Event, Gateway, data};
 use crate::boards::Decision;
 use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, IdentityRecord, Link, Question, QuestionFailed};
 use crate::transports;
@@ -18,8 +18,23 @@ impl Gateway {
                 self.registry.handle_link(report)
             }
             transports::Event::Vanished(link) => self.registry.handle_vanished(&link),
+            transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
         };
         self.carry_out(decisions).await;
+    }
+
+    fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
+        match what {
+            Some(what) => {
+                tracing::warn!(transport, "{what}");
+                self.obstacles.insert(transport, what);
+            }
+            None => {
+                if self.obstacles.remove(transport).is_some() {
+                    tracing::info!(transport, "works again");
+                }
+            }
+        }
     }
 
     pub(super) async fn handle_answer(
@@ -87,6 +102,9 @@ impl Gateway {
     fn tell_trouble(&mut self, info: &DeviceInfo) {
         let Some(reason) = &info.not_updatable else { return };
         let (device, board) = (&info.id, &info.board);
+        if reason == data::NOT_FLASHED {
+            return tracing::debug!(%device, %board, reason, "cannot be updated");
+        }
         if self.troubles_told.len() < TROUBLES_TOLD && self.troubles_told.insert((board.clone(), reason.clone())) {
             tracing::warn!(%device, %board, reason, "cannot be updated, nor can others for the same reason");
         } else {

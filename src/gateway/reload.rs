@@ -32,6 +32,7 @@ impl Gateway {
         }
         self.executor.set_tools(Arc::clone(&data.tools));
         self.update.set_signatures(Arc::clone(&data.signatures)).await;
+        self.mdns.set_types(start::service_types(&self.config, &data.catalogue));
         let decisions = self.registry.set_catalogue(Arc::clone(&data.catalogue));
         self.carry_out(decisions).await;
         start::look_for_tools(data, self.events.clone());
@@ -70,6 +71,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[[device]]", old.devices != new.devices),
         ("[serial]", old.serial != new.serial),
         ("[tcp]", old.tcp != new.tcp),
+        ("[mdns]", old.mdns != new.mdns),
         ("[update]", without_signatures(&old.update, &new.update) != new.update),
         ("[download]", old.download != new.download),
         ("[history]", old.history != new.history),

@@ -1,6 +1,6 @@
 //! Bringing the gateway up: what earlier runs left behind first, then the rooms, the ports last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,15 +13,15 @@ use super::flashing::Flashings;
 use super::ledger::Ledger;
 use super::recorder::Recorder;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
-use crate::boards::{Probe, Registry, RegistrySettings};
+use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
 use crate::control::{self, LifecycleOrder, Listener, LogControl};
-use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, UpdateResult};
+use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{serial, tcp};
+use crate::transports::{mdns, serial, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -71,11 +71,14 @@ pub(super) async fn start(
         questions: config.serial.questions,
         devices: config.devices.clone(),
     };
-    let registry = Registry::new(Arc::clone(&data.catalogue), settings, known);
+    let catalogue = Arc::clone(&data.catalogue);
+    let registry = Registry::new(Arc::clone(&catalogue), settings, known);
     let operators = serve_operators(&config.gateway.socket)?;
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let serial = open_transports(&config, &links_out)?;
+    let types = service_types(&config, &catalogue);
+    let mdns = mdns::spawn(&config.mdns, &config.gateway.name, types, links_out);
 
     let gateway = Gateway {
         started: unix_now(),
@@ -83,6 +86,8 @@ pub(super) async fn start(
         registry,
         leases,
         serial,
+        mdns,
+        obstacles: BTreeMap::new(),
         proxy,
         update,
         executor,
@@ -167,6 +172,15 @@ fn open_transports(config: &Config, links: &mpsc::Sender<crate::transports::Even
         of_tcp.map(|device| tcp::Target { link: device.link.clone(), never_probe: device.probe == Probe::Never });
     tcp::spawn(&config.tcp, targets.collect(), links.clone());
     Ok(serial)
+}
+
+/// What is listened for: what board files name, and what `[[device]]` entries do.
+pub(super) fn service_types(config: &Config, catalogue: &Catalogue) -> BTreeSet<ServiceType> {
+    let named = config.devices.iter().filter_map(|device| match &device.link {
+        Link::Service(name) => name.kind().parse().ok(),
+        Link::Serial(_) | Link::Tcp { .. } => None,
+    });
+    catalogue.service_types().into_iter().chain(named).collect()
 }
 
 pub(super) fn unix_now() -> i64 {

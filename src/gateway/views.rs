@@ -81,7 +81,7 @@ impl Gateway {
             started: self.started,
             state: self.config.gateway.state.clone(),
             config: self.config.file().map(PathBuf::from),
-            notes: self.notes.clone(),
+            notes: self.notes.iter().chain(self.obstacles.values()).cloned().collect(),
         }
     }
 }
@@ -107,6 +107,10 @@ fn describe(evidence: &Evidence) -> String {
         Evidence::Usb(usb) => {
             let product = usb.product.as_ref().map(|product| format!(" \"{product}\"")).unwrap_or_default();
             format!("USB {:04x}:{:04x}{product} at {}", usb.vid, usb.pid, usb.path)
+        }
+        Evidence::Service(service) => {
+            let addresses = service.addresses.join(", ");
+            format!("{} at {addresses} port {}", service.host, service.port)
         }
         Evidence::Connected => "answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),
@@ -187,6 +191,7 @@ pub(super) fn why(why: boards::Why) -> Why {
         boards::Sureness::UsbIds => "sure: its USB ids belong to this board alone",
         boards::Sureness::Bootloader => "sure: its bootloader told signature or chip",
         boards::Sureness::Program => "likely: the running program told",
+        boards::Sureness::Announced => "likely: it announces itself so, and anybody on the network could",
         boards::Sureness::Unknown => "unknown",
     };
     let step = |step: boards::WhyStep| WhyStep {

@@ -24,7 +24,7 @@ pub(super) fn facts(info: &DeviceInfo) -> client::DeviceFacts {
         model: info.model.clone(),
         serial: info.serial_number.clone(),
         firmware_version: info.version.as_ref().map(|version| version.text.clone()),
-        hardware_version: None,
+        hardware_version: info.hardware_version.clone(),
         device_type: info.device_type.clone(),
         error_codes: info.quarantined.iter().map(|_| PERIPHERAL_MALFUNCTION).collect(),
     }

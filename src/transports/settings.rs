@@ -30,3 +30,18 @@ pub struct TcpSettings {
     #[serde(with = "units::duration")]
     pub timeout: Duration,
 }
+
+/// `[mdns]`.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MdnsSettings {
+    /// Whether to listen at all.
+    pub enabled: bool,
+    /// Network interfaces to listen on; empty: all.
+    pub interfaces: Vec<String>,
+    /// How often each service is asked whether it still is there; zero: never.
+    #[serde(with = "units::duration")]
+    pub verify: Duration,
+    /// Whether the gateway announces itself.
+    pub announce: bool,
+}

@@ -197,5 +197,6 @@ fn log(event: &Event) {
         Event::Appeared(report) => info!(link = %report.link, access = ?report.access, "port appeared"),
         Event::Changed(report) => info!(link = %report.link, access = ?report.access, "port changed"),
         Event::Vanished(link) => info!(%link, "port vanished"),
+        Event::Trouble { .. } => {}
     }
 }

@@ -166,9 +166,11 @@ impl<'a> DaemonBuilder<'a> {
         let (state, socket) = (home.join("state"), home.join("control.sock"));
         let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
+        // This machine's network is nobody's world.
+        let quiet = if self.tables.contains("[mdns]") { "" } else { "[mdns]\nenabled = false\n" };
         let text = format!(
             "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
-             [download]\nallow = {:?}\n{}{}",
+             [download]\nallow = {:?}\n{}{}{quiet}",
             self.serial, self.allow, self.download, self.tables
         );
         let config = self.world.file("config/nuncio.toml", text);

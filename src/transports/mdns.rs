@@ -1,0 +1,266 @@
+//! Services that devices announce by DNS-SD over mDNS: heard of, never asked.
+//!
+//! mdns-sd queries and listens in a thread of its own, beside whatever other responder this machine has. One task keeps what
+//! it resolved, within bounds, and tells the links. A service is there until it says goodbye or its records run out: those
+//! of a host that just went silent live 120 s (RFC 6762, 10), unless `[mdns] verify` has it asked more often. Driven by
+//! `gateway`, which names the types of services that the board files speak of.
+
+mod name;
+mod responder;
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::stream::{SelectAll, Stream, StreamExt as _, once, unfold};
+use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::telling::Telling;
+use super::{Event, MdnsSettings};
+use crate::device::{Access, Evidence, Link, LinkReport, ServiceType};
+
+/// What this transport is called where it has troubles.
+const NAME: &str = "mdns";
+/// At most so many services are kept; a hostile network may announce any number.
+const MAX_SERVICES: usize = 2048;
+/// How long to wait before mDNS is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a service may take to answer when it is verified (RFC 6762, 10.4).
+const VERIFY_WITHIN: Duration = Duration::from_secs(3);
+/// The shortest time between two such questions.
+const MIN_VERIFY: Duration = Duration::from_millis(100);
+/// The type under which a gateway announces itself.
+const OWN_TYPE: &str = "_nuncio._tcp.local.";
+/// The domain of mDNS.
+const DOMAIN: &str = ".local.";
+
+/// Changes what is looked for. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    types: watch::Sender<BTreeSet<ServiceType>>,
+}
+
+/// Starts listening for these types of services. `name` is the gateway's, for its own announcement. Ends when nobody takes
+/// its events.
+pub fn spawn(settings: &MdnsSettings, name: &str, types: BTreeSet<ServiceType>, events: mpsc::Sender<Event>) -> Handle {
+    let (types, wanted) = watch::channel(types);
+    if settings.enabled {
+        let (settings, name) = (settings.clone(), name.to_owned());
+        tokio::spawn(async move { run(&settings, &name, wanted, events).await });
+    }
+    Handle { types }
+}
+
+impl Handle {
+    /// Looks for these types from now on.
+    pub fn set_types(&self, types: BTreeSet<ServiceType>) {
+        self.types.send_replace(types);
+    }
+}
+
+/// What comes in of one type of services; the last of a type is `None`: nobody listens any more.
+type Incoming = Pin<Box<dyn Stream<Item = (ServiceType, Option<ServiceEvent>)> + Send>>;
+
+struct Browser {
+    daemon: ServiceDaemon,
+    incoming: SelectAll<Incoming>,
+    looked_for: BTreeSet<ServiceType>,
+    telling: Telling,
+    verify: Duration,
+    /// The service that is verified next comes after this one.
+    verified: Option<Link>,
+    overfull: bool,
+}
+
+/// Again and again, as long as somebody listens: a responder that cannot be had now may be had later.
+async fn run(
+    settings: &MdnsSettings,
+    name: &str,
+    mut wanted: watch::Receiver<BTreeSet<ServiceType>>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut telling = Telling::default();
+    let mut trouble = None;
+    loop {
+        let began = match responder::obstacle() {
+            Some(obstacle) => Err(obstacle),
+            None => begin(settings, name).map_err(|error| format!("mDNS cannot be used: {error}")),
+        };
+        let now = began.as_ref().err().cloned();
+        if now != trouble {
+            trouble = now;
+            if events.send(Event::Trouble { transport: NAME, what: trouble.clone() }).await.is_err() {
+                return;
+            }
+        }
+        if let Ok(daemon) = began {
+            let mut browser = Browser::new(daemon, telling, settings.verify);
+            browser.turn(&mut wanted, &events).await;
+            let _ = browser.daemon.shutdown();
+            telling = browser.telling;
+            telling.clear();
+        }
+        while let Some(event) = telling.next() {
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = events.closed() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+fn begin(settings: &MdnsSettings, name: &str) -> mdns_sd::Result<ServiceDaemon> {
+    let daemon = ServiceDaemon::new()?;
+    if !settings.interfaces.is_empty() {
+        daemon.disable_interface(IfKind::All)?;
+        let named: Vec<IfKind> = settings.interfaces.iter().map(IfKind::from).collect();
+        daemon.enable_interface(named)?;
+    }
+    if settings.announce {
+        announce(&daemon, name)?;
+    }
+    Ok(daemon)
+}
+
+fn announce(daemon: &ServiceDaemon, name: &str) -> mdns_sd::Result<()> {
+    let host = format!("{name}-nuncio{DOMAIN}");
+    let txt = [("version", env!("CARGO_PKG_VERSION"))];
+    let service = ServiceInfo::new(OWN_TYPE, name, &host, "", 0, &txt[..])?.enable_addr_auto();
+    daemon.register(service)
+}
+
+impl Browser {
+    fn new(daemon: ServiceDaemon, telling: Telling, verify: Duration) -> Self {
+        let (incoming, looked_for) = (SelectAll::new(), BTreeSet::new());
+        Self { daemon, incoming, looked_for, telling, verify, verified: None, overfull: false }
+    }
+
+    /// Until mDNS fails, or nobody takes the events any more.
+    async fn turn(&mut self, wanted: &mut watch::Receiver<BTreeSet<ServiceType>>, events: &mpsc::Sender<Event>) {
+        let mut types = wanted.borrow_and_update().clone();
+        let mut verify_at = Instant::now() + self.pause();
+        loop {
+            if self.look_for(&types).is_err() {
+                return warn!("mDNS broke off; it is begun anew");
+            }
+            tokio::select! {
+                Some((kind, event)) = self.incoming.next() => match event {
+                    Some(event) => self.handle(&kind, event),
+                    // It fell behind, or the thread has ended: what it knew is asked for once more.
+                    None => drop(self.looked_for.remove(&kind)),
+                },
+                Ok(permit) = events.reserve(), if self.telling.is_waiting() => {
+                    if let Some(event) = self.telling.next() {
+                        log(&event);
+                        permit.send(event);
+                    }
+                }
+                () = sleep_until(verify_at), if !self.verify.is_zero() => {
+                    self.verify_next();
+                    verify_at = Instant::now() + self.pause();
+                }
+                Ok(()) = wanted.changed() => types = wanted.borrow_and_update().clone(),
+                () = events.closed() => return,
+            }
+        }
+    }
+
+    /// Begins and ends browsing so that it is just these types that are looked for.
+    fn look_for(&mut self, types: &BTreeSet<ServiceType>) -> mdns_sd::Result<()> {
+        let dropped: Vec<ServiceType> = self.looked_for.difference(types).cloned().collect();
+        for kind in dropped {
+            self.daemon.stop_browse(&domain(&kind))?;
+            self.looked_for.remove(&kind);
+            let links: Vec<Link> = self.telling.links().filter(|link| is_of(link, &kind)).cloned().collect();
+            links.iter().for_each(|link| self.telling.remove(link));
+        }
+        let added: Vec<ServiceType> = types.difference(&self.looked_for).cloned().collect();
+        for kind in added {
+            let events = self.daemon.browse(&domain(&kind))?;
+            self.incoming.push(incoming(kind.clone(), events));
+            self.looked_for.insert(kind);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, kind: &ServiceType, event: ServiceEvent) {
+        match event {
+            ServiceEvent::ServiceResolved(service) => self.resolved(kind, &service),
+            ServiceEvent::ServiceRemoved(_, fullname) => {
+                if let Some(name) = name::of(kind, &fullname) {
+                    self.telling.remove(&Link::Service(name));
+                }
+            }
+            other => debug!(event = ?other, "mDNS"),
+        }
+    }
+
+    fn resolved(&mut self, kind: &ServiceType, service: &ResolvedService) {
+        let Some(seen) = name::seen(kind, service) else {
+            return debug!(fullname = %service.fullname.escape_debug(), "a service that cannot be named is passed over");
+        };
+        let link = Link::Service(seen.name.clone());
+        if self.telling.count() >= MAX_SERVICES && self.telling.get(&link).is_none() {
+            if !std::mem::replace(&mut self.overfull, true) {
+                warn!(
+                    services = MAX_SERVICES,
+                    "more services are announced than are kept; further ones are passed over"
+                );
+            }
+            return;
+        }
+        let evidence = vec![Evidence::Service(seen)];
+        self.telling.put(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+    }
+
+    /// Time between two verifications, so that each service has its turn once in `verify`.
+    fn pause(&self) -> Duration {
+        let services = u32::try_from(self.telling.count().max(1)).unwrap_or(u32::MAX);
+        (self.verify / services).max(MIN_VERIFY)
+    }
+
+    /// Asks one service whether it still is there; if not, its removal comes as an event.
+    fn verify_next(&mut self) {
+        let after = |link: &&Link| self.verified.as_ref().is_none_or(|last| *link > last);
+        let next = self.telling.links().find(after).or_else(|| self.telling.links().next()).cloned();
+        if let Some(Link::Service(name)) = &next {
+            let fullname = format!("{}.{}{DOMAIN}", name.instance(), name.kind());
+            if let Err(error) = self.daemon.verify(fullname, VERIFY_WITHIN) {
+                debug!(%error, service = %name, "not verified");
+            }
+        }
+        self.verified = next;
+    }
+}
+
+fn incoming(kind: ServiceType, events: mdns_sd::Receiver<ServiceEvent>) -> Incoming {
+    let ended = once(std::future::ready((kind.clone(), None)));
+    let going = unfold((kind, events), |(kind, events)| async move {
+        let event = events.recv_async().await.ok()?;
+        Some(((kind.clone(), Some(event)), (kind, events)))
+    });
+    going.chain(ended).boxed()
+}
+
+fn domain(kind: &ServiceType) -> String {
+    format!("{kind}{DOMAIN}")
+}
+
+fn is_of(link: &Link, kind: &ServiceType) -> bool {
+    matches!(link, Link::Service(name) if name.kind() == kind.as_str())
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Appeared(report) => info!(link = %report.link, "service appeared"),
+        Event::Changed(report) => debug!(link = %report.link, "service changed"),
+        Event::Vanished(link) => info!(%link, "service vanished"),
+        Event::Trouble { .. } => {}
+    }
+}
