@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nuncio::device::{Access, Link, LinkReport, Question, QuestionFailed};
-use nuncio::transports::{Event, serial};
+use nuncio::transports::{Event, SerialSettings, serial};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal};
 use serial_support::{PATIENCE, board, lease, next, pty, settings};
@@ -84,6 +84,35 @@ async fn ports_come_change_and_go() {
     fs::remove_file(&name).expect("removed");
     handle.rescan();
     assert_eq!(next(&mut events).await, Event::Vanished(Link::Serial(name)));
+}
+
+#[tokio::test]
+async fn a_port_is_noticed_when_its_name_is_made_long_before_the_next_poll() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_master, path) = pty();
+    let (sender, mut events) = mpsc::channel(8);
+    let patterns = [format!("{}/serial/by-path/*", folder.path().display())];
+    let rarely = SerialSettings { poll: Duration::from_secs(3600), ..settings(&patterns, &[]) };
+    let _transport = serial::spawn(&rarely, Vec::new(), sender).expect("patterns");
+    // As udev does with the first port of a machine: folder and link in one go.
+    let links = folder.path().join("serial/by-path");
+    fs::create_dir_all(&links).expect("made");
+    let name = links.join("usb-0:2");
+    symlink(&path, &name).expect("linked");
+    assert!(matches!(next(&mut events).await, Event::Appeared(report) if report.link == Link::Serial(name.clone())));
+    fs::remove_file(&name).expect("removed");
+    assert_eq!(next(&mut events).await, Event::Vanished(Link::Serial(name)));
+}
+
+#[tokio::test]
+async fn closing_a_port_leaves_its_modem_lines_up() {
+    let path = serial_support::talker(b"hello\n");
+    let (transport, _events) = serial_support::transport();
+    let (_lease, outcome) = transport.ask(lease(path.clone()), Question::Stk500 { baud: 9600 }).await;
+    outcome.expect("asked");
+    let port = fs::File::open(&path).expect("opened again");
+    let modes = rustix::termios::tcgetattr(&port).expect("a tty").control_modes;
+    assert!(!modes.contains(rustix::termios::ControlModes::HUPCL), "{modes:?}");
 }
 
 #[tokio::test]

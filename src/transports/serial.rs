@@ -1,13 +1,14 @@
-//! Serial ports: found by polling, asked over a lease.
+//! Serial ports: found by the kernel's events and by polling, asked over a lease.
 //!
 //! A port is one tty node, however many names it has. Looking never opens one: names come from globs and symlinks, USB
 //! descriptors from sysfs, access from permissions and `/proc`. Opening happens only for a question or a restart, over
 //! a lease, exclusively (TIOCEXCL and flock), on a blocking thread, and for a bounded time. Driven by `gateway`.
 //!
-//! On opening, Linux raises DTR and RTS whatever one asks, and on closing it lowers them (HUPCL), which is left as it
-//! is: flash tools find the lines as they expect them.
+//! On opening, Linux raises DTR and RTS whatever one asks, so that the first open counts as a reset. Closing would lower
+//! them (HUPCL); that is switched off, so that no later open is an edge on them. Flash tools pulse the lines themselves.
 
 mod access;
+mod folders;
 mod holders;
 mod patterns;
 mod port;
@@ -57,6 +58,8 @@ pub fn spawn(
     let (rescan, wake) = sync_channel(1);
     let deny = Patterns::compile(&settings.deny)?;
     let shared = Arc::new(Shared { deny, rescan, refusals: Mutex::default() });
+    let folders = links.iter().filter_map(|link| link.parent().map(Path::to_owned)).chain(watch.folders());
+    folders::spawn(folders.collect(), Arc::downgrade(&shared));
     let scanner = Scanner::new(links, watch, Arc::clone(&shared));
     let period = settings.poll.max(MIN_POLL);
     thread::Builder::new()

@@ -49,6 +49,18 @@ impl Patterns {
         })
     }
 
+    /// The folders in which names may come and go, as far as they are known without looking.
+    pub(super) fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.iter().map(|parts| {
+            let above = parts.split_last().map_or(&[][..], |(_, above)| above);
+            let literal = above.iter().map_while(|part| match part {
+                Part::Literal(name) => Some(name),
+                Part::Glob(_) => None,
+            });
+            literal.fold(PathBuf::from("/"), |path, name| path.join(name))
+        })
+    }
+
     /// The names that exist now: patterns in their order, the names of each sorted.
     pub(super) fn expand(&self) -> Vec<PathBuf> {
         let mut names = Vec::new();
@@ -148,6 +160,13 @@ mod tests {
         let pattern = format!("{}/tty*", folder.path().display());
         let names = Patterns::compile(&[pattern]).expect("a pattern").expand();
         assert_eq!(names, [folder.path().join("ttyA"), folder.path().join("ttyB")]);
+    }
+
+    #[test]
+    fn the_folders_are_known_up_to_the_first_glob() {
+        let patterns = Patterns::compile(&["/dev/ttyUSB*", "/dev/serial/by-*/x", "/tty"]).expect("patterns");
+        let folders: Vec<PathBuf> = patterns.folders().collect();
+        assert_eq!(folders, ["/dev", "/dev/serial", "/"].map(PathBuf::from));
     }
 
     #[test]

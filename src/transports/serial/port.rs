@@ -60,6 +60,8 @@ impl Port {
         let mut termios = rustix::termios::tcgetattr(tty)?;
         termios.make_raw();
         termios.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
+        // Closing leaves the modem lines up, so that the next open is no edge on them and resets nothing.
+        termios.control_modes.remove(ControlModes::HUPCL);
         termios.set_speed(baud)?;
         rustix::termios::tcsetattr(tty, OptionalActions::Now, &termios)?;
         rustix::fs::fcntl_setfl(tty, rustix::fs::fcntl_getfl(tty)? | OFlags::NONBLOCK)

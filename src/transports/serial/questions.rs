@@ -33,9 +33,10 @@ pub(super) fn restart(path: &Path, method: RebootMethod) -> Result<(), QuestionF
     }
     let mut port = Port::open(path, RESTART_BAUD)?;
     match method {
-        RebootMethod::Dtr => port.pulse_dtr(),
+        // What opening does to a port whose lines were down.
+        RebootMethod::Dtr | RebootMethod::Open => port.pulse_dtr(),
         RebootMethod::Rts => port.pulse_rts(),
-        RebootMethod::Open | RebootMethod::None => {}
+        RebootMethod::None => {}
     }
     Ok(())
 }

@@ -28,6 +28,9 @@ pub(super) fn ask(path: &Path, question: &ListenQuestion) -> Result<Answer, Ques
     let mut port = Port::open(path, question.baud)?;
     if question.reset {
         port.pulse_rts();
+    } else if !question.banners.is_empty() {
+        // A banner comes at the start, and only the first open of a port is one: lines stay up after it.
+        port.pulse_dtr();
     }
     let began = Instant::now();
     let until = began + question.within.min(MAX_LISTEN);
