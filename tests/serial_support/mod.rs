@@ -1,6 +1,6 @@
 //! Ptys as ports: a scripted board on the master end, the gateway on the slave.
 
-#![expect(dead_code, reason = "each test file uses its own part of this")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part of this; one uses all")]
 
 use std::fs::File;
 use std::io::{Read, Write};
