@@ -214,6 +214,27 @@ fn what_a_board_holds_is_read_before_its_first_flash_and_only_then() {
 }
 
 #[test]
+fn what_it_took_to_read_a_board_costs_its_flash_no_try() {
+    let mut bench = bench(FlashProfile { way_back: WayBack::Backup, ..board() }, &[]);
+    bench.flashing(Some("2.0"));
+    bench.job(failed(JobFailure::NoSync));
+    run_again(&mut bench);
+    bench.job(JobEvent::Ended(JobOutcome::Saved { size: 9, sha256: Sha256Digest([4; 32]) }));
+    let ticket = bench.last(|output| match output {
+        Output::KeepSaved { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    bench.input(Input::Kept { ticket, result: Ok(Sha256Digest([5; 32])) });
+    let_loose(&mut bench);
+    for _ in 0..2 {
+        bench.job(failed(JobFailure::NoSync));
+        run_again(&mut bench);
+    }
+    bench.job(failed(JobFailure::NoSync));
+    assert_eq!((bench.told(), runs(&bench)), ((2, 8), 5), "two to read it, three to flash it");
+}
+
+#[test]
 fn a_board_that_cannot_be_read_is_flashed_all_the_same_unless_it_could_not_be_written_either() {
     let profile = || FlashProfile { way_back: WayBack::Backup, ..board() };
     let mut unreadable = bench(profile(), &[]);

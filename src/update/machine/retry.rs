@@ -18,7 +18,7 @@ const MAX_RETURNS: u8 = 8;
 /// So many alternatives of a board are told apart.
 const MAX_CHOICES: usize = 32;
 
-/// Runs of the tool since the last Execute, and the values they had: choice 0 are the usual ones, the others the board's
+/// Runs of the tool since the last Execute, or since the board was read before its first flash, and the values they had: choice 0 are the usual ones, the others the board's
 /// alternatives in their order.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tries {

@@ -52,20 +52,25 @@ pub(super) fn failed(held: Held, class: JobFailure, reason: String, link: Link, 
     }
 }
 
-fn go_on(mut held: Held, reason: String, link: Link, core: &mut Core, now: Now) -> State {
+fn go_on(held: Held, reason: String, link: Link, core: &mut Core, now: Now) -> State {
     core.event(held.update.id, UpdateEvent::NotSaved { reason });
+    flash(held, link, core, now)
+}
+
+/// The board is read or will not be; its flash has all its tries, whatever reading took.
+fn flash(mut held: Held, link: Link, core: &mut Core, now: Now) -> State {
     held.unsaved = true;
+    held.tries.runs = 0;
     flash::prepare(held, link, core, now)
 }
 
 impl Saving {
-    pub(super) fn handle(mut self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
+    pub(super) fn handle(self: Box<Self>, input: Input, core: &mut Core, now: Now) -> State {
         match input {
             Input::Kept { ticket, result: Ok(sha256) } if ticket == self.ticket => {
                 let version = core.facts.version.as_ref().map(|version| version.text.clone());
                 core.event(self.held.update.id, UpdateEvent::BoardSaved { sha256, version });
-                self.held.unsaved = true;
-                flash::prepare(self.held, self.link, core, now)
+                flash(self.held, self.link, core, now)
             }
             Input::Kept { ticket, result: Err(reason) } if ticket == self.ticket => {
                 go_on(self.held, reason, self.link, core, now)
