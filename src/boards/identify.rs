@@ -220,6 +220,13 @@ pub(super) fn service(report: &LinkReport) -> Option<&ServiceSeen> {
     })
 }
 
+/// All that a service says, as an operator reads it.
+pub(super) fn announcement(service: &ServiceSeen) -> String {
+    let txt: Vec<String> = service.txt.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let ServiceSeen { host, addresses, port, .. } = service;
+    format!("host {host} at {}, port {port}; {}", addresses.join(", "), txt.join(", "))
+}
+
 fn usb_name(usb: &UsbIds) -> String {
     format!("USB {:04x}:{:04x}", usb.vid, usb.pid)
 }

@@ -318,6 +318,9 @@ impl Registry {
         if let Some(question) = &seen.asking {
             steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, "no answer yet"));
         }
+        if let Some(service) = identify::service(&seen.report) {
+            steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
+        }
         if let Some(device) = device {
             self.explain_facts(seen, &mut steps);
             self.explain_version(seen, device, &mut steps);

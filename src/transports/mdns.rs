@@ -16,7 +16,7 @@ use futures_util::stream::{SelectAll, Stream, StreamExt as _, once, unfold};
 use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::telling::Telling;
 use super::{Event, MdnsSettings};
@@ -197,7 +197,8 @@ impl Browser {
                     self.telling.remove(&Link::Service(name));
                 }
             }
-            other => debug!(event = ?other, "mDNS"),
+            // How browsing goes; names of strangers, in Debug's escapes.
+            other => trace!(event = ?other, "mDNS"),
         }
     }
 

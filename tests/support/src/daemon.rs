@@ -121,6 +121,14 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// The daemon lives in this network and listens to mDNS there; `extra` are further lines of `[mdns]`. Only root can do
+    /// this.
+    #[must_use]
+    pub fn lan(mut self, gateway: &crate::Gateway, extra: &str) -> Self {
+        self.around = Some(gateway.around());
+        self.toml(&format!("[mdns]\nenabled = true\n{extra}"))
+    }
+
     /// strace writes these calls of the daemon and its tools into a file, one a line: `PID call(FD<path>, ...) = result`.
     #[must_use]
     pub fn traced(mut self, log: &Path, calls: &str) -> Self {

@@ -108,7 +108,8 @@ impl Leshan {
         let mut command = Command::new(program("leshan", "java"));
         let (coap, coaps, http) = (self.coap.to_string(), free_udp().to_string(), self.http.to_string());
         command.args(["-Xmx96m", "-XX:TieredStopAtLevel=1", "--add-opens", "java.base/java.util=ALL-UNNAMED", "-jar"]);
-        command.arg(jar).args(["-lh", "127.0.0.1", "-lp", &coap, "-slh", "127.0.0.1", "-slp", &coaps]);
+        // By any address: some daemons live in networks of their own.
+        command.arg(jar).args(["-lh", "0.0.0.0", "-lp", &coap, "-slh", "127.0.0.1", "-slp", &coaps]);
         command.args(["-wh", "127.0.0.1", "-wp", &http]).current_dir(self.dir.path());
         command.args(self.models.iter().flat_map(|folder| [Path::new("-m"), folder]));
         fs::create_dir_all(self.dir.path().join("data")).expect("a writable folder");
@@ -150,6 +151,13 @@ impl Leshan {
     pub fn client(&self, endpoint: &str) -> Option<Value> {
         let answer = http::get(self.http, &format!("/api/clients/{endpoint}"))?;
         (answer.status == 200).then(|| answer.json())
+    }
+
+    /// The endpoint names of all that are registered.
+    pub fn clients(&self) -> Vec<String> {
+        let answer = http::get(self.http, "/api/clients").map(|answer| answer.json()).unwrap_or_default();
+        let clients = answer.as_array().cloned().unwrap_or_default();
+        clients.iter().filter_map(|client| Some(client["endpoint"].as_str()?.to_owned())).collect()
     }
 
     /// Waits for a client to be registered.

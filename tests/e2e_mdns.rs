@@ -1,0 +1,235 @@
+//! Devices on a network announce themselves through a real avahi-daemon; the gateway registers them at two Leshan servers.
+//!
+//! Needs the peers lan and leshan, and root: `make peers`.
+
+use std::time::Duration;
+
+use world::{Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, world};
+
+/// Ten times what an announcement and a registration take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A network, and a daemon on it.
+struct Scene {
+    daemon: Daemon,
+    gateway: Gateway,
+    lan: Lan,
+    world: World,
+}
+
+impl Scene {
+    fn new(mdns: &str) -> Self {
+        Self::with(world!(), mdns, |_| {})
+    }
+
+    fn with(world: World, mdns: &str, prepare: impl FnOnce(&mut Gateway)) -> Self {
+        let lan = Lan::new(&world);
+        let mut gateway = lan.gateway();
+        prepare(&mut gateway);
+        let daemon = daemon(&world, &gateway, mdns);
+        Self { daemon, gateway, lan, world }
+    }
+
+    /// A MAC address that no other test uses: the two servers are everybody's.
+    fn mac(&self, number: u16) -> String {
+        format!("02{:06x}{number:04x}", self.world.seed() & 0x00ff_ffff)
+    }
+
+    /// A machine that announces an ESPHome device.
+    fn esphome(&self, name: &str, mac: &str, version: &str) -> (Machine, world::Announced) {
+        let mut machine = self.lan.machine(name);
+        let (service, _) = machine.announce(name, "_esphomelib._tcp", 6053, &esphome(mac, version));
+        (machine, service)
+    }
+
+    fn await_gone(&self, endpoint: &str) {
+        for server in servers() {
+            eventually(&format!("{endpoint} leaves"), PATIENCE * 3, || server.client(endpoint).is_none().then_some(()));
+        }
+    }
+
+    fn await_there(&self, endpoint: &str) {
+        servers().into_iter().for_each(|server| drop(server.await_client(endpoint)));
+    }
+}
+
+fn servers() -> [&'static Leshan; 2] {
+    let (one, other) = Leshan::pair();
+    [one, other]
+}
+
+fn daemon(world: &World, gateway: &Gateway, mdns: &str) -> Daemon {
+    let [one, other] = servers();
+    let builder = world.daemon().server("factory", &gateway.uri(one), 123, "lifetime = \"30s\"");
+    builder.server("cloud", &gateway.uri(other), 234, "lifetime = \"30s\"").lan(gateway, mdns).start()
+}
+
+fn esphome<'a>(mac: &'a str, version: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("mac", mac),
+        ("version", "2026.10.1"),
+        ("project_name", "acme.lamp"),
+        ("project_version", version),
+        ("platform", "ESP32"),
+    ]
+}
+
+#[test]
+fn a_device_that_announces_itself_is_registered_told_of_anew_and_leaves_with_its_goodbye() {
+    let scene = Scene::new("");
+    let mac = scene.mac(1);
+    let (mut kitchen, service) = scene.esphome("kitchen", &mac, "1.2.0");
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    let server = servers()[0];
+    assert_eq!(server.read(&endpoint, "3/0/3").text(), "1.2.0");
+    assert_eq!(server.read(&endpoint, "3/0/1").text(), "acme.lamp");
+    assert_eq!(server.read(&endpoint, "3/0/18").text(), "ESP32");
+    kitchen.set_txt(service, &esphome(&mac, "1.3.0"));
+    eventually("the new version", PATIENCE, || (server.read(&endpoint, "3/0/3").text() == "1.3.0").then_some(()));
+    kitchen.withdraw(service);
+    scene.await_gone(&endpoint);
+    let (_, name) = kitchen.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, "1.3.0"));
+    assert_eq!(name, "kitchen");
+    scene.await_there(&endpoint);
+}
+
+#[test]
+fn a_device_that_lost_its_power_is_missed_when_it_does_not_answer() {
+    let scene = Scene::new("verify = \"5s\"");
+    let mac = scene.mac(1);
+    let (kitchen, _) = scene.esphome("kitchen", &mac, "1.2.0");
+    let (_cellar, _) = scene.esphome("cellar", &scene.mac(2), "1.2.0");
+    scene.await_there(&format!("mac-{mac}"));
+    scene.await_there(&format!("mac-{}", scene.mac(2)));
+    kitchen.crash();
+    scene.await_gone(&format!("mac-{mac}"));
+    let still = scene.daemon.cli(&["devices"]).output;
+    assert!(still.contains(&scene.mac(2)), "the other one answers when it is asked: {still}");
+}
+
+#[test]
+fn two_devices_of_one_name_are_two_devices() {
+    let scene = Scene::new("");
+    let macs = [scene.mac(1), scene.mac(2)];
+    let (_first, _) = scene.esphome("lamp", &macs[0], "1.2.0");
+    scene.await_there(&format!("mac-{}", macs[0]));
+    let mut second = scene.lan.machine("other");
+    second.announce("lamp", "_esphomelib._tcp", 6053, &esphome(&macs[1], "1.3.0"));
+    for mac in &macs {
+        scene.await_there(&format!("mac-{mac}"));
+    }
+    let list = scene.daemon.cli(&["devices"]).output;
+    assert!(list.contains("mdns:lamp._esphomelib._tcp") && list.contains("mdns:lamp #2._esphomelib._tcp"), "{list}");
+}
+
+#[test]
+fn a_device_on_two_networks_is_one_and_stays_when_one_of_them_goes() {
+    let world = world!();
+    let second = Lan::new(&world);
+    let scene = Scene::with(world, "", |gateway| gateway.join(&second, "eth1"));
+    let mut machine = scene.lan.machine_on_both("kitchen", &second);
+    let mac = scene.mac(1);
+    machine.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    let addresses = || scene.daemon.cli(&["why", &endpoint]).output;
+    eventually("addresses on both networks", PATIENCE, || (addresses().matches("10.77.").count() >= 2).then_some(()));
+    scene.gateway.set_interface("eth1", false);
+    eventually("one network", PATIENCE, || (addresses().matches("10.77.").count() == 1).then_some(()));
+    scene.await_there(&endpoint);
+    scene.gateway.set_interface("eth0", false);
+    scene.await_gone(&endpoint);
+    scene.gateway.set_interface("eth0", true);
+    scene.await_there(&endpoint);
+}
+
+#[test]
+fn a_link_local_address_is_told_with_its_interface() {
+    let scene = Scene::new("");
+    let mut machine = scene.lan.machine_with("kitchen", Addresses::LinkLocal);
+    let mac = scene.mac(1);
+    machine.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
+    scene.await_there(&format!("mac-{mac}"));
+    let why = scene.daemon.cli(&["why", &format!("mac-{mac}")]).output;
+    assert!(why.contains("fe80::") && why.contains("%eth0"), "{why}");
+}
+
+#[test]
+fn beside_an_avahi_of_the_gateways_own_both_hear_everything() {
+    let scene = Scene::with(world!(), "announce = true", |gateway| gateway.avahi(""));
+    let mac = scene.mac(1);
+    let (kitchen, _) = scene.esphome("kitchen", &mac, "1.2.0");
+    scene.await_there(&format!("mac-{mac}"));
+    let seen = eventually("the gateway is announced", PATIENCE, || {
+        let seen = kitchen.run("avahi-browse", &["-rpt", "_nuncio._tcp"]);
+        seen.contains(";world;_nuncio._tcp;").then_some(seen)
+    });
+    assert!(seen.contains("\"version="), "{seen}");
+}
+
+#[test]
+fn an_avahi_that_lets_nobody_else_listen_is_named_with_the_cure() {
+    let scene = Scene::with(world!(), "", |gateway| gateway.avahi("disallow-other-stacks=yes"));
+    let status = eventually("what is wrong", PATIENCE, || {
+        let status = scene.daemon.cli(&["status"]).output;
+        status.contains("disallow-other-stacks=no").then_some(status)
+    });
+    assert!(status.contains("/etc/avahi/avahi-daemon.conf"), "{status}");
+    let mut scene = scene;
+    scene.gateway.avahi("");
+    let mac = scene.mac(1);
+    let (_kitchen, _) = scene.esphome("kitchen", &mac, "1.2.0");
+    scene.await_there(&format!("mac-{mac}"));
+    let status = scene.daemon.cli(&["status"]).output;
+    assert!(!status.contains("disallow-other-stacks"), "{status}");
+}
+
+#[test]
+fn hostile_records_are_shown_escaped_and_harm_nobody() {
+    let scene = Scene::new("");
+    let mut machine = scene.lan.machine("evil");
+    let mac = scene.mac(1);
+    let mut record: Vec<Vec<u8>> =
+        (0..60).map(|number| format!("k{number}={}", "x".repeat(180)).into_bytes()).collect();
+    record.truncate(5);
+    record.push(b"project_version=1\x1b[31m\x07\n2\xff".to_vec());
+    record.push(b"project_name=../../etc/passwd".to_vec());
+    record.push(b"=no key".to_vec());
+    record.push(b"flag".to_vec());
+    record.push(format!("mac={mac}").into_bytes());
+    machine.announce_bytes("\u{1b}[2J$(reboot)/../x y", "_esphomelib._tcp", 6053, &record);
+    machine.announce_bytes("no mac", "_esphomelib._tcp", 0, &[b"mac=zz".to_vec()]);
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    let outputs = [
+        scene.daemon.cli(&["devices"]).output,
+        scene.daemon.cli(&["devices", "--json"]).output,
+        scene.daemon.cli(&["why", &endpoint]).output,
+        scene.daemon.log(),
+    ];
+    for output in outputs {
+        assert!(!output.contains('\u{1b}') && !output.contains('\u{7}'), "{output:?}");
+    }
+    let [server, _] = servers();
+    assert_eq!(server.read(&endpoint, "3/0/1").text(), "../../etc/passwd", "text is text");
+    let named = scene.daemon.cli(&["devices"]).output;
+    assert!(named.contains("host-world-evil"), "without an address it goes by its host: {named}");
+}
+
+#[test]
+fn two_hundred_devices_that_announce_themselves_at_once_are_all_registered() {
+    let scene = Scene::new("");
+    let mut machine = scene.lan.machine("crowd");
+    for number in 0..200 {
+        let mac = scene.mac(number);
+        machine.announce_at_once(&format!("lamp-{number}"), "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
+    }
+    let one = format!("mac-02{:06x}", scene.world.seed() & 0x00ff_ffff);
+    for server in servers() {
+        eventually("two hundred", PATIENCE * 3, || {
+            let there = server.clients().iter().filter(|endpoint| endpoint.starts_with(&one)).count();
+            (there == 200).then_some(())
+        });
+    }
+}
