@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 
-.PHONY: help demo test torture check bench peers world fuzz fmt clean-world
+.PHONY: help demo test test-vm torture check bench peers world fuzz fmt clean-world
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,12 @@ demo: ## the main job with no hardware and no server: two servers, a simulated U
 
 test: peers world ## all tests; gets the foreign servers and tools that they need
 	$(CARGO) test --locked --workspace
+
+test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged cycles" for some
+	tests/peers/install.sh leshan vm
+	tests/vm/build.sh
+	$(CARGO) build --locked --bins -p nuncio -p vm
+	$(CARGO) run --locked --quiet -p vm -- $(CASES)
 
 torture: peers world ## kills daemon, tool and link 600 times in the middle of flashes; KILLS=100 each, AT_ONCE=8, TORTURE="tool=esptool victim=link step=flashing case=17"
 	$(CARGO) build --locked --bins -p nuncio -p world

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|disaster|lan|deny|all]...
+#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|disaster|lan|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -58,7 +58,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [ "$1" = esp ] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -133,10 +133,10 @@ group() {
       debian node
       place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
       ;;
-    tls | demo | fuzz | disaster | lan) debian "$1" ;;
+    tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
     all) for part in avr esp leshan node tls disaster lan; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, disaster, lan, deny, all)" ;;
+    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, disaster, lan, deny, vm, all)" ;;
   esac
 }
 

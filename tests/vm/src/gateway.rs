@@ -1,0 +1,96 @@
+//! The daemon in the guest.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use world::{Leshan, eventually, get};
+
+use crate::machine::Machine;
+
+/// Ten times what the daemon takes for anything in a slow guest.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The host, as QEMU's network shows it to the guest.
+const HOST: &str = "10.0.2.2";
+
+/// `nuncio run` in the guest as a service of its systemd, with all of `/dev` as it is.
+pub struct Gateway<'a> {
+    leshan: &'a Leshan,
+}
+
+impl<'a> Gateway<'a> {
+    /// Writes its configuration (`tables` is added to it) and starts it; returns once it is ready.
+    pub fn start(machine: &mut Machine, leshan: &'a Leshan, serial: &str, tables: &str) -> Self {
+        let uri = leshan.uri().replace("127.0.0.1", HOST);
+        let config = format!(
+            "[gateway]\nname = \"world\"\nlog = \"debug\"\n[serial]\npoll = \"500ms\"\n{serial}\n\
+             [[server]]\nname = \"leshan\"\nuri = {uri:?}\nshort_id = 123\nlifetime = \"60s\"\nretry = \"2s\"\nretry_max = \"2s\"\n{tables}"
+        );
+        machine.file("/etc/nuncio/nuncio.toml", &config);
+        let gateway = Self { leshan };
+        gateway.run(machine);
+        gateway
+    }
+
+    /// Starts it (again).
+    pub fn run(&self, machine: &mut Machine) {
+        machine.must("systemd-run --quiet --unit=nuncio -p Type=notify /usr/local/bin/nuncio run");
+    }
+
+    /// Stops it, as a shutdown would.
+    pub fn stop(&self, machine: &mut Machine) {
+        machine.must("systemctl stop nuncio");
+    }
+
+    /// All endpoints that are registered at the server now, in order.
+    pub fn registered(&self) -> Vec<String> {
+        let answer = get(self.leshan.http_port(), "/api/clients").expect("Leshan answers").json();
+        let all = answer.as_array().into_iter().flatten();
+        let mut names: Vec<String> = all.filter_map(|client| client["endpoint"].as_str()).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// Waits until exactly these are registered.
+    pub fn await_registered(&self, wanted: &[&str]) {
+        let mut wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        wanted.sort();
+        let mut last = Vec::new();
+        let began = std::time::Instant::now();
+        while began.elapsed() < PATIENCE {
+            last = self.registered();
+            if last == wanted {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("registered is {last:?}, and not {wanted:?}");
+    }
+
+    /// A command of nuncio that answers in JSON.
+    pub fn json(&self, machine: &mut Machine, command: &str) -> Value {
+        let output = machine.must(&format!("nuncio {command} --json"));
+        let start = output.find(['{', '[']).unwrap_or(output.len());
+        serde_json::from_str(&output[start..]).unwrap_or_default()
+    }
+
+    /// Waits until `nuncio devices` tells something of a device.
+    pub fn await_device(&self, machine: &mut Machine, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("a device {what}"), PATIENCE, || {
+            let all = self.json(machine, "devices");
+            all["devices"].as_array().into_iter().flatten().find(|device| wanted(device)).cloned()
+        })
+    }
+
+    /// How many descriptors and threads the daemon has.
+    pub fn holds(&self, machine: &mut Machine) -> (usize, usize) {
+        let counts =
+            machine.must("p=$(systemctl show -P MainPID nuncio); ls /proc/$p/fd | wc -l; ls /proc/$p/task | wc -l");
+        let mut counts = counts.lines().map(|line| line.trim().parse().expect("wc counts"));
+        (counts.next().expect("descriptors"), counts.next().expect("threads"))
+    }
+
+    /// What it has logged.
+    pub fn log(&self, machine: &mut Machine) -> String {
+        machine.must("journalctl -u nuncio -o cat --no-pager")
+    }
+}

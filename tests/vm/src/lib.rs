@@ -1,0 +1,17 @@
+//! The virtual machine of `make test-vm`: a real kernel with its real USB serial drivers, udev and BlueZ, in which the built
+//! `nuncio` runs, and boards come and go. What hangs on no kernel is tested by `cargo test` instead, which is much quicker.
+//!
+//! `build.sh` makes the disk; [`Lab`] starts machines from a snapshot of the booted one; [`Machine`] is one of them, with
+//! the guest's shell, its USB ports and the daemon. [`usb`] is the other side: what runs inside the guest.
+
+mod channel;
+mod gateway;
+mod lab;
+mod machine;
+mod ports;
+pub mod usb;
+
+pub use gateway::Gateway;
+pub use lab::Lab;
+pub use machine::{Machine, Shell};
+pub use ports::{Ports, Told};
