@@ -18,7 +18,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use source::Source;
@@ -52,6 +52,8 @@ pub struct Config {
     pub tcp: TcpSettings,
     /// `[mdns]`.
     pub mdns: MdnsSettings,
+    /// `[ble]`.
+    pub ble: BleSettings,
     /// `[update]`.
     pub update: UpdateSettings,
     /// `[download]`.
@@ -160,6 +162,7 @@ fn assemble(
         serial: sections.serial,
         tcp: sections.tcp,
         mdns: sections.mdns,
+        ble: sections.ble,
         update: sections.update,
         download: sections.download,
         history: sections.history,

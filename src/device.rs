@@ -4,6 +4,7 @@
 //! No I/O, no clock, and no method that decides anything: a module that wants to decide takes these values and does so
 //! in its own folder. Nothing here speaks LwM2M; `proxy` translates.
 
+mod ble;
 mod board;
 mod brake;
 mod evidence;
@@ -23,6 +24,7 @@ mod update;
 use std::fmt;
 use std::sync::Arc;
 
+pub use ble::{BleAddress, BleAddressError, BleAddressKind, BleSeen};
 pub use board::{
     Alternative, BoardId, ElfFlags, Exclusive, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
     VersionQuestion, WayBack,
@@ -80,6 +82,8 @@ pub enum Identity {
     Mac(String),
     /// `vid-pid-serial` of a USB chip with a serial number of its own.
     UsbSerial(String),
+    /// A Bluetooth address that stays, 12 hex digits.
+    Ble(String),
     /// A `[[device]]` entry: the user says so.
     Configured(String),
     /// The host name under which it announces itself: weak, anybody may take it when it is free.

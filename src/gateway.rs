@@ -35,7 +35,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, mdns, serial};
+use crate::transports::{self, ble, mdns, serial};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -71,6 +71,7 @@ struct Gateway {
     leases: leases::Table,
     serial: serial::Handle,
     mdns: mdns::Handle,
+    ble: ble::Handle,
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,

@@ -3,13 +3,14 @@
 //! A transport never decides what a device is: it reports links with what it saw of them, and asks over a leased link
 //! what it is told to ask. Driven by `gateway`, which spawns one task per transport and feeds their events to `boards`.
 
+pub mod ble;
 pub mod mdns;
 pub mod serial;
 mod settings;
 pub mod tcp;
 mod telling;
 
-pub use settings::{MdnsSettings, SerialSettings, TcpSettings};
+pub use settings::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
 
 use crate::device::{Link, LinkReport};
 // `[serial] questions` is a word of the configuration, found beside the rest of it.

@@ -8,7 +8,13 @@ use nuncio::device::{Access, DeviceInfo, Evidence, Identity, Link, LinkReport, Q
 
 fn registry() -> Registry {
     let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
-    let settings = RegistrySettings { gateway: "pi".to_owned(), questions: Questions::Passive, devices: Vec::new() };
+    let settings = RegistrySettings {
+        gateway: "pi".to_owned(),
+        questions: Questions::Passive,
+        ask_hosts: true,
+        ask_ble: true,
+        devices: Vec::new(),
+    };
     Registry::new(catalogue, settings, Vec::new())
 }
 
@@ -27,6 +33,7 @@ fn service(name: &str, txt: &[(&str, &str)]) -> LinkReport {
         aliases: Vec::new(),
         access: Access::Usable,
         evidence: vec![Evidence::Service(seen)],
+        signal: None,
     }
 }
 

@@ -20,7 +20,8 @@ timeout = "1m"
 
 const FLASHED: [&str; 7] =
     ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
-const LOOKED_AFTER: [&str; 6] = ["arduino-ota", "esphome", "shelly", "shelly-1", "tasmota", "wled"];
+const LOOKED_AFTER: [&str; 8] =
+    ["arduino-ota", "esphome", "mcumgr-ble", "nordic-dfu", "shelly", "shelly-1", "tasmota", "wled"];
 const ALL: usize = FLASHED.len() + LOOKED_AFTER.len();
 
 fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {

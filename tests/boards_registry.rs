@@ -20,7 +20,11 @@ fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> 
     }
     let File { device } = toml::from_str(entries).expect("entries");
     let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
-    Registry::new(catalogue, RegistrySettings { gateway: "pi".to_owned(), questions, devices: device }, known)
+    Registry::new(
+        catalogue,
+        RegistrySettings { gateway: "pi".to_owned(), questions, ask_hosts: true, ask_ble: true, devices: device },
+        known,
+    )
 }
 
 fn link(path: &str) -> Link {
@@ -44,7 +48,13 @@ fn usb(ids: &str, serial: Option<&str>, socket: &str) -> Evidence {
 }
 
 fn report(path: &str, evidence: &[Evidence]) -> LinkReport {
-    LinkReport { link: link(path), aliases: Vec::new(), access: Access::Usable, evidence: evidence.to_vec() }
+    LinkReport {
+        link: link(path),
+        aliases: Vec::new(),
+        access: Access::Usable,
+        evidence: evidence.to_vec(),
+        signal: None,
+    }
 }
 
 fn told(evidence: Evidence) -> Result<Answer, QuestionFailed> {
@@ -210,7 +220,8 @@ fn an_entry_without_any_identity_is_called_after_the_gateway_and_itself() {
     let mut registry = registry(Questions::Bootloader, entries, Vec::new());
     let link: Link = "tcp:10.0.0.7:4000".parse().expect("a link");
     let evidence = vec![Evidence::Connected];
-    let decisions = registry.handle_link(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+    let decisions =
+        registry.handle_link(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence, signal: None });
     let info = ready(&decisions).expect("a device");
     assert_eq!((info.id.as_str(), info.endpoint.as_str()), ("pump", "pi-pump"));
     assert!(info.not_updatable.is_some(), "flashing over tcp is not possible");
@@ -315,8 +326,13 @@ fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
         })
         .collect();
     let catalogue = Arc::new(Catalogue::load(None).expect("good"));
-    let settings =
-        RegistrySettings { gateway: "renamed".to_owned(), questions: Questions::Passive, devices: Vec::new() };
+    let settings = RegistrySettings {
+        gateway: "renamed".to_owned(),
+        questions: Questions::Passive,
+        ask_hosts: true,
+        ask_ble: true,
+        devices: Vec::new(),
+    };
     let mut second = Registry::new(catalogue, settings, records);
     let again = second.handle_link(report("/dev/ttyACM7", &ids));
     assert_eq!(ready(&again).expect("a device").endpoint, "port-pi-1-1.4");
@@ -382,8 +398,13 @@ fn a_thousand_entries_are_settled_in_no_time() {
     for n in 0..1000 {
         let link: Link = format!("tcp:127.0.{}.{}:7", n / 250, n % 250 + 1).parse().expect("a link");
         let evidence = vec![Evidence::Connected];
-        let decisions =
-            registry.handle_link(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+        let decisions = registry.handle_link(LinkReport {
+            link,
+            aliases: Vec::new(),
+            access: Access::Usable,
+            evidence,
+            signal: None,
+        });
         assert!(ready(&decisions).is_some());
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

@@ -9,6 +9,8 @@
     ("esp32s3.toml", include_str!("esp32s3.toml")),
     ("esp8266.toml", include_str!("esp8266.toml")),
     ("esphome.toml", include_str!("esphome.toml")),
+    ("mcumgr-ble.toml", include_str!("mcumgr-ble.toml")),
+    ("nordic-dfu.toml", include_str!("nordic-dfu.toml")),
     ("shelly.toml", include_str!("shelly.toml")),
     ("tasmota.toml", include_str!("tasmota.toml")),
     ("wled.toml", include_str!("wled.toml")),

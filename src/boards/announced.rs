@@ -1,4 +1,5 @@
-//! What devices announce of themselves: which announcement is which board's, and where its facts stand in it.
+//! What devices say of themselves unasked or when they are asked: which announcement is which board's, and where its facts
+//! stand.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +10,14 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::file::glob;
-use crate::device::{ServiceSeen, ServiceType};
+use crate::device::{BleSeen, Evidence, ServiceSeen, ServiceType};
 
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 18;
 /// Longest fact, in bytes: no TXT value is longer (RFC 6763, 6.1).
 const MAX_FACT: usize = 255;
+/// What stands before and after the 16 or 32 bits of an assigned UUID (Core specification, volume 3, part B, 2.5.1).
+const BASE_UUID: &str = "-0000-1000-8000-00805f9b34fb";
 
 /// A service by which a board is known.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,7 +33,25 @@ pub(super) struct ServiceMatch {
     txt: BTreeMap<String, GlobMatcher>,
 }
 
-/// Where a board's facts stand in what it announces; the first source that tells something counts.
+/// A Bluetooth advertisement by which a board is known: all that is named must be there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BleMatch {
+    #[serde(default, deserialize_with = "some_glob")]
+    name: Option<GlobMatcher>,
+    /// A service that it has, or has data of.
+    #[serde(default)]
+    service: Option<Uuid>,
+    /// A company whose data it has.
+    #[serde(default, deserialize_with = "company")]
+    manufacturer: Option<u16>,
+}
+
+/// A UUID in full, in small letters; four or eight digits are an assigned one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Uuid(String);
+
+/// Where a board's facts stand in what it says; the first source that tells something counts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Facts {
@@ -43,7 +64,7 @@ pub(super) struct Facts {
     pub(super) hardware_version: Vec<Source>,
 }
 
-/// One place in an announcement: `txt:KEY`, `host` or `instance`; with ` ~ PATTERN` only what its first group matches.
+/// One place in what a device says; with ` ~ PATTERN` only what its first group matches.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     place: Place,
@@ -52,10 +73,22 @@ pub(super) struct Source {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
+    /// `txt:KEY` of an mDNS record.
     Txt(String),
+    /// `host` of an mDNS service.
     Host,
+    /// `instance` of an mDNS service.
     Instance,
+    /// `name` in a Bluetooth advertisement.
+    Name,
+    /// `gatt:UUID`, a characteristic that is read.
+    Gatt(Uuid),
+    /// `http:POINTER`, a value in the JSON that the device answers (RFC 6901, without the first slash).
+    Http(String),
 }
+
+/// A fact and where it stood.
+pub(super) type Fact = (String, String);
 
 impl ServiceMatch {
     /// How closely a service fits: by so many things; `None` where it does not.
@@ -76,12 +109,94 @@ impl fmt::Display for ServiceMatch {
     }
 }
 
+impl BleMatch {
+    /// Whether it asks for anything at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.name.is_none() && self.service.is_none() && self.manufacturer.is_none()
+    }
+
+    /// How closely an advertisement fits: by so many things; `None` where it does not.
+    pub(super) fn fits(&self, seen: &BleSeen) -> Option<usize> {
+        let named = self.name.as_ref().map(|glob| seen.name.as_ref().is_some_and(|name| glob.is_match(name.as_str())));
+        let serves =
+            self.service.as_ref().map(|Uuid(uuid)| seen.services.contains(uuid) || seen.data_of.contains(uuid));
+        let made = self.manufacturer.map(|company| seen.manufacturers.contains(&company));
+        let asked: Vec<bool> = [named, serves, made].into_iter().flatten().collect();
+        (!asked.is_empty() && asked.iter().all(|fits| *fits)).then_some(asked.len())
+    }
+}
+
+impl fmt::Display for BleMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_ref().map(|glob| format!("the name `{}`", glob.glob()));
+        let service = self.service.as_ref().map(|Uuid(uuid)| format!("the service {uuid}"));
+        let company = self.manufacturer.map(|company| format!("data of the company {company:04x}"));
+        let parts: Vec<String> = [name, service, company].into_iter().flatten().collect();
+        f.write_str(&parts.join(" and "))
+    }
+}
+
+impl<'de> Deserialize<'de> for Uuid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        uuid(&text).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is no UUID: expected four or eight hex digits, or one in full"))
+        })
+    }
+}
+
+fn uuid(text: &str) -> Option<Uuid> {
+    let small = text.to_ascii_lowercase();
+    let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match small.len() {
+        4 if hex(&small) => Some(Uuid(format!("0000{small}{BASE_UUID}"))),
+        8 if hex(&small) => Some(Uuid(format!("{small}{BASE_UUID}"))),
+        _ => uuid::Uuid::try_parse(&small).ok().map(|uuid| Uuid(uuid.hyphenated().to_string())),
+    }
+}
+
+impl Facts {
+    fn all(&self) -> impl Iterator<Item = &Source> {
+        let lists =
+            [&self.mac, &self.version, &self.manufacturer, &self.model, &self.serial_number, &self.hardware_version];
+        lists.into_iter().flatten()
+    }
+
+    /// The characteristics that facts stand in.
+    pub(super) fn characteristics(&self) -> Vec<String> {
+        let uuids = self.all().filter_map(|source| match &source.place {
+            Place::Gatt(uuid) => Some(uuid.0.clone()),
+            _ => None,
+        });
+        let mut uuids: Vec<String> = uuids.collect();
+        uuids.sort_unstable();
+        uuids.dedup();
+        uuids
+    }
+
+    /// The places in an HTTP answer that facts stand in.
+    pub(super) fn pointers(&self) -> Vec<String> {
+        let pointers = self.all().filter_map(|source| match &source.place {
+            Place::Http(pointer) => Some(pointer.clone()),
+            _ => None,
+        });
+        let mut pointers: Vec<String> = pointers.collect();
+        pointers.sort_unstable();
+        pointers.dedup();
+        pointers
+    }
+}
+
 impl Source {
-    fn read(&self, seen: &ServiceSeen) -> Option<String> {
-        let text = match &self.place {
-            Place::Txt(key) => seen.txt.get(key)?.as_str(),
-            Place::Host => &seen.host,
-            Place::Instance => seen.name.instance(),
+    fn read(&self, evidence: &Evidence) -> Option<String> {
+        let text = match (&self.place, evidence) {
+            (Place::Txt(key), Evidence::Service(seen)) => seen.txt.get(key)?.as_str(),
+            (Place::Host, Evidence::Service(seen)) => &seen.host,
+            (Place::Instance, Evidence::Service(seen)) => seen.name.instance(),
+            (Place::Name, Evidence::Ble(seen)) => seen.name.as_deref()?,
+            (Place::Gatt(Uuid(key)), Evidence::Gatt { values }) => values.get(key)?,
+            (Place::Http(key), Evidence::Http { values }) => values.get(key)?,
+            _ => return None,
         };
         let text = match &self.pattern {
             None => text,
@@ -97,8 +212,9 @@ impl Source {
 }
 
 /// The first of some sources that tells something, and which it was.
-pub(super) fn read(sources: &[Source], seen: &ServiceSeen) -> Option<(String, String)> {
-    sources.iter().find_map(|source| Some((source.read(seen)?, source.to_string())))
+pub(super) fn read<'a>(sources: &[Source], evidence: &(impl Iterator<Item = &'a Evidence> + Clone)) -> Option<Fact> {
+    let told = |source: &Source| evidence.clone().find_map(|evidence| source.read(evidence));
+    sources.iter().find_map(|source| Some((told(source)?, source.to_string())))
 }
 
 /// Where it stands, without its pattern.
@@ -108,29 +224,44 @@ impl fmt::Display for Source {
             Place::Txt(key) => write!(f, "mdns-txt {key}"),
             Place::Host => f.write_str("mdns-host"),
             Place::Instance => f.write_str("mdns-instance"),
+            Place::Name => f.write_str("ble-name"),
+            Place::Gatt(Uuid(uuid)) => {
+                let short = uuid.strip_suffix(BASE_UUID).map(|short| short.strip_prefix("0000").unwrap_or(short));
+                write!(f, "gatt {}", short.unwrap_or(uuid))
+            }
+            Place::Http(pointer) => write!(f, "http {pointer}"),
         }
     }
+}
+
+fn place(text: &str) -> Option<Place> {
+    let named = match text {
+        "host" => Place::Host,
+        "instance" => Place::Instance,
+        "name" => Place::Name,
+        _ => match text.split_once(':')? {
+            (_, "") => return None,
+            ("txt", key) => Place::Txt(key.to_ascii_lowercase()),
+            ("gatt", key) => Place::Gatt(uuid(key)?),
+            ("http", pointer) => Place::Http(pointer.to_owned()),
+            _ => return None,
+        },
+    };
+    Some(named)
 }
 
 impl<'de> Deserialize<'de> for Source {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let (place, pattern) = match text.split_once('~') {
-            Some((place, pattern)) => (place.trim(), Some(pattern.trim())),
+        let (at, pattern) = match text.split_once('~') {
+            Some((at, pattern)) => (at.trim(), Some(pattern.trim())),
             None => (text.trim(), None),
         };
-        let place = match place {
-            "host" => Place::Host,
-            "instance" => Place::Instance,
-            _ => match place.strip_prefix("txt:").filter(|key| !key.is_empty()) {
-                Some(key) => Place::Txt(key.to_ascii_lowercase()),
-                None => {
-                    return Err(de::Error::custom(format!(
-                        "`{text}` is no source: expected txt:KEY, host or instance"
-                    )));
-                }
-            },
-        };
+        let place = place(at).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), or http:POINTER"
+            ))
+        })?;
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
         let pattern = pattern.map(compile).transpose().map_err(de::Error::custom)?;
         Ok(Self { place, pattern })
@@ -142,6 +273,16 @@ fn some_glob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<GlobMa
     glob(&text).map(Some).map_err(de::Error::custom)
 }
 
+fn company<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match u16::from_str_radix(&text, 16) {
+        Ok(id) if text.len() == 4 => Ok(Some(id)),
+        _ => Err(de::Error::custom(format!(
+            "`{text}` is no company identifier: expected four hex digits, e.g. \"0059\""
+        ))),
+    }
+}
+
 fn globs_by_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, GlobMatcher>, D::Error> {
     let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
     let compile = |(key, text): (&String, &String)| Ok((key.to_ascii_lowercase(), glob(text)?));
@@ -150,7 +291,10 @@ fn globs_by_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::device::{BleAddress, BleAddressKind};
 
     fn seen(name: &str, txt: &[(&str, &str)]) -> ServiceSeen {
         ServiceSeen {
@@ -177,24 +321,51 @@ mod tests {
     }
 
     #[test]
+    fn an_advertisement_fits_by_name_service_and_company() {
+        let seen = BleSeen {
+            address: BleAddress([0xF0; 6]),
+            address_kind: BleAddressKind::Static,
+            name: Some("bmbl-0".to_owned()),
+            services: BTreeSet::from(["0000180f-0000-1000-8000-00805f9b34fb".to_owned()]),
+            manufacturers: BTreeSet::from([0x59]),
+            data_of: BTreeSet::from(["0000fcd2-0000-1000-8000-00805f9b34fb".to_owned()]),
+            data: BTreeMap::new(),
+        };
+        for (text, fits) in [
+            ("name = \"bmbl-*\"", Some(1)),
+            ("name = \"bmbl-*\"\nservice = \"180F\"\nmanufacturer = \"0059\"", Some(3)),
+            ("service = \"FCD2\"", Some(1)),
+            ("service = \"8D53DC1D-1DB7-4CD3-868B-8A527460AA84\"", None),
+            ("manufacturer = \"004c\"", None),
+            ("", None),
+        ] {
+            let one: BleMatch = toml::from_str(text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(one.fits(&seen), fits, "{text}");
+        }
+        for wrong in ["service = \"180\"", "manufacturer = \"59\"", "name = \"[\"", "uuid = \"180f\""] {
+            assert!(toml::from_str::<BleMatch>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_first_source_that_tells_something_counts() {
-        #[derive(Deserialize)]
+        #[derive(Debug, Deserialize)]
         struct Sources {
             all: Vec<Source>,
         }
+        let service = [("fw", " 1.2\u{7}\n"), ("empty", " "), ("long", &"x".repeat(300))];
+        let gatt = BTreeMap::from([("00002a26-0000-1000-8000-00805f9b34fb".to_owned(), "4.5".to_owned())]);
+        let evidence = [Evidence::Service(seen("kitchen 2._x._tcp", &service)), Evidence::Gatt { values: gatt }];
         let read = |list: &str| {
             let sources: Sources = toml::from_str(&format!("all = {list}")).unwrap_or_else(|error| panic!("{error}"));
-            read(
-                &sources.all,
-                &seen("kitchen 2._x._tcp", &[("fw", " 1.2\u{7}\n"), ("empty", " "), ("long", &"x".repeat(300))]),
-            )
+            read(&sources.all, &evidence.iter())
         };
         let told = |text: &str, source: &str| Some((text.to_owned(), source.to_owned()));
         assert_eq!(read("['txt:none', 'txt:empty', 'txt:long', 'txt:FW', 'host']"), told("1.2", "mdns-txt fw"));
         assert_eq!(read("['host ~ ^esp32-([0-9a-f]{12})$']"), told("a1b2c3d4e5f6", "mdns-host"));
         assert_eq!(read("['instance ~ \\d+']"), told("2", "mdns-instance"));
-        assert_eq!(read("['host ~ ^esp8266-(.*)$']"), None);
-        for wrong in ["txt:", "mac", "host ~ ("] {
+        assert_eq!(read("['host ~ ^esp8266-(.*)$', 'name', 'http:a/b', 'gatt:2A26']"), told("4.5", "gatt 2a26"));
+        for wrong in ["txt:", "mac", "host ~ (", "gatt:x", "https:a"] {
             assert!(toml::from_str::<Sources>(&format!("all = ['{wrong}']")).is_err(), "{wrong}");
         }
     }

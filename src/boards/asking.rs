@@ -56,6 +56,8 @@ impl Asked {
 /// How far one must be allowed to go to ask this.
 pub(super) fn needs(question: &Question) -> Questions {
     match question {
+        // Reading over the network or the air restarts nothing; whether that is allowed at all, is asked elsewhere.
+        Question::Gatt { .. } | Question::Http { .. } => Questions::Passive,
         Question::Listen(_) => Questions::Serial,
         Question::Stk500 { .. } | Question::Stk500v2 { .. } | Question::EspRom { .. } => Questions::Bootloader,
     }
@@ -97,5 +99,7 @@ pub(super) fn describe(question: &Question) -> String {
         Question::Stk500 { baud } => format!("stk500 signature at {baud} baud"),
         Question::Stk500v2 { baud } => format!("stk500v2 signature at {baud} baud"),
         Question::EspRom { baud, .. } => format!("esp-rom chip at {baud} baud"),
+        Question::Gatt { characteristics } => format!("{} Bluetooth characteristics", characteristics.len()),
+        Question::Http { path, .. } => format!("HTTP {path}"),
     }
 }

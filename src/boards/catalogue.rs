@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::announced::{Facts, ServiceMatch};
+use super::announced::{BleMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Strength, UsbMatch, VersionText};
 use crate::device::{
     BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, RebootMethod, RetryRules, RollbackPolicy,
@@ -41,6 +41,9 @@ pub(super) struct Board {
     pub(super) labels: Labels,
     pub(super) usb: Vec<UsbMatch>,
     pub(super) services: Vec<ServiceMatch>,
+    pub(super) ble: Vec<BleMatch>,
+    /// What its web server is asked for.
+    pub(super) http: Option<String>,
     pub(super) facts: Facts,
     pub(super) clues: Vec<Clue>,
     /// Whether its file says how it is flashed.
@@ -140,12 +143,14 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, mdns, facts, identify, flash } = board.into_inner();
+        let BoardText { name, lwm2m, usb, mdns, ble, http, facts, identify, flash } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
             usb: usb.into_iter().map(toml::Spanned::into_inner).collect(),
             services: mdns,
+            ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
+            http,
             facts,
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
             flashable: flash.is_some(),

@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::announced::{Facts, ServiceMatch};
+use super::announced::{BleMatch, Facts, ServiceMatch};
 use crate::device::{
     Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
 };
@@ -52,7 +52,12 @@ pub(super) struct BoardText {
     /// Services that it announces.
     #[serde(default)]
     pub(super) mdns: Vec<ServiceMatch>,
-    /// Where its facts stand in what it announces.
+    /// What it advertises by Bluetooth.
+    #[serde(default)]
+    pub(super) ble: Vec<Spanned<BleMatch>>,
+    /// What its web server is asked for: a path whose answer is JSON.
+    pub(super) http: Option<String>,
+    /// Where its facts stand in what it announces and answers.
     #[serde(default)]
     pub(super) facts: Facts,
     #[serde(default)]
@@ -247,7 +252,7 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
     let span = board.span();
     let board = board.get_ref();
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
-        wrong(span, format!("`{id}` is no id for a board: expected small letters, digits and `-`"));
+        wrong(span.clone(), format!("`{id}` is no id for a board: expected small letters, digits and `-`"));
     }
     for clue in &board.identify {
         if let Clue::Firmata(FirmataClue { pins: None, names, .. }) = clue.get_ref()
@@ -255,6 +260,15 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
         {
             wrong(clue.span(), "any Firmata would do: expected `pins`, `names`, or both".to_owned());
         }
+    }
+    for advertisement in board.ble.iter().filter(|one| one.get_ref().is_empty()) {
+        wrong(advertisement.span(), "any device would do: expected `name`, `service` or `manufacturer`".to_owned());
+    }
+    if board.http.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(char::is_whitespace)) {
+        wrong(span.clone(), "`http` is no path: expected e.g. \"/json/info\"".to_owned());
+    }
+    if board.http.is_none() && !board.facts.pointers().is_empty() {
+        wrong(span, "facts stand in an HTTP answer, but `http` does not say what to ask for".to_owned());
     }
     if let Some(flash) = &board.flash {
         check_flash(flash, wrong);

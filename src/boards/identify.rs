@@ -4,9 +4,11 @@
 //! the bootloader. What leaves more than one board leaves it unknown. It also says which question would help next, and
 //! writes down each step, for `nuncio why`.
 
-use crate::device::{BoardId, Evidence, Link, LinkReport, Question, Questions, ServiceSeen, UsbIds, VersionQuestion};
+use crate::device::{
+    BleAddressKind, BleSeen, BoardId, Evidence, Link, LinkReport, Question, Questions, ServiceSeen, UsbIds,
+    VersionQuestion,
+};
 
-use super::announced::ServiceMatch;
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
 use super::file::{Clue, FirmataClue, Hex, Strength};
@@ -53,7 +55,22 @@ impl Case<'_> {
         if let Some((entry, board)) = self.entry.and_then(|entry| Some((entry, entry.board.as_deref()?))) {
             self.configured(entry, &BoardId::new(board), &mut opinion);
         } else if let Some(service) = service(self.report) {
-            self.by_announcement(service, &mut opinion);
+            let fits = |board: &Board| {
+                let fits = board.services.iter().filter_map(|one| Some((one.fits(service)?, one.to_string())));
+                fits.max_by_key(|(weight, _)| *weight)
+            };
+            self.by_announcement(&format!("mDNS {}", service.name.kind()), fits, &mut opinion);
+        } else if let Some(seen) = ble(self.report) {
+            let fits = |board: &Board| {
+                let fits = board.ble.iter().filter_map(|one| Some((one.fits(seen)?, one.to_string())));
+                fits.max_by_key(|(weight, _)| *weight)
+            };
+            if seen.address_kind == BleAddressKind::Rotating {
+                let detail = "its address changes every few minutes: it could not be known again";
+                opinion.note("Bluetooth address", Verdict::Noted, detail);
+            } else {
+                self.by_announcement("Bluetooth advertisement", fits, &mut opinion);
+            }
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
@@ -87,29 +104,23 @@ impl Case<'_> {
         }
     }
 
-    /// The board whose services this one fits most closely.
-    fn by_announcement(&self, service: &ServiceSeen, opinion: &mut Opinion) {
-        let mut fitting: Vec<(usize, &BoardId, &ServiceMatch)> = Vec::new();
-        for (id, board) in self.catalogue.iter() {
-            let fits = board.services.iter().filter_map(|one| Some((one.fits(service)?, id, one)));
-            fitting.extend(fits.max_by_key(|(weight, ..)| *weight));
-        }
+    /// The board that fits what was announced most closely; `fits` weighs one, and says by what.
+    fn by_announcement(&self, what: &str, fits: impl Fn(&Board) -> Option<(usize, String)>, opinion: &mut Opinion) {
+        let weighed =
+            self.catalogue.iter().filter_map(|(id, board)| fits(board).map(|(weight, clue)| (weight, id, clue)));
+        let mut fitting: Vec<(usize, &BoardId, String)> = weighed.collect();
         let closest = fitting.iter().map(|(weight, ..)| *weight).max();
         fitting.retain(|(weight, ..)| Some(*weight) == closest);
-        match fitting[..] {
-            [] => opinion.note(
-                format!("mDNS {}", service.name.kind()),
-                Verdict::Noted,
-                "no board file names what it announces",
-            ),
+        match &fitting[..] {
+            [] => opinion.note(what, Verdict::Noted, "no board file names what it announces"),
             [(_, id, clue)] => {
                 opinion.note(format!("`{id}`"), Verdict::Matched, format!("it announces {clue}"));
-                opinion.board = Some((id.clone(), Sureness::Announced));
+                opinion.board = Some(((*id).clone(), Sureness::Announced));
             }
             _ => {
                 let names: Vec<String> = fitting.iter().map(|(_, id, _)| format!("`{id}`")).collect();
                 let detail = format!("{} announce alike: a [[device]] entry must say which it is", names.join(" and "));
-                opinion.note(format!("mDNS {}", service.name.kind()), Verdict::Noted, detail);
+                opinion.note(what, Verdict::Noted, detail);
             }
         }
     }
@@ -220,6 +231,27 @@ pub(super) fn service(report: &LinkReport) -> Option<&ServiceSeen> {
     })
 }
 
+/// The advertisement that a link is known by, where it is one.
+pub(super) fn ble(report: &LinkReport) -> Option<&BleSeen> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Ble(seen) => Some(seen),
+        _ => None,
+    })
+}
+
+/// All that an advertisement says, as an operator reads it.
+pub(super) fn advertisement(seen: &BleSeen) -> String {
+    let name = seen.name.as_deref().map_or("no name".to_owned(), |name| format!("name `{name}`"));
+    let services: Vec<&str> = seen.services.iter().map(String::as_str).collect();
+    let data: Vec<String> = seen.data.iter().map(|(of, data)| format!("{of}={data}")).collect();
+    format!("{name}; services {}; data {}", listed(&services), listed(&data))
+}
+
+fn listed<T: AsRef<str>>(parts: &[T]) -> String {
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
 /// All that a service says, as an operator reads it.
 pub(super) fn announcement(service: &ServiceSeen) -> String {
     let txt: Vec<String> = service.txt.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -253,7 +285,13 @@ fn weigh(candidate: &mut Candidate<'_>, evidence: &Evidence, opinion: &mut Opini
 fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
     let clues = || board.clues.iter();
     match evidence {
-        Evidence::Usb(_) | Evidence::Service(_) | Evidence::Connected | Evidence::Banner { .. } => None,
+        Evidence::Usb(_)
+        | Evidence::Service(_)
+        | Evidence::Ble(_)
+        | Evidence::Gatt { .. }
+        | Evidence::Http { .. }
+        | Evidence::Connected
+        | Evidence::Banner { .. } => None,
         Evidence::Firmata { name, pins, .. } => {
             let mut known = clues().filter(|clue| matches!(clue, Clue::Firmata(_))).peekable();
             known.peek()?;
@@ -292,6 +330,11 @@ fn told(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Usb(usb) => usb_name(usb),
         Evidence::Service(service) => format!("it announces {}", service.name),
+        Evidence::Ble(seen) => format!("it advertises as {}", seen.address),
+        Evidence::Gatt { values } | Evidence::Http { values } => {
+            let told: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("it tells {}", listed(&told))
+        }
         Evidence::Connected => "it answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, pins } => {
             let pins = pins.map_or_else(String::new, |pins| format!(" with {pins} pins"));

@@ -31,6 +31,8 @@ pub(super) struct Announced {
     pub(super) mac: Option<String>,
     /// Its host name.
     pub(super) host: Option<String>,
+    /// Its Bluetooth address, where that stays.
+    pub(super) ble: Option<String>,
 }
 
 /// What a device is recognised by: the surest that there is.
@@ -58,6 +60,9 @@ pub(super) fn identity<'a>(
     }
     if let Some(mac) = announced.mac.as_deref().and_then(mac_in) {
         return Identity::Mac(mac);
+    }
+    if let Some(address) = announced.ble {
+        return Identity::Ble(address);
     }
     if let Some(entry) = entry {
         return Identity::Configured(entry.name.clone());
@@ -154,6 +159,7 @@ impl Names {
             Identity::Mac(mac) => format!("mac-{mac}"),
             Identity::UsbSerial(key) => format!("usb-{key}"),
             Identity::Configured(name) => format!("{}-{name}", self.gateway),
+            Identity::Ble(address) => format!("ble-{address}"),
             Identity::Host(host) => format!("host-{}-{host}", self.gateway),
             Identity::UsbPath(path) => format!("port-{}-{path}", self.gateway),
             Identity::PortPath(path) => format!("port-{}-{}", self.gateway, path.trim_start_matches("/dev/")),

@@ -7,7 +7,6 @@
 //! again when the link changes or its lease comes back, never in a loop.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{debug, info, warn};
@@ -21,8 +20,8 @@ use super::naming::{self, Announced, Names, Surroundings};
 use super::settings::DeviceEntry;
 use super::why::{Sureness, Verdict, Why, WhyStep};
 use crate::device::{
-    Access, Answer, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord, Link, LinkReport,
-    Question, QuestionFailed, Questions, ReportedVersion, ServiceSeen, UsbIds,
+    Access, Answer, BleAddressKind, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord,
+    Link, LinkReport, Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
 };
 
 /// What the registry goes by.
@@ -32,8 +31,30 @@ pub struct RegistrySettings {
     pub gateway: String,
     /// How far identification may go.
     pub questions: Questions,
+    /// Whether devices that announce themselves on the network may be asked.
+    pub ask_hosts: bool,
+    /// Whether devices that advertise by Bluetooth may be connected to.
+    pub ask_ble: bool,
     /// `[[device]]` entries.
     pub devices: Vec<DeviceEntry>,
+}
+
+/// Over which kinds of links questions may be asked, besides serial ones.
+#[derive(Debug, Clone, Copy)]
+struct Media {
+    hosts: bool,
+    ble: bool,
+}
+
+impl Media {
+    fn may_ask(self, link: &Link) -> bool {
+        match link {
+            Link::Serial(_) => true,
+            Link::Service(_) => self.hosts,
+            Link::Ble(_) => self.ble,
+            Link::Tcp { .. } => false,
+        }
+    }
 }
 
 /// What the gateway is to do.
@@ -66,6 +87,7 @@ pub enum Decision {
 pub struct Registry {
     catalogue: Arc<Catalogue>,
     questions: Questions,
+    media: Media,
     entries: HashMap<Link, Arc<DeviceEntry>>,
     names: Names,
     links: BTreeMap<Link, Seen>,
@@ -105,6 +127,7 @@ impl Registry {
         Self {
             catalogue,
             questions: settings.questions,
+            media: Media { hosts: settings.ask_hosts, ble: settings.ask_ble },
             entries,
             names,
             links: BTreeMap::new(),
@@ -136,7 +159,9 @@ impl Registry {
     /// Whether a link still leads to the same thing: the same node, the same descriptors, the same announced identity.
     fn same_thing(&self, seen: &Seen, report: &LinkReport) -> bool {
         match (&seen.device, &report.link) {
-            (Some(_), Link::Service(_)) => self.identity(seen) == self.identity(&Seen::new(report.clone())),
+            (Some(_), Link::Service(_) | Link::Ble(_)) => {
+                self.identity(seen) == self.identity(&Seen::new(report.clone()))
+            }
             _ => same_thing(&seen.report, report),
         }
     }
@@ -321,6 +346,9 @@ impl Registry {
         if let Some(service) = identify::service(&seen.report) {
             steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
         }
+        if let Some(ble) = identify::ble(&seen.report) {
+            steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
+        }
         if let Some(device) = device {
             self.explain_facts(seen, &mut steps);
             self.explain_version(seen, device, &mut steps);
@@ -348,7 +376,8 @@ impl Registry {
     }
 
     fn explain_facts(&self, seen: &Seen, steps: &mut Vec<WhyStep>) {
-        let Some((Board { facts, .. }, service)) = self.announcement(seen) else { return };
+        let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));
+        let Some(Board { facts, .. }) = board else { return };
         let named = [
             ("MAC address", &facts.mac),
             ("manufacturer", &facts.manufacturer),
@@ -357,7 +386,7 @@ impl Registry {
             ("hardware version", &facts.hardware_version),
         ];
         for (what, sources) in named {
-            if let Some((text, source)) = announced::read(sources, service) {
+            if let Some((text, source)) = announced::read(sources, &Self::said(seen)) {
                 steps.push(WhyStep::new(what, Verdict::Noted, format!("{text} ({source})")));
             }
         }
@@ -483,8 +512,7 @@ impl Registry {
         let own_usb = matches!(sureness, Sureness::UsbIds) || self.serial_is_mac(&seen.report);
         let usb = identify::usb(&seen.report).filter(|_| own_usb);
         let told = seen.asked.version().cloned();
-        let service = identify::service(&seen.report);
-        let fact = |sources: &[Source]| service.and_then(|service| announced::read(sources, service));
+        let fact = |sources: &[Source]| announced::read(sources, &Self::said(seen));
         let fact_or =
             |sources: &[Source], label: &Option<String>| fact(sources).map(|(text, _)| text).or_else(|| label.clone());
         let (facts, labels) = (&board.facts, &board.labels);
@@ -527,18 +555,21 @@ impl Registry {
         }
     }
 
-    /// The board of a service's link and the service.
-    fn announcement<'a>(&'a self, seen: &'a Seen) -> Option<(&'a Board, &'a ServiceSeen)> {
-        let service = identify::service(&seen.report)?;
-        let (board, _) = self.opinion(seen).board?;
-        Some((self.catalogue.get(&board)?, service))
+    /// What is announced or advertised over a link, and what was answered.
+    fn said<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a Evidence> + Clone {
+        let answers: Vec<&'a Evidence> = seen.asked.evidence().collect();
+        seen.report.evidence.iter().chain(answers)
     }
 
     fn announced(&self, seen: &Seen) -> Announced {
-        let Some(service) = identify::service(&seen.report) else { return Announced::default() };
-        let board = self.announcement(seen).map(|(board, _)| board);
-        let mac = board.and_then(|board| announced::read(&board.facts.mac, service)).map(|(mac, _)| mac);
-        Announced { mac, host: Some(service.host.clone()) }
+        let (service, ble) = (identify::service(&seen.report), identify::ble(&seen.report));
+        if service.is_none() && ble.is_none() {
+            return Announced::default();
+        }
+        let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));
+        let mac = board.and_then(|board| announced::read(&board.facts.mac, &Self::said(seen))).map(|(mac, _)| mac);
+        let stays = ble.filter(|ble| ble.address_kind != BleAddressKind::Rotating);
+        Announced { mac, host: service.map(|service| service.host.clone()), ble: stays.map(|ble| ble.address.plain()) }
     }
 
     fn identity(&self, seen: &Seen) -> Identity {
@@ -557,7 +588,10 @@ impl Registry {
             further_interface: others().any(|(_, theirs)| theirs.path == usb.path && theirs.interface < usb.interface),
         });
         let entry = self.entry(&seen.report).map(Arc::as_ref);
-        let port = seen.report.link.serial_path().unwrap_or(Path::new("")).to_string_lossy();
+        let port = match &seen.report.link {
+            Link::Serial(path) => path.display().to_string(),
+            other => other.to_string(),
+        };
         naming::identity(entry, usb, seen.asked.evidence(), self.announced(seen), &port, around)
     }
 
@@ -677,6 +711,9 @@ impl Registry {
         let seen = self.links.get(link)?;
         let device = self.devices.get(seen.device.as_ref()?)?;
         let board = self.catalogue.get(&device.info.board)?;
+        if !matches!(link, Link::Serial(_)) {
+            return over_the_air(board, link).filter(|question| !seen.asked.settled(question));
+        }
         let variants = bootloader_variants(board, &seen.asked).into_iter();
         let ladder = if device.info.version.is_none() { device.profile.version.as_slice() } else { &[] };
         let mut questions = variants.chain(ladder.iter().map(asking::version));
@@ -686,7 +723,7 @@ impl Registry {
     fn ask(&mut self, link: &Link, question: Option<Question>, decisions: &mut Vec<Decision>) {
         let (Some(seen), Some(question)) = (self.links.get_mut(link), question) else { return };
         let held = seen.device.as_ref().and_then(|id| self.devices.get(id)).is_some_and(|device| device.held);
-        let possible = matches!(link, Link::Serial(_)) && seen.report.access == Access::Usable;
+        let possible = self.media.may_ask(link) && seen.report.access == Access::Usable;
         if held || !possible || seen.asking.is_some() {
             return;
         }
@@ -717,6 +754,16 @@ fn profile(board: &Board, asked: &Asked) -> Arc<FlashProfile> {
     });
     let found = told.and_then(|baud| board.profile_at(baud));
     Arc::clone(found.unwrap_or(&board.profiles()[0]))
+}
+
+/// What a device that is not on a wire is asked for its facts.
+fn over_the_air(board: &Board, link: &Link) -> Option<Question> {
+    let (characteristics, pointers) = (board.facts.characteristics(), board.facts.pointers());
+    match link {
+        Link::Ble(_) if !characteristics.is_empty() => Some(Question::Gatt { characteristics }),
+        Link::Service(_) if !pointers.is_empty() => Some(Question::Http { path: board.http.clone()?, pointers }),
+        _ => None,
+    }
 }
 
 /// Where a board has bootloaders of several speeds and the flash profile depends on which it is: how to find out.

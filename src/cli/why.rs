@@ -44,6 +44,7 @@ pub(crate) fn recognised_by(identity: &Identity) -> String {
         Identity::UsbPath(path) => {
             format!("the USB socket it hangs on, {path} (another board there would pass for it)")
         }
+        Identity::Ble(address) => format!("its Bluetooth address {address}"),
         Identity::Host(host) => format!("its host name {host} (whatever takes that name would pass for it)"),
         Identity::PortPath(path) => format!("its port {path} (another board there would pass for it)"),
     }

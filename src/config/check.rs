@@ -10,7 +10,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::GatewaySettings;
@@ -36,6 +36,7 @@ pub(super) struct Checked {
     pub(super) serial: SerialSettings,
     pub(super) tcp: TcpSettings,
     pub(super) mdns: MdnsSettings,
+    pub(super) ble: BleSettings,
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
@@ -55,6 +56,7 @@ pub(super) fn check(
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
     let mdns = raw.mdns.inspect(|mdns| checker.mdns(mdns));
+    let ble = raw.ble.inspect(|ble| checker.ble(ble));
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
     let history = raw.history.inspect(|history| checker.history(history));
@@ -65,6 +67,7 @@ pub(super) fn check(
             serial: serial?,
             tcp: tcp?,
             mdns: mdns?,
+            ble: ble?,
             update: update?,
             download: download?,
             history: history?,
@@ -248,6 +251,20 @@ impl Checker<'_> {
                 "expected the name of an interface, e.g. \"wlan0\"",
             );
         }
+    }
+
+    fn ble(&mut self, ble: &BleSettings) {
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        self.within("ble.scan", ble.scan, second, Duration::from_secs(600));
+        self.within("ble.pause", ble.pause, Duration::ZERO, hour);
+        self.within("ble.pause_max", ble.pause_max, ble.pause, hour);
+        self.require(ble.gone_after > 0, "ble.gone_after", "expected at least 1 scan");
+        let named = |name: &str| name.strip_prefix("hci").is_some_and(|number| number.parse::<u16>().is_ok());
+        self.require(
+            ble.adapter.is_empty() || named(&ble.adapter),
+            "ble.adapter",
+            "expected an adapter as BlueZ calls it, e.g. \"hci0\", or \"\" for the first one",
+        );
     }
 
     fn update(&mut self, update: &UpdateSettings) {

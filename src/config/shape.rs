@@ -17,14 +17,14 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 10] =
-    ["gateway", "server", "device", "serial", "tcp", "mdns", "update", "download", "history", "executors"];
+const SECTIONS: [&str; 11] =
+    ["gateway", "server", "device", "serial", "tcp", "mdns", "ble", "update", "download", "history", "executors"];
 
 /// So many wrong keys are told of one unit.
 const MAX_ROUNDS: usize = 16;
@@ -49,6 +49,7 @@ pub(super) struct Raw {
     pub(super) serial: Option<SerialSettings>,
     pub(super) tcp: Option<TcpSettings>,
     pub(super) mdns: Option<MdnsSettings>,
+    pub(super) ble: Option<BleSettings>,
     pub(super) update: Option<UpdateSettings>,
     pub(super) download: Option<DownloadSettings>,
     pub(super) history: Option<HistorySettings>,
@@ -71,6 +72,7 @@ pub(super) fn read(
         serial: reader.section("serial", defaults, &mut user),
         tcp: reader.section("tcp", defaults, &mut user),
         mdns: reader.section("mdns", defaults, &mut user),
+        ble: reader.section("ble", defaults, &mut user),
         update: reader.section("update", defaults, &mut user),
         download: reader.section("download", defaults, &mut user),
         history: reader.section("history", defaults, &mut user),

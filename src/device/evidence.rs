@@ -1,8 +1,9 @@
 //! What was seen of a device, and what it can be asked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{ReportedVersion, ServiceSeen};
+use super::{BleSeen, ReportedVersion, ServiceSeen};
 
 /// The USB descriptors of a serial adapter or board, as sysfs shows them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,6 +32,18 @@ pub enum Evidence {
     Usb(UsbIds),
     /// A service it announces by mDNS; it sent that of itself.
     Service(ServiceSeen),
+    /// What it advertises by Bluetooth.
+    Ble(BleSeen),
+    /// Characteristics that were read from it, as text.
+    Gatt {
+        /// By UUID, in full and in small letters.
+        values: BTreeMap<String, String>,
+    },
+    /// What its web server told, as text.
+    Http {
+        /// By the place in the JSON answer, without the first slash (RFC 6901).
+        values: BTreeMap<String, String>,
+    },
     /// It answered a TCP connect.
     Connected,
     /// Firmata's report (`F0 79`) and, where asked for, how many pins its analog mapping lists.
@@ -105,6 +118,18 @@ pub enum Question {
         baud: u32,
         /// Where to look for an application descriptor in flash, if at all.
         app_offset: Option<u32>,
+    },
+    /// Connect to a Bluetooth device and read characteristics.
+    Gatt {
+        /// Their UUIDs, in full and in small letters.
+        characteristics: Vec<String>,
+    },
+    /// GET a path of a device's web server, and pick values from the JSON that it answers.
+    Http {
+        /// Path and query.
+        path: String,
+        /// Places in the answer, without the first slash (RFC 6901).
+        pointers: Vec<String>,
     },
 }
 

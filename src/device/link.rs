@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Evidence, ServiceName};
+use super::{BleAddress, Evidence, ServiceName};
 
-/// One way to reach a device. Written as `serial:PATH`, `tcp:HOST:PORT` or `mdns:INSTANCE._TYPE._tcp`.
+/// One way to reach a device. Written as `serial:PATH`, `tcp:HOST:PORT`, `mdns:INSTANCE._TYPE._tcp` or
+/// `ble:ADDRESS`.
 ///
 /// A serial link carries the name under which it was configured or seen, which need not be the device node itself:
 /// two names of one node are one link, made so by the transport that reports it.
@@ -23,6 +24,8 @@ pub enum Link {
     },
     /// A service that the device announces, whatever its address is just now.
     Service(ServiceName),
+    /// A Bluetooth Low Energy device.
+    Ble(BleAddress),
 }
 
 impl Link {
@@ -30,7 +33,7 @@ impl Link {
     pub fn serial_path(&self) -> Option<&Path> {
         match self {
             Self::Serial(path) => Some(path),
-            Self::Tcp { .. } | Self::Service(_) => None,
+            Self::Tcp { .. } | Self::Service(_) | Self::Ble(_) => None,
         }
     }
 }
@@ -42,13 +45,14 @@ impl fmt::Display for Link {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
             Self::Service(name) => write!(f, "mdns:{name}"),
+            Self::Ble(address) => write!(f, "ble:{address}"),
         }
     }
 }
 
 /// Why a text is no link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no link: expected serial:/dev/NAME, tcp:HOST:PORT or mdns:INSTANCE._TYPE._tcp")]
+#[error("`{0}` is no link: expected serial:/dev/NAME, tcp:HOST:PORT, mdns:INSTANCE._TYPE._tcp or ble:ADDRESS")]
 pub struct LinkParseError(pub String);
 
 impl FromStr for Link {
@@ -61,6 +65,9 @@ impl FromStr for Link {
         }
         if let Some(name) = text.strip_prefix("mdns:") {
             return name.parse().map(Self::Service).map_err(|_| wrong());
+        }
+        if let Some(address) = text.strip_prefix("ble:") {
+            return address.parse().map(Self::Ble).map_err(|_| wrong());
         }
         let address = text.strip_prefix("tcp:").ok_or_else(wrong)?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -127,6 +134,8 @@ pub struct LinkReport {
     pub access: Access,
     /// What the transport saw without disturbing the device.
     pub evidence: Vec<Evidence>,
+    /// How strongly it is received, in dBm, for what comes by radio.
+    pub signal: Option<i16>,
 }
 
 #[cfg(test)]
@@ -135,9 +144,14 @@ mod tests {
 
     #[test]
     fn a_link_reads_back_as_it_is_written() {
-        for text in
-            ["serial:/dev/ttyUSB0", "tcp:10.0.0.7:4000", "tcp:[fe80::1]:23", "tcp:pump.local:1", "mdns:a b._x._tcp"]
-        {
+        for text in [
+            "serial:/dev/ttyUSB0",
+            "tcp:10.0.0.7:4000",
+            "tcp:[fe80::1]:23",
+            "tcp:pump.local:1",
+            "mdns:a b._x._tcp",
+            "ble:F0:F1:F2:F3:F4:05",
+        ] {
             let link: Link = text.parse().expect("a link");
             assert_eq!(link.to_string(), text);
         }

@@ -80,9 +80,12 @@ impl Gateway {
                 return self.registry.handle_held(&link, &question);
             }
         };
-        let (serial, events) = (self.serial.clone(), self.events.clone());
+        let (serial, ble, events) = (self.serial.clone(), self.ble.clone(), self.events.clone());
         tokio::spawn(async move {
-            let (lease, outcome) = serial.ask(lease, question.clone()).await;
+            let (lease, outcome) = match &link {
+                Link::Ble(_) => ble.ask(lease, question.clone()).await,
+                Link::Serial(_) | Link::Tcp { .. } | Link::Service(_) => serial.ask(lease, question.clone()).await,
+            };
             drop(lease);
             let _ = events.send(Event::Answered { link, question, outcome }).await;
         });

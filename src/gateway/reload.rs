@@ -72,6 +72,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[serial]", old.serial != new.serial),
         ("[tcp]", old.tcp != new.tcp),
         ("[mdns]", old.mdns != new.mdns),
+        ("[ble]", old.ble != new.ble),
         ("[update]", without_signatures(&old.update, &new.update) != new.update),
         ("[download]", old.download != new.download),
         ("[history]", old.history != new.history),

@@ -21,7 +21,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{mdns, serial, tcp};
+use crate::transports::{ble, mdns, serial, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -69,6 +69,8 @@ pub(super) async fn start(
     let settings = RegistrySettings {
         gateway: config.gateway.name.clone(),
         questions: config.serial.questions,
+        ask_hosts: config.mdns.ask,
+        ask_ble: config.ble.ask,
         devices: config.devices.clone(),
     };
     let catalogue = Arc::clone(&data.catalogue);
@@ -78,7 +80,8 @@ pub(super) async fn start(
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let serial = open_transports(&config, &links_out)?;
     let types = service_types(&config, &catalogue);
-    let mdns = mdns::spawn(&config.mdns, &config.gateway.name, types, links_out);
+    let mdns = mdns::spawn(&config.mdns, &config.gateway.name, types, links_out.clone());
+    let ble = ble::spawn(&config.ble, links_out);
 
     let gateway = Gateway {
         started: unix_now(),
@@ -87,6 +90,7 @@ pub(super) async fn start(
         leases,
         serial,
         mdns,
+        ble,
         obstacles: BTreeMap::new(),
         proxy,
         update,
@@ -178,7 +182,7 @@ fn open_transports(config: &Config, links: &mpsc::Sender<crate::transports::Even
 pub(super) fn service_types(config: &Config, catalogue: &Catalogue) -> BTreeSet<ServiceType> {
     let named = config.devices.iter().filter_map(|device| match &device.link {
         Link::Service(name) => name.kind().parse().ok(),
-        Link::Serial(_) | Link::Tcp { .. } => None,
+        Link::Serial(_) | Link::Tcp { .. } | Link::Ble(_) => None,
     });
     catalogue.service_types().into_iter().chain(named).collect()
 }

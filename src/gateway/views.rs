@@ -112,6 +112,12 @@ fn describe(evidence: &Evidence) -> String {
             let addresses = service.addresses.join(", ");
             format!("{} at {addresses} port {}", service.host, service.port)
         }
+        Evidence::Ble(seen) => match &seen.name {
+            Some(name) => format!("Bluetooth \"{name}\""),
+            None => "Bluetooth, without a name".to_owned(),
+        },
+        Evidence::Gatt { .. } => "tells of itself by Bluetooth".to_owned(),
+        Evidence::Http { .. } => "tells of itself by HTTP".to_owned(),
         Evidence::Connected => "answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),
         Evidence::Banner { line, .. } => format!("says \"{line}\""),

@@ -217,7 +217,7 @@ impl Browser {
             return;
         }
         let evidence = vec![Evidence::Service(seen)];
-        self.telling.put(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence });
+        self.telling.put(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence, signal: None });
     }
 
     /// Time between two verifications, so that each service has its turn once in `verify`.

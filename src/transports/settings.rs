@@ -42,6 +42,31 @@ pub struct MdnsSettings {
     /// How often each service is asked whether it still is there; zero: never.
     #[serde(with = "units::duration")]
     pub verify: Duration,
+    /// Whether devices may be asked for more than they announce.
+    pub ask: bool,
     /// Whether the gateway announces itself.
     pub announce: bool,
+}
+
+/// `[ble]`.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BleSettings {
+    /// Whether to scan at all.
+    pub enabled: bool,
+    /// The adapter, e.g. `hci0`; empty: the first one.
+    pub adapter: String,
+    /// How long one scan takes.
+    #[serde(with = "units::duration")]
+    pub scan: Duration,
+    /// Pause between two scans while something changes; it doubles while nothing does ...
+    #[serde(with = "units::duration")]
+    pub pause: Duration,
+    /// ... up to this.
+    #[serde(with = "units::duration")]
+    pub pause_max: Duration,
+    /// A device that was not heard of in so many scans is gone.
+    pub gone_after: u8,
+    /// Whether devices may be connected to, to read what their board files want to know.
+    pub ask: bool,
 }

@@ -93,7 +93,13 @@ impl Watched {
 
     fn appeared(&self, evidence: Vec<Evidence>) -> Event {
         debug!(host = self.host, port = self.port, "link appeared");
-        Event::Appeared(LinkReport { link: self.link(), aliases: Vec::new(), access: Access::Usable, evidence })
+        Event::Appeared(LinkReport {
+            link: self.link(),
+            aliases: Vec::new(),
+            access: Access::Usable,
+            evidence,
+            signal: None,
+        })
     }
 }
 

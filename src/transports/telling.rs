@@ -84,7 +84,7 @@ mod tests {
 
     fn report(name: &str, access: Access) -> LinkReport {
         let link = format!("mdns:{name}._x._tcp").parse().expect("a link");
-        LinkReport { link, aliases: Vec::new(), access, evidence: Vec::new() }
+        LinkReport { link, aliases: Vec::new(), access, evidence: Vec::new(), signal: None }
     }
 
     #[test]

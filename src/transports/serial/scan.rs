@@ -130,6 +130,7 @@ impl Scanner {
             aliases: unique,
             access,
             evidence: ids.map(Evidence::Usb).into_iter().collect(),
+            signal: None,
         };
         Seen { canonical, node: found.node, report }
     }

@@ -175,7 +175,11 @@ impl<'a> DaemonBuilder<'a> {
         let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
         // This machine's network is nobody's world.
-        let quiet = if self.tables.contains("[mdns]") { "" } else { "[mdns]\nenabled = false\n" };
+        let quiet = |section: &str| match self.tables.contains(&format!("[{section}]")) {
+            true => String::new(),
+            false => format!("[{section}]\nenabled = false\n"),
+        };
+        let quiet = quiet("mdns") + &quiet("ble");
         let text = format!(
             "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
              [download]\nallow = {:?}\n{}{}{quiet}",

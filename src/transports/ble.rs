@@ -1,0 +1,327 @@
+//! Bluetooth Low Energy devices, over BlueZ: heard of in scans, asked over one connection at a time.
+//!
+//! Scans come in windows. While devices come and go one follows the other soon; else the pauses grow. No scan runs while a
+//! device is asked: most radios do one or the other well. BlueZ remembers devices that are long gone, so only what it heard
+//! in this scan counts, which is what has a signal strength. A machine without Bluetooth is looked at now and then, quietly.
+//! Driven by `gateway`.
+
+mod gatt;
+mod seen;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use btleplug::api::{Central, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter};
+use btleplug::platform::{Adapter, Manager, PeripheralId};
+use futures_util::StreamExt as _;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::telling::Telling;
+use super::{BleSettings, Event};
+use crate::device::{Access, Answer, Evidence, Lease, Link, LinkReport, Question, QuestionFailed};
+
+/// What this transport is called where it has troubles.
+const NAME: &str = "ble";
+/// At most so many devices are kept; a hostile neighbour may advertise any number.
+const MAX_DEVICES: usize = 512;
+/// How often a machine without Bluetooth is looked at.
+const AGAIN: Duration = Duration::from_secs(15);
+/// How long BlueZ may take to answer anything but a connect.
+const ANSWER: Duration = Duration::from_secs(20);
+/// The shortest time between two news of one device's data.
+const DATA_EVERY: Duration = Duration::from_secs(10);
+
+/// Asks devices. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    radio: Radio,
+}
+
+/// The one adapter that is used: whoever holds the lock has it for himself.
+type Radio = Arc<Mutex<Option<Adapter>>>;
+
+/// Starts scanning. Ends when nobody takes its events.
+pub fn spawn(settings: &BleSettings, events: mpsc::Sender<Event>) -> Handle {
+    let radio = Radio::default();
+    if settings.enabled {
+        let scanner = Scanner {
+            settings: settings.clone(),
+            radio: Arc::clone(&radio),
+            telling: Telling::default(),
+            missed: BTreeMap::new(),
+            told_data: BTreeMap::new(),
+            events,
+            trouble: None,
+        };
+        tokio::spawn(scanner.run());
+    }
+    Handle { radio }
+}
+
+impl Handle {
+    /// Asks a question over the leased link.
+    pub async fn ask(&self, lease: Lease, question: Question) -> (Lease, Result<Answer, QuestionFailed>) {
+        let outcome = match (lease.link(), &question) {
+            (Link::Ble(address), Question::Gatt { characteristics }) => {
+                let radio = self.radio.lock().await;
+                match radio.as_ref() {
+                    Some(adapter) => gatt::read(adapter, *address, characteristics).await,
+                    None => Err(QuestionFailed::Gone),
+                }
+            }
+            _ => Err(QuestionFailed::Unsupported),
+        };
+        (lease, outcome)
+    }
+}
+
+struct Scanner {
+    settings: BleSettings,
+    radio: Radio,
+    telling: Telling,
+    /// In how many scans in a row a device was not heard.
+    missed: BTreeMap<Link, u8>,
+    /// When the data of a device was told last.
+    told_data: BTreeMap<Link, Instant>,
+    events: mpsc::Sender<Event>,
+    trouble: Option<String>,
+}
+
+/// Why scanning cannot go on.
+enum Stop {
+    /// Nobody takes the events any more.
+    Over,
+    /// There is no adapter, or no BlueZ.
+    Absent(String),
+    /// The adapter is there and does not do its work, with the cure.
+    Failed(String),
+}
+
+impl Scanner {
+    async fn run(mut self) {
+        let mut had = false;
+        loop {
+            let stop = match self.scan_on(&mut had).await {
+                Stop::Over => return,
+                Stop::Absent(reason) => {
+                    if std::mem::take(&mut had) {
+                        warn!(reason, "Bluetooth is gone, and its devices with it");
+                    }
+                    debug!(reason, "no Bluetooth");
+                    None
+                }
+                Stop::Failed(reason) => Some(reason),
+            };
+            *self.radio.lock().await = None;
+            self.telling.clear();
+            self.missed.clear();
+            if self.tell_trouble(stop).await.is_err() || self.tell().await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = self.events.closed() => return,
+                () = sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    /// Scans on the adapter until that fails.
+    async fn scan_on(&mut self, had: &mut bool) -> Stop {
+        let manager = match timeout(ANSWER, Manager::new()).await {
+            Ok(Ok(manager)) => manager,
+            Ok(Err(error)) => return Stop::Absent(error.to_string()),
+            Err(_) => return Stop::Absent("the system bus does not answer".to_owned()),
+        };
+        let adapter = match self.choose(&manager).await {
+            Ok(adapter) => adapter,
+            Err(reason) => return Stop::Absent(reason),
+        };
+        match timeout(ANSWER, adapter.adapter_state()).await {
+            Ok(Ok(CentralState::PoweredOn)) => {}
+            Ok(Ok(_)) => {
+                let cure = "the Bluetooth adapter is switched off: `bluetoothctl power on`, and AutoEnable=true in /etc/bluetooth/main.conf";
+                return Stop::Failed(cure.to_owned());
+            }
+            _ => return Stop::Absent("BlueZ does not answer".to_owned()),
+        }
+        if !std::mem::replace(had, true) {
+            let adapter = adapter.adapter_info().await.unwrap_or_default();
+            info!(adapter, "scanning for Bluetooth devices");
+        }
+        *self.radio.lock().await = Some(adapter);
+        if self.tell_trouble(None).await.is_err() {
+            return Stop::Over;
+        }
+        let mut pause = self.settings.pause;
+        loop {
+            let news = match self.window().await {
+                Ok(news) => news,
+                Err(stop) => return stop,
+            };
+            pause = if news { self.settings.pause } else { (pause * 2).min(self.settings.pause_max) };
+            tokio::select! {
+                () = self.events.closed() => return Stop::Over,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn choose(&self, manager: &Manager) -> Result<Adapter, String> {
+        let adapters = timeout(ANSWER, manager.adapters()).await.map_err(|_| "BlueZ does not answer".to_owned())?;
+        let mut named = Vec::new();
+        for adapter in adapters.map_err(|error| error.to_string())? {
+            // `hci0 (usb:...)`.
+            let info = adapter.adapter_info().await.map_err(|error| error.to_string())?;
+            named.push((info.split(' ').next().unwrap_or_default().to_owned(), adapter));
+        }
+        // BlueZ lists them in any order.
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let wanted = &self.settings.adapter;
+        let chosen = named.into_iter().find(|(name, _)| wanted.is_empty() || name == wanted);
+        chosen.map(|(_, adapter)| adapter).ok_or_else(|| match wanted.is_empty() {
+            true => "there is no adapter".to_owned(),
+            false => format!("there is no adapter {wanted}"),
+        })
+    }
+
+    /// One scan; whether a device came or went.
+    async fn window(&mut self) -> Result<bool, Stop> {
+        // Nobody is asked meanwhile.
+        let radio = Arc::clone(&self.radio);
+        let radio = radio.lock().await;
+        let Some(adapter) = radio.as_ref() else { return Err(Stop::Absent("the adapter went".to_owned())) };
+        let lost = |error: btleplug::Error| Stop::Absent(error.to_string());
+        let mut heard = adapter.events().await.map_err(lost)?;
+        let before = self.telling.count();
+        let mut news = false;
+        adapter.start_scan(ScanFilter::default()).await.map_err(lost)?;
+        let (until, events) = (Instant::now() + self.settings.scan, self.events.clone());
+        loop {
+            tokio::select! {
+                event = heard.next() => match event {
+                    Some(CentralEvent::StateUpdate(CentralState::PoweredOff)) | None => {
+                        return Err(Stop::Absent("the adapter was switched off or unplugged".to_owned()));
+                    }
+                    Some(event) => {
+                        if let Some(id) = device_of(event) {
+                            news |= self.look(adapter, &id).await;
+                        }
+                    }
+                },
+                permit = events.reserve(), if self.telling.is_waiting() => match permit {
+                    Ok(permit) => if let Some(event) = self.telling.next() {
+                        log(&event);
+                        permit.send(event);
+                    },
+                    Err(_) => return Err(Stop::Over),
+                },
+                () = tokio::time::sleep_until(until) => break,
+                () = events.closed() => return Err(Stop::Over),
+            }
+        }
+        self.take_stock(adapter).await.map_err(lost)?;
+        // One that fails has stopped by itself.
+        let _ = adapter.stop_scan().await;
+        drop(radio);
+        self.tell().await?;
+        Ok(news || self.telling.count() != before)
+    }
+
+    /// Looks at one device that was heard; whether it is new.
+    async fn look(&mut self, adapter: &Adapter, id: &PeripheralId) -> bool {
+        let Ok(peripheral) = adapter.peripheral(id).await else { return false };
+        let Ok(Some(properties)) = peripheral.properties().await else { return false };
+        let Some(signal) = properties.rssi else { return false };
+        let seen = seen::of(&properties);
+        let link = Link::Ble(seen.address);
+        let known = self.telling.get(&link);
+        if known.is_none() && self.telling.count() >= MAX_DEVICES {
+            return false;
+        }
+        let new = known.is_none();
+        self.missed.insert(link.clone(), 0);
+        let same_but_data = known.and_then(|report| report.evidence.first()).is_some_and(|before| match before {
+            Evidence::Ble(before) => seen::is_same_but_data(before, &seen),
+            _ => false,
+        });
+        let now = Instant::now();
+        let lately = self.told_data.get(&link).is_some_and(|at| now.duration_since(*at) < DATA_EVERY);
+        if same_but_data && lately {
+            return false;
+        }
+        self.told_data.insert(link.clone(), now);
+        let report = LinkReport {
+            link,
+            aliases: Vec::new(),
+            access: Access::Usable,
+            evidence: vec![Evidence::Ble(seen)],
+            signal: Some(signal),
+        };
+        self.telling.put(report);
+        new
+    }
+
+    /// At the end of a scan: who was heard, and who is gone.
+    async fn take_stock(&mut self, adapter: &Adapter) -> btleplug::Result<()> {
+        let mut heard = Vec::new();
+        for peripheral in adapter.peripherals().await? {
+            if let Ok(Some(properties)) = peripheral.properties().await
+                && properties.rssi.is_some()
+            {
+                heard.push(Link::Ble(seen::of(&properties).address));
+            }
+        }
+        let links: Vec<Link> = self.telling.links().cloned().collect();
+        for link in links {
+            let missed = self.missed.entry(link.clone()).or_default();
+            *missed = if heard.contains(&link) { 0 } else { missed.saturating_add(1) };
+            if *missed >= self.settings.gone_after {
+                self.missed.remove(&link);
+                self.told_data.remove(&link);
+                self.telling.remove(&link);
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self) -> Result<(), Stop> {
+        while let Some(event) = self.telling.next() {
+            log(&event);
+            self.events.send(event).await.map_err(|_| Stop::Over)?;
+        }
+        Ok(())
+    }
+
+    async fn tell_trouble(&mut self, what: Option<String>) -> Result<(), Stop> {
+        if what == self.trouble {
+            return Ok(());
+        }
+        self.trouble.clone_from(&what);
+        self.events.send(Event::Trouble { transport: NAME, what }).await.map_err(|_| Stop::Over)
+    }
+}
+
+/// The device that an event is about, where something was heard of it.
+fn device_of(event: CentralEvent) -> Option<PeripheralId> {
+    match event {
+        CentralEvent::DeviceDiscovered(id)
+        | CentralEvent::DeviceUpdated(id)
+        | CentralEvent::RssiUpdate { id, .. }
+        | CentralEvent::ManufacturerDataAdvertisement { id, .. }
+        | CentralEvent::ServiceDataAdvertisement { id, .. }
+        | CentralEvent::ServicesAdvertisement { id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Appeared(report) => debug!(link = %report.link, "Bluetooth device appeared"),
+        Event::Changed(report) => debug!(link = %report.link, "Bluetooth device changed"),
+        Event::Vanished(link) => debug!(%link, "Bluetooth device vanished"),
+        Event::Trouble { .. } => {}
+    }
+}
