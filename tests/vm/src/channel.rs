@@ -24,30 +24,31 @@ impl Channel {
         Self { stream, buffer: Vec::new() }
     }
 
-    pub(crate) fn send(&mut self, line: &str) {
-        self.stream.write_all(format!("{line}\n").as_bytes()).expect("QEMU takes what is written to it");
+    /// An error when QEMU has ended.
+    pub(crate) fn send(&mut self, line: &str) -> io::Result<()> {
+        self.stream.write_all(format!("{line}\n").as_bytes())
     }
 
-    /// The next line; `None` when there is none in time.
-    pub(crate) fn line(&mut self, within: Duration) -> Option<String> {
+    /// The next line; `None` when there is none in time, an error when QEMU has ended.
+    pub(crate) fn line(&mut self, within: Duration) -> io::Result<Option<String>> {
         let end = Instant::now() + within;
         loop {
             if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line = self.buffer.drain(..=at).collect::<Vec<u8>>();
-                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
             }
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.stream.set_read_timeout(Some(left)).expect("a time limit can be set");
             let mut bytes = [0; 65536];
             match self.stream.read(&mut bytes) {
-                Ok(0) => panic!("QEMU has ended"),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     if Instant::now() >= end {
-                        return None;
+                        return Ok(None);
                     }
                 }
-                Err(error) => panic!("QEMU's socket: {error}"),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The daemon in the guest.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use world::{Leshan, eventually, get};
@@ -9,6 +9,8 @@ use crate::machine::Machine;
 
 /// Ten times what the daemon takes for anything in a slow guest.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The runtime ends idle threads after 10 s.
+const IDLE: Duration = Duration::from_secs(12);
 /// The host, as QEMU's network shows it to the guest.
 const HOST: &str = "10.0.2.2";
 
@@ -55,7 +57,7 @@ impl<'a> Gateway<'a> {
         let mut wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         wanted.sort();
         let mut last = Vec::new();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         while began.elapsed() < PATIENCE {
             last = self.registered();
             if last == wanted {
@@ -87,6 +89,42 @@ impl<'a> Gateway<'a> {
             machine.must("p=$(systemctl show -P MainPID nuncio); ls /proc/$p/fd | wc -l; ls /proc/$p/task | wc -l");
         let mut counts = counts.lines().map(|line| line.trim().parse().expect("wc counts"));
         (counts.next().expect("descriptors"), counts.next().expect("threads"))
+    }
+
+    /// The same once the numbers have not changed for some seconds: threads of the runtime that are idle end by then.
+    pub fn settled(&self, machine: &mut Machine) -> (usize, usize) {
+        let (mut last, mut since) = (self.holds(machine), Instant::now());
+        let began = Instant::now();
+        while since.elapsed() < IDLE {
+            assert!(began.elapsed() < PATIENCE, "the daemon's descriptors and threads change all the time");
+            std::thread::sleep(Duration::from_millis(500));
+            let now = self.holds(machine);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+        }
+        last
+    }
+
+    /// Waits until the daemon has this many descriptors and threads.
+    pub fn await_holding(&self, machine: &mut Machine, wanted: (usize, usize)) {
+        let mut last = self.holds(machine);
+        let began = Instant::now();
+        while last != wanted {
+            let list = || "ls -l /proc/$(systemctl show -P MainPID nuncio)/fd";
+            if began.elapsed() > PATIENCE {
+                panic!("descriptors and threads are {last:?}, and were {wanted:?}: {}", machine.must(list()));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            last = self.holds(machine);
+        }
+    }
+
+    /// Waits until `nuncio devices` lists a link, whatever is on it.
+    pub fn await_link(&self, machine: &mut Machine, path: &str) {
+        eventually(&format!("{path} is listed"), PATIENCE, || {
+            machine.must("nuncio devices --json").contains(&format!("serial:{path}\"")).then_some(())
+        });
     }
 
     /// What it has logged.

@@ -1,4 +1,5 @@
-//! Where machines come from: the disk of `build.sh`, and a snapshot of the machine that it boots into.
+//! Where machines come from: the disk of `build.sh`, a snapshot of the machine that it boots into, which is kept, and one
+//! with the programs under test in it, which each run makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,81 +9,98 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use world::{Leshan, get, repository};
 
-use crate::machine::{self, Machine, Start};
+use crate::machine::{self, Machine};
 
-const SNAPSHOT: &str = "booted";
+/// The snapshot's name in a disk.
+const SNAPSHOT: &str = "now";
 /// What systemd takes to be through with everything that a boot starts.
 const SETTLE: Duration = Duration::from_secs(300);
 
 /// What all cases share.
 pub struct Lab {
-    cache: PathBuf,
-    nuncio: PathBuf,
-    usbworld: PathBuf,
+    image: PathBuf,
+    /// This run's files.
+    folder: tempfile::TempDir,
     /// A real server, on the host, shared by all cases.
     pub leshan: Leshan,
 }
 
 impl Lab {
-    /// Starts the server, and boots the machine once where no snapshot of it is there. `bins` is where the built programs
-    /// are.
+    /// Starts the server, and makes the machine that cases start from. `bins` is where the built programs are.
     pub fn open(bins: &Path) -> Self {
         let cache = std::env::var_os("NUNCIO_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from);
-        let cache = cache.join("vm").canonicalize().expect("tests/vm/build.sh has run");
-        let stripped = ["nuncio", "usbworld"].map(|name| stripped(&bins.join(name), &cache.join(name)));
-        let [nuncio, usbworld] = stripped;
-        let lab = Self { cache, nuncio, usbworld, leshan: Leshan::start("leshan") };
-        lab.boot();
+        let cache = cache.join("vm").canonicalize();
+        let cache = cache.expect("the machine's disk is in the cache; run: make test-vm");
+        let lab = Self { image: cache.join("image"), folder: folder(), leshan: Leshan::start("leshan") };
+        let booted = lab.booted(&cache);
+        lab.equip(&booted, bins);
         lab
     }
 
-    /// A machine of its own, just booted, with the programs of ours in it.
+    /// A machine of its own, just booted, with the programs of ours in it, and a server that knows nobody.
     pub fn machine(&self) -> Machine {
         // What a failed case has left behind.
         if get(self.leshan.http_port(), "/api/clients").is_none_or(|answer| answer.json() != json!([])) {
             self.leshan.restart();
         }
-        let folder = tempfile::Builder::new().prefix("nuncio-vm-").tempdir().expect("a temporary folder");
-        let disk = folder.path().join("disk.qcow2");
-        fs::copy(self.cache.join("booted.qcow2"), &disk).expect("a copy of the snapshot");
-        let image = self.cache.join("image");
-        let mut machine = Machine::start(Start { image: &image, disk, snapshot: Some(SNAPSHOT), folder });
-        machine.copy(&self.nuncio, "/usr/local/bin/nuncio");
-        machine.copy(&self.usbworld, "/usr/local/bin/usbworld");
-        machine
+        self.restored(&self.disk())
     }
 
-    /// Makes the snapshot that all machines go on from. It holds for one image, one QEMU and one set of devices.
-    fn boot(&self) {
-        let (overlay, stamp) = (self.cache.join("booted.qcow2"), self.cache.join("booted.stamp"));
-        let image = self.cache.join("image");
-        let built = fs::read_to_string(image.join(".stamp")).expect("tests/vm/build.sh has run");
-        let wanted =
-            format!("{built}{}{}", output("qemu-system-x86_64", &["--version"]), machine::hardware().join(" "));
+    /// The disk that cases start from.
+    fn disk(&self) -> PathBuf {
+        self.folder.path().join("equipped.qcow2")
+    }
+
+    /// A machine on a copy of this disk.
+    fn restored(&self, disk: &Path) -> Machine {
+        let folder = folder();
+        let copy = folder.path().join("disk.qcow2");
+        fs::copy(disk, &copy).expect("a copy of the snapshot");
+        Machine::start(&self.image, &copy, Some(SNAPSHOT), folder)
+    }
+
+    /// The booted machine: one for each disk, QEMU and set of devices.
+    fn booted(&self, cache: &Path) -> PathBuf {
+        let (overlay, stamp) = (cache.join("booted.qcow2"), cache.join("booted.stamp"));
+        let built = fs::read_to_string(self.image.join(".stamp")).expect("a disk that is whole; run: make test-vm");
+        let hardware = machine::hardware().join(" ");
+        let wanted = format!("{SNAPSHOT} {built}{}{hardware}", output("qemu-system-x86_64", &["--version"]));
         if overlay.exists() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-            return;
+            return overlay;
         }
         let began = Instant::now();
         let _ = (fs::remove_file(&stamp), fs::remove_file(&overlay));
-        let base = image.join("root.ext4").display().to_string();
+        let base = self.image.join("root.ext4").display().to_string();
         output("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &base, &overlay.display().to_string()]);
-        let folder = tempfile::Builder::new().prefix("nuncio-vm-").tempdir().expect("a temporary folder");
-        let mut machine = Machine::start(Start { image: &image, disk: overlay, snapshot: None, folder });
-        let booted = began.elapsed();
+        let mut machine = Machine::start(&self.image, &overlay, None, folder());
+        let up = began.elapsed();
         let state = machine.shell_within("systemctl is-system-running --wait", SETTLE).output;
         assert_eq!(state.trim(), "running", "{}", machine.must("systemctl --failed --no-legend"));
-        machine.monitor("human-monitor-command", &json!({ "command-line": format!("savevm {SNAPSHOT}") }));
-        machine.monitor("quit", &json!({}));
+        machine.keep(SNAPSHOT);
         fs::write(&stamp, wanted).expect("a writable cache");
-        say(&format!("booted in {booted:.1?}, settled and kept after {:.1?}", began.elapsed()));
+        say(&format!("booted in {up:.1?}, settled and kept after {:.1?}", began.elapsed()));
+        overlay
+    }
+
+    /// Puts the programs into the machine: once for all cases, since the guest reads slowly.
+    fn equip(&self, booted: &Path, bins: &Path) {
+        let disk = self.disk();
+        fs::copy(booted, &disk).expect("a copy of the snapshot");
+        let mut machine = Machine::start(&self.image, &disk, Some(SNAPSHOT), folder());
+        for name in ["nuncio", "usbworld"] {
+            let program = bins.join(name);
+            assert!(program.exists(), "{} is not built; run: make test-vm", program.display());
+            // Without what only a debugger needs.
+            let stripped = self.folder.path().join(name);
+            output("strip", &["-o", &stripped.display().to_string(), &program.display().to_string()]);
+            machine.copy(&stripped, &format!("/usr/local/bin/{name}"));
+        }
+        machine.keep(SNAPSHOT);
     }
 }
 
-/// A program without what only a debugger needs: the guest reads it over a slow bus.
-fn stripped(program: &Path, to: &Path) -> PathBuf {
-    assert!(program.exists(), "{} is not built; run: make test-vm", program.display());
-    output("strip", &["-o", &to.display().to_string(), &program.display().to_string()]);
-    to.to_owned()
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("nuncio-vm-").tempdir().expect("a temporary folder")
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
@@ -93,6 +111,6 @@ fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "times are part of what a run tells")]
-pub(crate) fn say(text: &str) {
+fn say(text: &str) {
     println!("{text}");
 }

@@ -1,6 +1,7 @@
 //! One virtual machine: QEMU as a process, its monitor (QMP), and the agent in the guest.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -24,8 +25,7 @@ pub struct Machine {
     monitor: Channel,
     agent: Channel,
     asked: u64,
-    /// Last: the sockets above lead to it.
-    _qemu: Process,
+    qemu: Process,
 }
 
 /// What a command in the guest came to.
@@ -35,17 +35,6 @@ pub struct Shell {
     pub code: i64,
     /// Both of its outputs.
     pub output: String,
-}
-
-/// How a machine is started.
-pub(crate) struct Start<'a> {
-    /// Kernel and initrd.
-    pub(crate) image: &'a Path,
-    /// Its disk (qcow2), written to.
-    pub(crate) disk: PathBuf,
-    /// A snapshot in it to go on from.
-    pub(crate) snapshot: Option<&'a str>,
-    pub(crate) folder: tempfile::TempDir,
 }
 
 /// Whether a stock kernel runs under KVM here. `/dev/kvm` alone says nothing: a host with PVM opens it and hangs.
@@ -65,44 +54,58 @@ pub(crate) fn hardware() -> Vec<String> {
 }
 
 impl Machine {
-    pub(crate) fn start(start: Start<'_>) -> Self {
-        let folder = start.folder;
+    /// `image` has kernel and initrd; `disk` (qcow2) is written to, and may have a snapshot to go on from.
+    pub(crate) fn start(image: &Path, disk: &Path, snapshot: Option<&str>, folder: tempfile::TempDir) -> Self {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut command = Command::new("qemu-system-x86_64");
         for name in ["agent", "usb"] {
             command.arg("-chardev").arg(format!("socket,id={name},path={},server=on,wait=off", at(name)));
         }
         fs::create_dir(folder.path().join("share")).expect("a writable folder");
-        command.arg("-drive").arg(format!("file={},format=qcow2,if=none,id=disk", start.disk.display()));
+        command.arg("-drive").arg(format!("file={},format=qcow2,if=none,id=disk", disk.display()));
         command
             .arg("-virtfs")
             .arg(format!("local,path={},mount_tag=share,security_model=none,readonly=on", at("share")));
-        command.args(hardware()).arg("-kernel").arg(start.image.join("vmlinuz"));
-        command.arg("-initrd").arg(start.image.join("initrd.zst")).arg("-append");
+        command.args(hardware()).arg("-kernel").arg(image.join("vmlinuz"));
+        command.arg("-initrd").arg(image.join("initrd.zst")).arg("-append");
         command.arg("console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 systemd.show_status=0 mitigations=off");
         command.arg("-serial").arg(format!("file:{}", at("console")));
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", at("monitor")));
-        command.args(start.snapshot.iter().flat_map(|name| ["-loadvm", name]));
+        command.args(snapshot.iter().flat_map(|name| ["-loadvm", name]));
         let qemu = Process::start("qemu", &command, None);
         let mut monitor = Channel::open(&folder.path().join("monitor"));
-        monitor.line(BOOT).expect("QEMU greets");
+        heard(monitor.line(BOOT), "QEMU greets");
         let agent = Channel::open(&folder.path().join("agent"));
-        let mut machine = Self { folder, monitor, agent, asked: 0, _qemu: qemu };
+        let mut machine = Self { folder, monitor, agent, asked: 0, qemu };
         machine.monitor("qmp_capabilities", &json!({}));
-        if start.snapshot.is_some() {
+        if snapshot.is_some() {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
             machine.must(&format!("date -s @{}", now.as_secs()));
         } else {
-            machine.agent.line(BOOT).unwrap_or_else(|| panic!("the guest did not boot:\n{}", machine.console()));
+            heard(machine.agent.line(BOOT), "the guest boots");
         }
         machine
     }
 
+    /// Keeps what it is now as a snapshot of its disk, instead of the one before, and ends it.
+    pub(crate) fn keep(mut self, name: &str) {
+        // QEMU keeps no machine that has the share in use.
+        self.must("! mountpoint -q /share || umount /share; sync");
+        for order in ["delvm", "savevm"] {
+            let said = self.monitor("human-monitor-command", &json!({ "command-line": format!("{order} {name}") }));
+            let fine = said == "" || order == "delvm";
+            assert!(fine, "QEMU on {order}: {said}");
+        }
+        self.monitor("quit", &json!({}));
+        self.qemu.wait(COMMAND);
+    }
+
     /// An order to QEMU itself, and its answer.
-    pub(crate) fn monitor(&mut self, command: &str, arguments: &Value) -> Value {
-        self.monitor.send(&json!({ "execute": command, "arguments": arguments }).to_string());
+    fn monitor(&mut self, command: &str, arguments: &Value) -> Value {
+        let order = json!({ "execute": command, "arguments": arguments }).to_string();
+        heard(self.monitor.send(&order).map(Some), command);
         loop {
-            let line = self.monitor.line(BOOT).unwrap_or_else(|| panic!("QEMU does not answer {command}"));
+            let line = heard(self.monitor.line(BOOT), command);
             let answer: Value = serde_json::from_str(&line).expect("QMP is JSON");
             if answer.get("event").is_none() {
                 assert!(answer.get("error").is_none(), "QEMU on {command}: {answer}");
@@ -120,9 +123,10 @@ impl Machine {
     pub fn shell_within(&mut self, command: &str, within: Duration) -> Shell {
         self.asked += 1;
         let id = self.asked;
-        self.agent.send(&json!({ "id": id, "sh": command, "timeout": within.as_secs() }).to_string());
+        let order = json!({ "id": id, "sh": command, "timeout": within.as_secs() }).to_string();
+        heard(self.agent.send(&order).map(Some), command);
         loop {
-            let line = self.agent.line(within + GRACE).unwrap_or_else(|| panic!("the guest is silent: {command}"));
+            let line = heard(self.agent.line(within + GRACE), command);
             let answer: Value = serde_json::from_str(&line).expect("the agent speaks JSON");
             if answer["id"] == id {
                 let output = answer["out"].as_str().unwrap_or_default().to_owned();
@@ -170,6 +174,15 @@ impl Machine {
     }
 }
 
+/// What came, or a failure that says what was waited for.
+fn heard<T>(outcome: io::Result<Option<T>>, what: &str) -> T {
+    match outcome {
+        Ok(Some(heard)) => heard,
+        Ok(None) => panic!("not in time: {what}"),
+        Err(error) => panic!("QEMU has ended ({error}): {what}"),
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -184,10 +197,9 @@ impl Machine {
     fn report(&mut self) {
         eprintln!("---- the guest's console:\n{}", self.console());
         let wanted = json!({ "id": 0, "timeout": 20, "sh": "journalctl -b -o short-monotonic --no-pager | tail -150" });
-        self.agent.send(&wanted.to_string());
-        let Some(line) = self.agent.line(Duration::from_secs(30)) else {
-            eprintln!("---- the guest's agent is silent");
-            return;
+        let asked = self.agent.send(&wanted.to_string());
+        let Ok(Some(line)) = asked.and_then(|()| self.agent.line(Duration::from_secs(30))) else {
+            return eprintln!("---- the guest is silent");
         };
         let answer: Value = serde_json::from_str(&line).unwrap_or_default();
         eprintln!("---- the guest's journal, its last lines:\n{}", answer["out"].as_str().unwrap_or(&line));

@@ -35,6 +35,6 @@ fn main() -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "the results are what this program is run for")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     println!("{text}");
 }

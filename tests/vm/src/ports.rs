@@ -48,14 +48,14 @@ impl Ports {
     pub fn plug_speaking(&mut self, board: &str, kind: &str, ids: &str, serial: Option<&str>, port: u8, banner: &str) {
         let (ids, serial) = (ids.replace(':', " "), serial.unwrap_or("-"));
         let mark = self.mark();
-        self.channel.send(&format!("plug {board} {kind} {ids} {serial} {port} {banner}"));
+        self.send(&format!("plug {board} {kind} {ids} {serial} {port} {banner}"));
         self.await_after(mark, board, "plugged");
     }
 
     /// Pulls a board out, and returns once it is.
     pub fn unplug(&mut self, board: &str) {
         let mark = self.mark();
-        self.channel.send(&format!("unplug {board}"));
+        self.send(&format!("unplug {board}"));
         self.await_after(mark, board, "gone");
     }
 
@@ -87,8 +87,24 @@ impl Ports {
         });
     }
 
+    /// Waits until something is told that begins so.
+    pub fn await_prefix(&mut self, board: &str, what: &str) {
+        self.await_prefix_after(0, board, what);
+    }
+
+    /// The same for what is told after a mark.
+    pub fn await_prefix_after(&mut self, mark: usize, board: &str, what: &str) {
+        eventually(&format!("{board}: {what}..."), PATIENCE, || {
+            self.told(mark, board).iter().any(|told| told.what.starts_with(what)).then_some(())
+        });
+    }
+
+    fn send(&mut self, order: &str) {
+        self.channel.send(order).expect("the machine runs");
+    }
+
     fn read(&mut self) {
-        while let Some(line) = self.channel.line(Duration::ZERO) {
+        while let Some(line) = self.channel.line(Duration::ZERO).expect("the machine runs") {
             let mut words = line.splitn(3, ' ').map(str::to_owned);
             let at = words.next().and_then(|word| word.parse().ok()).expect("a line begins with a time");
             let [board, what] = [words.next(), words.next()].map(Option::unwrap_or_default);

@@ -1,12 +1,76 @@
 //! The cases, by the names under which `make test-vm` tells and chooses them.
 
+mod asked;
+mod cycles;
 mod serial;
 
-use vm::Lab;
+use std::time::Instant;
+
+use vm::{Gateway, Lab, Machine, Ports};
+
+pub(crate) use crate::say;
 
 /// A case panics when it fails.
 pub(crate) type Case = fn(&Lab);
 
+macro_rules! cases {
+    ($($module:ident: $($name:ident)*;)*) => { &[$($((stringify!($name), $module::$name as Case),)*)*] };
+}
+
 /// In the order in which they run.
-pub(crate) const ALL: &[(&str, Case)] =
-    &[("a_board_is_registered_while_it_is_plugged", serial::a_board_is_registered_while_it_is_plugged)];
+pub(crate) const ALL: &[(&str, Case)] = cases! {
+    serial:
+        a_board_is_registered_while_it_is_plugged
+        twins_without_a_serial_number_are_told_apart_by_their_usb_path
+        a_board_with_a_serial_number_keeps_its_name_in_another_port
+        boards_that_share_a_serial_number_are_two_devices
+        a_device_with_two_ttys_is_two_devices
+        a_board_that_comes_back_as_its_bootloader_is_away_meanwhile
+        a_driver_that_lets_go_takes_the_board_away
+        a_configured_link_is_a_by_id_name_of_udev;
+    asked:
+        opening_for_a_question_is_seen_by_the_board
+        a_board_pulled_out_in_the_middle_of_a_question_is_gone;
+    cycles:
+        thirty_cycles_of_four_boards
+        a_loose_contact;
+};
+
+/// An Uno with its own USB chip.
+pub(crate) const UNO: &str = "2341:0043";
+pub(crate) const CP2102: &str = "10c4:ea60";
+pub(crate) const CH340: &str = "1a86:7523";
+pub(crate) const FT232: &str = "0403:6001";
+
+/// A site that knows which boards its USB adapters sit on. Without it they could be anything.
+const BOARDS: &str = r#"schema = 1
+
+[board.with-cp2102]
+name = "A board with a CP2102"
+match = [{ vid = "10c4", pid = "ea60", strength = "strong" }]
+
+[board.with-ch340]
+name = "A board with a CH340"
+match = [{ vid = "1a86", pid = "7523", strength = "strong" }]
+
+[board.with-ft232]
+name = "A board with an FT232R"
+match = [{ vid = "0403", pid = "6001", strength = "strong" }]
+
+[board.two-ports]
+name = "A board with two ports"
+match = [{ vid = "1209", pid = "0002", strength = "strong" }]
+"#;
+
+/// A machine with its ports, and a gateway that knows all boards.
+pub(crate) fn site<'a>(lab: &'a Lab, serial: &str, tables: &str) -> (Machine, Ports, Gateway<'a>) {
+    let began = Instant::now();
+    let mut machine = lab.machine();
+    let restored = began.elapsed();
+    let ports = Ports::open(&mut machine);
+    let opened = began.elapsed();
+    machine.file("/etc/nuncio/boards.d/site.toml", BOARDS);
+    let gateway = Gateway::start(&mut machine, &lab.leshan, serial, tables);
+    say(&format!("       machine {restored:.1?}, ports {opened:.1?}, gateway {:.1?}", began.elapsed()));
+    (machine, ports, gateway)
+}

@@ -17,6 +17,8 @@ use super::wire::{self, Command, Transfer};
 const CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
 /// Ten times what the kernel takes to let go of a port.
 const RELEASE: Duration = Duration::from_secs(60);
+/// How long a bootloader waits for an image.
+const BOOTLOADER: Duration = Duration::from_millis(500);
 /// What a board keeps of what nobody reads; further bytes are lost, as in a UART.
 const UNREAD: usize = 64 * 1024;
 /// FTDI: each packet begins with the state of the modem's lines.
@@ -121,7 +123,7 @@ fn await_free(port: u8) -> io::Result<()> {
     }
 }
 
-fn serve(shared: &Shared, order: &Order, mut from_kernel: UnixStream) -> io::Result<()> {
+fn serve(shared: &Arc<Shared>, order: &Order, mut from_kernel: UnixStream) -> io::Result<()> {
     let mut chip = Chip::new(order.kind, order.ids.clone());
     loop {
         match wire::read(&mut from_kernel)? {
@@ -138,7 +140,7 @@ fn serve(shared: &Shared, order: &Order, mut from_kernel: UnixStream) -> io::Res
     }
 }
 
-fn control(shared: &Shared, order: &Order, chip: &mut Chip, transfer: &Transfer) -> io::Result<()> {
+fn control(shared: &Arc<Shared>, order: &Order, chip: &mut Chip, transfer: &Transfer) -> io::Result<()> {
     let bulk_in = order.kind.answering(if transfer.setup.index >= 2 { 5 } else { 2 });
     let before = chip.dtr(bulk_in);
     let reaction = chip.control(transfer.setup, transfer.out.as_deref().unwrap_or_default());
@@ -154,18 +156,27 @@ fn control(shared: &Shared, order: &Order, chip: &mut Chip, transfer: &Transfer)
             wire::done(&mut state.to_kernel, transfer.sequence, length, &data)?;
         }
     }
-    if chip.dtr(bulk_in)
-        && !before
-        && let Some(banner) = &order.banner
-    {
-        state.push(bulk_in, format!("{banner}\r\n").as_bytes());
-        state.pump(order.kind)?;
-    }
     drop(state);
+    if chip.dtr(bulk_in) && !before {
+        start_program(shared, order, bulk_in);
+    }
     if let Some(told) = reaction.told {
         (shared.tell)(&told);
     }
     Ok(())
+}
+
+/// A rising DTR has reset the board: its bootloader is through some time later, and its program says what it is.
+fn start_program(shared: &Arc<Shared>, order: &Order, bulk_in: u8) {
+    let Some(banner) = order.banner.clone() else { return };
+    let (shared, kind) = (Arc::clone(shared), order.kind);
+    thread::spawn(move || {
+        thread::sleep(BOOTLOADER);
+        let mut state = shared.lock();
+        state.push(bulk_in, format!("{banner}\r\n").as_bytes());
+        // A board that is gone says nothing.
+        let _ = state.pump(kind);
+    });
 }
 
 /// Bytes of the line. What is written is told, and not answered: a board is no echo.
