@@ -9,12 +9,14 @@ mod asking;
 mod catalogue;
 mod file;
 mod identify;
+mod joining;
 mod naming;
 mod registry;
 mod settings;
 mod why;
 
 pub use catalogue::Catalogue;
-pub use registry::{Decision, Registry, RegistrySettings};
-pub use settings::{DeviceEntry, Probe};
+pub use joining::KeptOut;
+pub use registry::{Decision, JoinError, Registry, RegistrySettings};
+pub use settings::{DeviceEntry, JoinPolicy, JoinSettings, Probe};
 pub use why::{Sureness, Verdict, Why, WhyStep};

@@ -8,6 +8,7 @@ mod check;
 mod devices;
 mod flash;
 mod history;
+mod join;
 mod limits;
 mod logging;
 mod output;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nuncio::config::{self, Config};
-use nuncio::control::{CheckItem, Client, Lifecycle};
+use nuncio::control::{CheckItem, Client, JoinOrder, Lifecycle};
 
 /// What the program ends with.
 pub(crate) mod code {
@@ -65,6 +66,8 @@ Examples:
   nuncio why press-3                 why it is taken for the board it is taken for
   nuncio plan press-3 blink.hex      what an update would do, without doing any of it
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
+  nuncio who /dev/ttyUSB0            who has this port
+  nuncio approve ble:F0:F1:F2:F3:F4:05   let a found device join
   nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
   nuncio history press-3             what was done to it, also by servers
@@ -161,6 +164,43 @@ Examples:
     Brake {
         #[command(subcommand)]
         order: Option<BrakeCommand>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a device join that waits for approval, or was kept out
+    #[command(after_long_help = "\
+Examples:
+  nuncio devices                                what waits, and by which link
+  nuncio approve mdns:kitchen._esphomelib._tcp")]
+    Approve {
+        /// Its link
+        device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Forget a device: it leaves its servers, and its names are free
+    Forget {
+        /// Name or endpoint name of the device; it need not be here
+        device: String,
+        /// Keep it out from now on, until `nuncio approve`
+        #[arg(long)]
+        deny: bool,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Give a device another name inside this gateway; its endpoint name stays
+    Rename {
+        /// Name or endpoint name of the device
+        device: String,
+        /// The new name: letters, digits, `.`, `_` and `-`
+        name: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Tell who has a device's link: an update or a question of the gateway, or a program outside it
+    Who {
+        /// Name, endpoint name or link of a device, or a port that is none
+        device: String,
         #[command(flatten)]
         asking: Asking,
     },
@@ -271,6 +311,10 @@ impl Command {
             | Self::Plan { asking, .. }
             | Self::Rollback { asking, .. }
             | Self::Brake { asking, .. }
+            | Self::Approve { asking, .. }
+            | Self::Forget { asking, .. }
+            | Self::Rename { asking, .. }
+            | Self::Who { asking, .. }
             | Self::Why { asking, .. } => asking.json,
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Check { json } => *json,
@@ -296,6 +340,16 @@ where
         Command::History { query, asking } => ask(history::history(client(&asking)?, query, asking.json)),
         Command::Show { query, asking } => ask(show::show(client(&asking)?, query, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),
+        Command::Approve { device, asking } => {
+            ask(join::join(client(&asking)?, JoinOrder::Approve { device }, asking.json))
+        }
+        Command::Forget { device, deny, asking } => {
+            ask(join::join(client(&asking)?, JoinOrder::Forget { device, deny }, asking.json))
+        }
+        Command::Rename { device, name, asking } => {
+            ask(join::join(client(&asking)?, JoinOrder::Rename { device, name }, asking.json))
+        }
+        Command::Who { device, asking } => ask(join::who(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
         Command::Flash { wish, asking } => ask(flash::flash(client(&asking)?, wish.order()?, asking.json)),

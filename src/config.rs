@@ -13,7 +13,7 @@ mod source;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::boards::DeviceEntry;
+use crate::boards::{DeviceEntry, JoinSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -46,6 +46,8 @@ pub struct Config {
     pub servers: Vec<ServerSettings>,
     /// `[[device]]`, in the file's order.
     pub devices: Vec<DeviceEntry>,
+    /// `[join]`.
+    pub join: JoinSettings,
     /// `[serial]`.
     pub serial: SerialSettings,
     /// `[tcp]`.
@@ -159,6 +161,7 @@ fn assemble(
         gateway,
         servers: sections.servers,
         devices: sections.devices,
+        join: sections.join,
         serial: sections.serial,
         tcp: sections.tcp,
         mdns: sections.mdns,

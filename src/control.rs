@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::device::{UpdateEvent, UpdateEvidence};
 
 pub use api::{
-    BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, LinkStatus, Outcome,
-    RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus,
-    WhatWhy, Why, WhyStep, WhyVerdict,
+    BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, JoinOrder, JoinReport, LinkStatus,
+    Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict,
+    WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream};
@@ -106,6 +106,20 @@ pub enum ControlRequest {
         order: BrakeOrder,
         /// What holds afterwards, and what was let go.
         reply: Answer<BrakeReport>,
+    },
+    /// Let a device join, forget it, give it another name.
+    Join {
+        /// Which of these.
+        order: JoinOrder,
+        /// What came of it.
+        reply: Answer<JoinReport>,
+    },
+    /// Who has a link.
+    Who {
+        /// The link, or the device on it.
+        device: String,
+        /// Who.
+        reply: Answer<Who>,
     },
     /// Give up what is staged or under way at a device, unless it is being flashed already
     /// ([`FailureCode::NotNow`] then).

@@ -10,6 +10,7 @@ mod effects;
 mod flash;
 mod flashing;
 mod history;
+mod joining;
 mod ledger;
 mod links;
 mod operators;
@@ -79,6 +80,7 @@ struct Gateway {
     executor: Arc<Executor>,
     store: Store,
     ledger: Ledger,
+    turns: joining::Turns,
     /// What works on which port.
     worked: worked::Worked,
     recorder: Recorder,
@@ -133,6 +135,7 @@ impl Gateway {
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 link = inbox.releases.next() => self.handle_released(link).await,
+                () = tokio::time::sleep(joining::TURN), if self.registry.is_flooded() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,

@@ -5,6 +5,7 @@
 //! syncs is what counts), and an [`Ack`] comes only when that is on the disk. Images are files and not kept here; nobody
 //! outside this folder sees SQL. Driven by `gateway`.
 
+mod banned;
 mod brakes;
 mod history;
 mod lock;
@@ -26,8 +27,8 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use crate::device::{
-    BoardId, Brake, History, HistoryQuery, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention, Sha256Digest,
-    UpdateEvidence, UpdateId,
+    BoardId, Brake, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention,
+    Sha256Digest, UpdateEvidence, UpdateId,
 };
 
 pub use settings::HistorySettings;
@@ -116,6 +117,21 @@ impl Store {
     /// Writes a brake down, or takes it off the record.
     pub fn remember_brake(&self, board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>) -> Ack<()> {
         self.order(|done| Order::Brake { board, image, brake, done })
+    }
+
+    /// Takes a device's names off the store; `ban`: it may not come again.
+    pub fn forget(&self, identity: Identity, ban: bool) -> Ack<()> {
+        self.order(|done| Order::Ban { identity, ban, forget: true, done })
+    }
+
+    /// A device may come again.
+    pub fn unban(&self, identity: Identity) -> Ack<()> {
+        self.order(|done| Order::Ban { identity, ban: false, forget: false, done })
+    }
+
+    /// The devices that may not come again.
+    pub fn banned(&self) -> Ack<Vec<Identity>> {
+        self.order(Order::Banned)
     }
 
     /// All brakes on record.

@@ -3,10 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nuncio::boards::{Catalogue, Decision, Registry, RegistrySettings, Sureness, Verdict};
+use nuncio::boards::{
+    Catalogue, Decision, JoinError, JoinPolicy, JoinSettings, KeptOut, Registry, RegistrySettings, Sureness, Verdict,
+};
 use nuncio::device::{Access, DeviceInfo, Evidence, Identity, Link, LinkReport, Questions, ServiceName, ServiceSeen};
 
+/// Everything joins, as fast as it likes.
+fn join() -> JoinSettings {
+    JoinSettings { policy: JoinPolicy::Automatic, allow: Vec::new(), deny: Vec::new(), burst: 100_000, per_minute: 60 }
+}
+
 fn registry() -> Registry {
+    with(join(), Vec::new())
+}
+
+fn with(join: JoinSettings, banned: Vec<Identity>) -> Registry {
     let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
     let settings = RegistrySettings {
         gateway: "pi".to_owned(),
@@ -14,6 +25,8 @@ fn registry() -> Registry {
         ask_hosts: true,
         ask_ble: true,
         devices: Vec::new(),
+        join,
+        banned,
     };
     Registry::new(catalogue, settings, Vec::new())
 }
@@ -121,4 +134,72 @@ fn what_no_board_file_names_is_no_device_and_says_so() {
     ] {
         assert_eq!(found(&mut registry, service(name, txt)).board.as_str(), board, "{name}");
     }
+}
+
+fn kitchen(number: u8) -> LinkReport {
+    let name = format!("kitchen-{number}._esphomelib._tcp");
+    service(&name, &[("mac", &format!("a4cf120000{number:02x}"))])
+}
+
+#[test]
+fn a_flood_joins_in_its_turns_and_is_remembered_only_then() {
+    let mut registry = with(JoinSettings { burst: 2, ..join() }, Vec::new());
+    let decisions: Vec<Decision> = (0..5).flat_map(|number| registry.handle_link(kitchen(number))).collect();
+    assert_eq!(decisions.iter().filter(|one| matches!(one, Decision::Remember(_))).count(), 2);
+    assert!(registry.is_flooded());
+    assert_eq!(registry.devices().count(), 2);
+    registry.refill(1);
+    assert_eq!(registry.devices().count(), 3);
+    registry.refill(100);
+    assert_eq!((registry.devices().count(), registry.is_flooded()), (5, false));
+}
+
+#[test]
+fn what_waits_for_approval_joins_when_it_is_approved_and_stays_so() {
+    let approve = || JoinSettings { policy: JoinPolicy::Approve, ..join() };
+    let mut registry = with(approve(), Vec::new());
+    let link = kitchen(1).link;
+    assert_eq!(registry.handle_link(kitchen(1)), []);
+    assert_eq!(registry.kept_out(&link), Some(KeptOut::Unapproved));
+    let decisions = registry.approve(&link).expect("approved");
+    let info = ready(&decisions).expect("a device").clone();
+    assert_eq!(registry.approve(&link), Err(JoinError::Joined(info.id.clone())));
+    registry.handle_vanished(&link);
+    assert!(ready(&registry.handle_link(kitchen(1))).is_some(), "it is known");
+    let decisions = registry.forget("mac-a4cf12000001", false).expect("forgotten");
+    assert!(decisions.contains(&Decision::DeviceGone(info.id)), "{decisions:?}");
+    assert_eq!(registry.kept_out(&link), Some(KeptOut::Unapproved), "it is new again");
+    assert_eq!(registry.forget("mac-a4cf12000001", false), Err(JoinError::Unknown));
+}
+
+#[test]
+fn a_forgotten_device_is_kept_out_until_it_is_approved() {
+    let mut registry = registry();
+    let info = found(&mut registry, kitchen(1));
+    assert_eq!(registry.forget(info.id.as_str(), false), Err(JoinError::WouldRejoin));
+    let decisions = registry.forget(info.id.as_str(), true).expect("forgotten");
+    assert!(decisions.contains(&Decision::Forget { identity: info.identity.clone(), ban: true }), "{decisions:?}");
+    assert_eq!(registry.kept_out(&info.link), Some(KeptOut::Forgotten));
+    let mut later = with(join(), vec![info.identity.clone()]);
+    assert_eq!(later.handle_link(kitchen(1)), [], "after a restart, too");
+    let decisions = later.approve(&info.link).expect("approved");
+    assert_eq!(decisions[0], Decision::Unban(info.identity));
+    assert_eq!(ready(&decisions).expect("a device").endpoint, info.endpoint, "under the name that was its own");
+}
+
+#[test]
+fn a_device_gets_another_name_and_keeps_its_endpoint() {
+    let mut registry = registry();
+    let info = found(&mut registry, kitchen(1));
+    let other = found(&mut registry, kitchen(2));
+    assert_eq!(registry.rename(info.id.as_str(), &other.endpoint), Err(JoinError::Taken(other.endpoint.clone())));
+    let decisions = registry.rename(info.id.as_str(), "stove").expect("renamed");
+    let renamed = ready(&decisions).expect("a device");
+    assert_eq!((renamed.id.as_str(), &renamed.endpoint), ("stove", &info.endpoint));
+    assert!(decisions.contains(&Decision::DeviceGone(info.id.clone())));
+    registry.handle_vanished(&info.link);
+    assert_eq!(found(&mut registry, kitchen(1)).id.as_str(), "stove");
+    assert_eq!(registry.rename("nobody", "x"), Err(JoinError::Unknown));
+    registry.hold(&other.id);
+    assert_eq!(registry.rename(other.id.as_str(), "x"), Err(JoinError::Updating));
 }

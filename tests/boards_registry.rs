@@ -5,12 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nuncio::boards::{Catalogue, Decision, DeviceEntry, Registry, RegistrySettings, Sureness, Verdict};
+use nuncio::boards::{
+    Catalogue, Decision, DeviceEntry, JoinPolicy, JoinSettings, Registry, RegistrySettings, Sureness, Verdict,
+};
 use nuncio::device::{
     Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
     QuestionFailed, Questions, ReportedVersion, UsbIds,
 };
 use proptest::prelude::*;
+
+/// Everything joins, as fast as it likes.
+fn join() -> JoinSettings {
+    JoinSettings { policy: JoinPolicy::Automatic, allow: Vec::new(), deny: Vec::new(), burst: 100_000, per_minute: 60 }
+}
 
 fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> Registry {
     #[derive(serde::Deserialize)]
@@ -22,7 +29,15 @@ fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> 
     let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
     Registry::new(
         catalogue,
-        RegistrySettings { gateway: "pi".to_owned(), questions, ask_hosts: true, ask_ble: true, devices: device },
+        RegistrySettings {
+            gateway: "pi".to_owned(),
+            questions,
+            ask_hosts: true,
+            ask_ble: true,
+            devices: device,
+            join: join(),
+            banned: Vec::new(),
+        },
         known,
     )
 }
@@ -332,6 +347,8 @@ fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
         ask_hosts: true,
         ask_ble: true,
         devices: Vec::new(),
+        join: join(),
+        banned: Vec::new(),
     };
     let mut second = Registry::new(catalogue, settings, records);
     let again = second.handle_link(report("/dev/ttyACM7", &ids));
@@ -491,7 +508,7 @@ proptest! {
                     Decision::DeviceChanged(info) | Decision::DeviceReturned(info) => prop_assert!(alive.contains(&info.id)),
                     Decision::DeviceAway(id) => prop_assert!(alive.contains(&id)),
                     Decision::DeviceGone(id) => prop_assert!(alive.remove(&id), "{id} was not there"),
-                    Decision::Remember(_) => {}
+                    Decision::Remember(_) | Decision::Forget { .. } | Decision::Unban(_) => {}
                 }
             }
             let known: BTreeSet<DeviceId> = registry.devices().map(|info| info.id.clone()).collect();

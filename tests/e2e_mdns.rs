@@ -233,3 +233,34 @@ fn two_hundred_devices_that_announce_themselves_at_once_are_all_registered() {
         });
     }
 }
+
+#[test]
+fn what_is_new_waits_for_approval_and_what_an_operator_forgets_stays_away() {
+    let scene = Scene::new("[join]\npolicy = \"approve\"\n");
+    let mac = scene.mac(1);
+    let (_kitchen, _) = scene.esphome("kitchen", &mac, "1.2.0");
+    let endpoint = format!("mac-{mac}");
+    let list = || scene.daemon.cli(&["devices"]).output;
+    let link = "mdns:kitchen._esphomelib._tcp";
+    eventually("it waits", PATIENCE, || list().contains(&format!("nuncio approve {link}")).then_some(()));
+    assert!(servers()[0].client(&endpoint).is_none());
+    let approved = scene.daemon.cli(&["approve", link]);
+    assert_eq!((approved.code, approved.output.trim()), (Some(0), format!("{endpoint} has joined.").as_str()));
+    scene.await_there(&endpoint);
+    let renamed = scene.daemon.cli(&["rename", &endpoint, "stove"]);
+    assert_eq!(renamed.code, Some(0), "{}", renamed.output);
+    scene.await_there(&endpoint);
+    assert!(list().contains(" stove "), "{}", list());
+    let forgotten = scene.daemon.cli(&["forget", "stove", "--deny"]);
+    assert_eq!(forgotten.code, Some(0), "{}", forgotten.output);
+    scene.await_gone(&endpoint);
+    let mut daemon = scene.daemon;
+    daemon.stop(PATIENCE);
+    daemon.run();
+    let kept_out = || daemon.cli(&["devices"]).output;
+    eventually("it is still kept out", PATIENCE, || kept_out().contains("nuncio forget --deny").then_some(()));
+    assert_eq!(daemon.cli(&["approve", link]).code, Some(0));
+    for server in servers() {
+        server.await_client(&endpoint);
+    }
+}

@@ -126,6 +126,40 @@ impl Names {
         Self { gateway: gateway.to_owned(), records, endpoints, configured_ids, configured_endpoints }
     }
 
+    /// Whether a device had its names before.
+    pub(super) fn knows(&self, identity: &Identity) -> bool {
+        self.records.contains_key(identity)
+    }
+
+    /// The endpoint name that a device has or would get.
+    pub(super) fn prospect(&self, identity: &Identity) -> String {
+        self.records.get(identity).map_or_else(|| self.free_endpoint(identity), |record| record.endpoint.clone())
+    }
+
+    /// The record that an operator means by a name or an endpoint name.
+    pub(super) fn find(&self, word: &str) -> Option<&IdentityRecord> {
+        self.records.values().find(|record| record.id.as_str() == word || record.endpoint == word)
+    }
+
+    /// The device's names are free again.
+    pub(super) fn forget(&mut self, identity: &Identity) {
+        if let Some(record) = self.records.remove(identity) {
+            self.endpoints.remove(&record.endpoint);
+        }
+    }
+
+    /// Gives a device another name inside this gateway; `None` when somebody has or had it.
+    pub(super) fn rename(&mut self, identity: &Identity, name: &str) -> Option<IdentityRecord> {
+        let mut others = self.records.values().filter(|record| record.identity != *identity);
+        let taken = others.any(|record| record.id.as_str() == name || record.endpoint == name);
+        if taken || self.configured_ids.contains(name) {
+            return None;
+        }
+        let record = self.records.get_mut(identity)?;
+        record.id = DeviceId::new(name);
+        Some(record.clone())
+    }
+
     /// The names of a device, and whether they are new to the store.
     pub(super) fn give(&mut self, identity: &Identity, entry: Option<&DeviceEntry>) -> (IdentityRecord, bool) {
         let known = self.records.get(identity).cloned();

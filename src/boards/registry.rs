@@ -6,6 +6,11 @@
 //! At most one question is under way for each link. One that could not be asked because somebody had the port is asked
 //! again when the link changes or its lease comes back, never in a loop.
 
+mod joins;
+mod reasons;
+
+pub use joins::JoinError;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -16,9 +21,11 @@ use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
 use super::file::{Clue, SerialMeaning};
 use super::identify::{self, Case, Opinion};
+use super::joining::{Joining, KeptOut};
 use super::naming::{self, Announced, Names, Surroundings};
-use super::settings::DeviceEntry;
-use super::why::{Sureness, Verdict, Why, WhyStep};
+use super::settings::{DeviceEntry, JoinSettings};
+use super::why::{Sureness, Verdict, WhyStep};
+
 use crate::device::{
     Access, Answer, BleAddressKind, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord,
     Link, LinkReport, Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
@@ -37,6 +44,10 @@ pub struct RegistrySettings {
     pub ask_ble: bool,
     /// `[[device]]` entries.
     pub devices: Vec<DeviceEntry>,
+    /// Which found devices become clients.
+    pub join: JoinSettings,
+    /// Devices that an operator keeps out.
+    pub banned: Vec<Identity>,
 }
 
 /// Over which kinds of links questions may be asked, besides serial ones.
@@ -80,6 +91,15 @@ pub enum Decision {
     DeviceGone(DeviceId),
     /// Store this, before the names are used.
     Remember(IdentityRecord),
+    /// Take this off the store; `ban`: and keep on record that it may not come again.
+    Forget {
+        /// What it was recognised by.
+        identity: Identity,
+        /// Whether it is kept out.
+        ban: bool,
+    },
+    /// It may come again.
+    Unban(Identity),
 }
 
 /// What is known of links and devices.
@@ -90,6 +110,7 @@ pub struct Registry {
     media: Media,
     entries: HashMap<Link, Arc<DeviceEntry>>,
     names: Names,
+    joining: Joining,
     links: BTreeMap<Link, Seen>,
     devices: BTreeMap<DeviceId, Device>,
     /// Why boards cannot be updated at all: no tool, or the tool is missing.
@@ -105,6 +126,8 @@ struct Seen {
     /// A question waits for somebody of ours to give the link back.
     waiting: bool,
     device: Option<DeviceId>,
+    /// Why what is on it does not join.
+    kept_out: Option<KeptOut>,
 }
 
 /// A device that is there, or whose link is away while it is being updated.
@@ -130,6 +153,7 @@ impl Registry {
             media: Media { hosts: settings.ask_hosts, ble: settings.ask_ble },
             entries,
             names,
+            joining: Joining::new(&settings.join, settings.banned),
             links: BTreeMap::new(),
             devices: BTreeMap::new(),
             troubles: BTreeMap::new(),
@@ -326,85 +350,9 @@ impl Registry {
         self.links.values().map(|seen| (&seen.report, seen.device.as_ref()))
     }
 
-    /// Why a device is what it is; `None` when its link is not there.
-    pub fn why_device(&self, id: &DeviceId) -> Option<Why> {
-        self.why_link(&self.devices.get(id)?.info.link)
-    }
-
-    /// Why a link's device is what it is, or is not known.
-    pub fn why_link(&self, link: &Link) -> Option<Why> {
-        let seen = self.links.get(link)?;
-        let Opinion { board, mut steps, .. } = self.opinion(seen);
-        let device = seen.device.as_ref().and_then(|id| self.devices.get(id));
-        for (question, outcome) in seen.asked.iter() {
-            let came = outcome.as_ref().map_or_else(ToString::to_string, |answer| identify::told_all(&answer.evidence));
-            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, came));
-        }
-        if let Some(question) = &seen.asking {
-            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, "no answer yet"));
-        }
-        if let Some(service) = identify::service(&seen.report) {
-            steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
-        }
-        if let Some(ble) = identify::ble(&seen.report) {
-            steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
-        }
-        if let Some(device) = device {
-            self.explain_facts(seen, &mut steps);
-            self.explain_version(seen, device, &mut steps);
-        } else if let Some(other) = self.double(link) {
-            steps.push(WhyStep::new(
-                "identity",
-                Verdict::Noted,
-                format!("the same device as {other}, over another link"),
-            ));
-        }
-        if seen.report.access != Access::Usable {
-            let detail = "the port cannot be used";
-            steps.push(WhyStep::new("questions", Verdict::NotAsked, detail));
-        }
-        Some(Why {
-            link: link.clone(),
-            access: seen.report.access.clone(),
-            device: seen.device.clone(),
-            identity: device.map(|device| device.info.identity.clone()),
-            endpoint: device.map(|device| device.info.endpoint.clone()),
-            sureness: board.as_ref().map_or(Sureness::Unknown, |(_, sureness)| *sureness),
-            board: board.map(|(board, _)| board),
-            steps,
-        })
-    }
-
-    fn explain_facts(&self, seen: &Seen, steps: &mut Vec<WhyStep>) {
-        let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));
-        let Some(Board { facts, .. }) = board else { return };
-        let named = [
-            ("MAC address", &facts.mac),
-            ("manufacturer", &facts.manufacturer),
-            ("model", &facts.model),
-            ("serial number", &facts.serial_number),
-            ("hardware version", &facts.hardware_version),
-        ];
-        for (what, sources) in named {
-            if let Some((text, source)) = announced::read(sources, &Self::said(seen)) {
-                steps.push(WhyStep::new(what, Verdict::Noted, format!("{text} ({source})")));
-            }
-        }
-    }
-
-    fn explain_version(&self, seen: &Seen, device: &Device, steps: &mut Vec<WhyStep>) {
-        if let Some(version) = &device.info.version {
-            let detail = format!("{} ({})", version.text, version.source);
-            steps.push(WhyStep::new("version", Verdict::Matched, detail));
-            return;
-        }
-        for question in device.profile.version.iter().map(asking::version) {
-            let needs = asking::needs(&question);
-            if needs > self.questions && !seen.asked.settled(&question) {
-                let what = format!("version: {}", asking::describe(&question));
-                steps.push(WhyStep::new(what, Verdict::NotAsked, identify::forbidden(needs)));
-            }
-        }
+    /// Whether a link leads to a device that is there over another one.
+    pub fn is_double(&self, link: &Link) -> bool {
+        self.double(link).is_some()
     }
 
     fn settle_all(&mut self) -> Vec<Decision> {
@@ -426,7 +374,7 @@ impl Registry {
         let opinion = self.opinion(seen);
         let next = match opinion.board {
             Some((board, sureness)) => {
-                if self.stands_back(link, decisions) {
+                if self.stands_back(link, decisions) || self.keeps_out(link, &board) {
                     return;
                 }
                 self.know(link, &board, sureness, &opinion.steps, decisions);
@@ -734,7 +682,7 @@ impl Registry {
 
 impl Seen {
     fn new(report: LinkReport) -> Self {
-        Self { report, asked: Asked::default(), asking: None, waiting: false, device: None }
+        Self { report, asked: Asked::default(), asking: None, waiting: false, device: None, kept_out: None }
     }
 }
 

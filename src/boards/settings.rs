@@ -31,3 +31,29 @@ pub struct DeviceEntry {
     #[serde(default)]
     pub probe: Probe,
 }
+
+/// `[join]`: which found devices become clients.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinSettings {
+    /// What a device that nobody knows must have.
+    pub policy: JoinPolicy,
+    /// Globs over endpoint names: only such devices may join. Empty: all.
+    pub allow: Vec<String>,
+    /// Globs over endpoint names: such devices never join.
+    pub deny: Vec<String>,
+    /// So many devices that nobody knows may join at once ...
+    pub burst: u32,
+    /// ... and then so many a minute.
+    pub per_minute: u32,
+}
+
+/// What a device that nobody knows must have to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JoinPolicy {
+    /// Nothing.
+    Automatic,
+    /// An operator's approval.
+    Approve,
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::boards::DeviceEntry;
+use crate::boards::{DeviceEntry, JoinSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -33,6 +33,7 @@ const NAMELESS: &str = "nuncio";
 pub(super) struct Checked {
     pub(super) servers: Vec<ServerSettings>,
     pub(super) devices: Vec<DeviceEntry>,
+    pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
     pub(super) tcp: TcpSettings,
     pub(super) mdns: MdnsSettings,
@@ -53,6 +54,7 @@ pub(super) fn check(
     checker.servers(&raw.servers);
     checker.devices(&raw.devices);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
+    let join = raw.join.inspect(|join| checker.join(join));
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
     let mdns = raw.mdns.inspect(|mdns| checker.mdns(mdns));
@@ -64,6 +66,7 @@ pub(super) fn check(
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
+            join: join?,
             serial: serial?,
             tcp: tcp?,
             mdns: mdns?,
@@ -229,6 +232,16 @@ impl Checker<'_> {
         self.require(pattern.starts_with('/'), key, "expected an absolute path or glob, for example \"/dev/ttyUSB*\"");
         if let Err(error) = globset::Glob::new(pattern) {
             self.fail(key, format!("not a glob: {}", error.kind()));
+        }
+    }
+
+    fn join(&mut self, join: &JoinSettings) {
+        for (name, patterns) in [("allow", &join.allow), ("deny", &join.deny)] {
+            for (number, pattern) in patterns.iter().enumerate() {
+                if let Err(error) = globset::Glob::new(pattern) {
+                    self.fail(&format!("join.{name}[{number}]"), format!("not a glob: {}", error.kind()));
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::boards::DeviceEntry;
+use crate::boards::{DeviceEntry, JoinSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -23,8 +23,20 @@ use crate::update::{DownloadSettings, UpdateSettings};
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 11] =
-    ["gateway", "server", "device", "serial", "tcp", "mdns", "ble", "update", "download", "history", "executors"];
+const SECTIONS: [&str; 12] = [
+    "gateway",
+    "server",
+    "device",
+    "join",
+    "serial",
+    "tcp",
+    "mdns",
+    "ble",
+    "update",
+    "download",
+    "history",
+    "executors",
+];
 
 /// So many wrong keys are told of one unit.
 const MAX_ROUNDS: usize = 16;
@@ -46,6 +58,7 @@ pub(super) struct Raw {
     pub(super) gateway: Option<RawGateway>,
     pub(super) servers: Vec<(usize, ServerSettings)>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
+    pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
     pub(super) tcp: Option<TcpSettings>,
     pub(super) mdns: Option<MdnsSettings>,
@@ -69,6 +82,7 @@ pub(super) fn read(
         gateway: reader.section("gateway", defaults, &mut user),
         servers: reader.entries("server", user.remove("server")),
         devices: reader.entries("device", user.remove("device")),
+        join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),
         tcp: reader.section("tcp", defaults, &mut user),
         mdns: reader.section("mdns", defaults, &mut user),

@@ -292,6 +292,55 @@ pub struct ReleasedBrake {
     pub image: Option<Sha256Digest>,
 }
 
+/// What is to be done about a device's being here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "order")]
+pub enum JoinOrder {
+    /// Let it join.
+    Approve {
+        /// Its link, or the name that it had.
+        device: String,
+    },
+    /// As if it had never been here.
+    Forget {
+        /// Its name or endpoint name.
+        device: String,
+        /// Whether it is kept out from now on.
+        deny: bool,
+    },
+    /// Another name inside this gateway.
+    Rename {
+        /// Its name or endpoint name.
+        device: String,
+        /// The new name.
+        name: String,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinReport {
+    /// The device as it is called now; `None` when it is not here.
+    pub device: Option<DeviceId>,
+    /// Its endpoint name.
+    pub endpoint: Option<String>,
+    /// What was done, in words.
+    pub done: String,
+}
+
+/// Who has a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The link.
+    pub link: Link,
+    /// The device on it.
+    pub device: Option<DeviceId>,
+    /// Who inside the daemon holds it.
+    pub holder: Option<String>,
+    /// Whether it can be used, and who outside the daemon has it.
+    pub access: Access,
+}
+
 /// How `nuncio flash` ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {

@@ -13,7 +13,10 @@ use crate::device::{UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
-use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Plan, Status, Verdict, Why};
+use super::{
+    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, JoinOrder, JoinReport, Plan, Status,
+    Verdict, Who, Why,
+};
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
 const REPLY_TIME: Duration = Duration::from_secs(60);
@@ -153,6 +156,28 @@ impl Client {
     pub async fn brake(&self, order: BrakeOrder) -> Result<BrakeReport, ClientError> {
         match self.ask(Request::Brake { order }).await? {
             Reply::Brakes(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets a device join, forgets it, or gives it another name.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn join(&self, order: JoinOrder) -> Result<JoinReport, ClientError> {
+        match self.ask(Request::Join { order }).await? {
+            Reply::Joined(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Who has a link, named by itself or by the device on it.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NoSuchDevice`] when there is none.
+    pub async fn who(&self, device: &str) -> Result<Who, ClientError> {
+        match self.ask(Request::Who { device: device.to_owned() }).await? {
+            Reply::Who(who) => Ok(who),
             other => Err(unexpected(&other)),
         }
     }

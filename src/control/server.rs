@@ -172,6 +172,8 @@ async fn handle(
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }
         Request::Brake { order } => ask(requests, |reply| ControlRequest::Brake { order, reply }, Reply::Brakes).await,
+        Request::Join { order } => ask(requests, |reply| ControlRequest::Join { order, reply }, Reply::Joined).await,
+        Request::Who { device } => ask(requests, |reply| ControlRequest::Who { device, reply }, Reply::Who).await,
         Request::Flash { device, image, version, now } => {
             let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };
             return update(requests, order, reader, writer).await;

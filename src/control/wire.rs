@@ -13,7 +13,10 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 
 use crate::device::{UpdateEvent, UpdateEvidence};
 
-use super::{BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Plan, Status, Verdict, Why};
+use super::{
+    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, JoinOrder, JoinReport, Plan, Status,
+    Verdict, Who, Why,
+};
 
 /// Version of this protocol; both ends must speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -63,6 +66,13 @@ pub(super) enum Request {
         #[serde(flatten)]
         order: BrakeOrder,
     },
+    Join {
+        #[serde(flatten)]
+        order: JoinOrder,
+    },
+    Who {
+        device: String,
+    },
     Cancel {
         device: String,
     },
@@ -95,6 +105,8 @@ pub(super) enum Reply {
     Verdict(Verdict),
     Plan(Box<Plan>),
     Brakes(BrakeReport),
+    Joined(JoinReport),
+    Who(Who),
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),

@@ -13,6 +13,7 @@ const TROUBLES_TOLD: usize = 256;
 
 impl Gateway {
     pub(super) async fn handle_link(&mut self, event: transports::Event) {
+        self.let_join().await;
         let decisions = match event {
             transports::Event::Appeared(report) | transports::Event::Changed(report) => {
                 self.registry.handle_link(report)
@@ -68,6 +69,8 @@ impl Gateway {
                 Decision::DeviceReturned(info) => self.device_returned(info).await,
                 Decision::DeviceGone(device) => self.device_gone(&device).await,
                 Decision::Remember(record) => self.remember(record),
+                Decision::Forget { identity, ban } => self.forget(identity, ban),
+                Decision::Unban(identity) => self.unban(identity),
             }
         }
     }

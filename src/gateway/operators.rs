@@ -27,6 +27,8 @@ impl Gateway {
                 self.flash(&device, FirmwareOrder::Rollback, true, events, verdict);
             }
             ControlRequest::Brake { order, reply } => self.brake(order, reply),
+            ControlRequest::Join { order, reply } => drop(reply.send(self.join(order).await)),
+            ControlRequest::Who { device, reply } => drop(reply.send(self.who(&device))),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
@@ -139,7 +141,7 @@ impl Gateway {
         }
     }
 
-    fn find_link(&self, word: &str) -> Option<Link> {
+    pub(super) fn find_link(&self, word: &str) -> Option<Link> {
         self.registry.links().map(|(report, _)| &report.link).find(|link| means_link(link, word)).cloned()
     }
 }

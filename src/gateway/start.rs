@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::flashing::Flashings;
+use super::joining::Turns;
 use super::ledger::Ledger;
 use super::recorder::Recorder;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
@@ -72,6 +73,8 @@ pub(super) async fn start(
         ask_hosts: config.mdns.ask,
         ask_ble: config.ble.ask,
         devices: config.devices.clone(),
+        join: config.join.clone(),
+        banned: store.banned().await?,
     };
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
@@ -97,6 +100,7 @@ pub(super) async fn start(
         executor,
         store,
         ledger: Ledger::default(),
+        turns: Turns::new(config.join.per_minute),
         worked,
         recorder,
         flashings: Flashings::default(),

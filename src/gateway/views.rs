@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::Gateway;
-use crate::boards::{self, DeviceEntry};
+use crate::boards::{self, DeviceEntry, KeptOut};
 use crate::control::{
     DeviceStatus, GatewayStatus, LinkStatus, RegistrationState, RegistrationStatus, ServerStatus, WayBackStatus,
     WhatWhy, Why, WhyStep, WhyVerdict,
 };
-use crate::device::{Access, Brake, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
+use crate::device::{Access, Brake, DeviceId, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
 use crate::proxy::{self, ServerSettings, SessionStatus};
 
 /// A device's status but for its sessions, which its client tells in its own time.
@@ -65,7 +65,12 @@ impl Gateway {
             seen: None,
             note: Some(format!("configured as {}", device.name)),
         });
-        unused.map(|(report, device)| link(report, device.is_some())).chain(absent).collect()
+        let shown = |(report, device): (&LinkReport, Option<&DeviceId>)| {
+            let kept_out = self.registry.kept_out(&report.link);
+            let double = device.is_none() && self.registry.is_double(&report.link);
+            link(report, device.is_some(), double, kept_out)
+        };
+        unused.filter_map(shown).chain(absent).collect()
     }
 
     /// `[[device]]` entries whose link is not there.
@@ -86,7 +91,13 @@ impl Gateway {
     }
 }
 
-fn link(report: &LinkReport, is_device: bool) -> LinkStatus {
+/// A link without a device, or one that cannot be used; `None` for what is of no use to an operator: what strangers announce,
+/// and further ways to a device that is here.
+fn link(report: &LinkReport, is_device: bool, double: bool, kept_out: Option<KeptOut>) -> Option<LinkStatus> {
+    let strange = matches!(report.link, Link::Service(_) | Link::Ble(_));
+    if strange && !is_device && (double || kept_out.is_none()) {
+        return None;
+    }
     let note = match (&report.access, is_device) {
         (Access::Usable, false) => Some(format!(
             "board unknown: name it in a [[device]], or let the gateway ask ([serial] questions); `nuncio why {}` tells more",
@@ -97,9 +108,10 @@ fn link(report: &LinkReport, is_device: bool) -> LinkStatus {
         (Access::Busy { .. } | Access::NotPermitted { .. }, _) | (Access::Usable, true) => None,
         (Access::Absent, _) => None,
     };
+    let note = kept_out.map(|reason| reason.remark(&report.link)).or(note);
     let seen: Vec<String> = report.evidence.iter().map(describe).collect();
     let seen = (!seen.is_empty()).then(|| seen.join(", "));
-    LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note }
+    Some(LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note })
 }
 
 fn describe(evidence: &Evidence) -> String {

@@ -57,6 +57,8 @@ pub(super) const STEPS: &[&str] = &[
     "CREATE TABLE brakes (
         board TEXT NOT NULL, image TEXT NOT NULL, brake TEXT NOT NULL, PRIMARY KEY (board, image)
     ) STRICT, WITHOUT ROWID;",
+    // 5: devices that an operator keeps out.
+    "CREATE TABLE banned (identity TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
 ];
 
 /// The write-ahead log is cut back to so many bytes.

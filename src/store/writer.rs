@@ -11,7 +11,7 @@ use crate::device::{
 };
 
 use super::lock::Lock;
-use super::{Done, Found, StoreError, WorkedRecord, brakes, history, worked};
+use super::{Done, Found, StoreError, WorkedRecord, banned, brakes, history, worked};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -26,6 +26,8 @@ pub(super) enum Order {
     AllWorked(Done<Vec<WorkedRecord>>),
     Brake { board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>, done: Done<()> },
     Brakes(Done<Vec<Brake>>),
+    Ban { identity: Identity, ban: bool, forget: bool, done: Done<()> },
+    Banned(Done<Vec<Identity>>),
     OpenJournal(Done<Vec<JournalEntry>>),
     Identities(Done<Vec<IdentityRecord>>),
     LatestClosed(Done<Vec<JournalEntry>>),
@@ -113,6 +115,8 @@ impl Order {
                 hold(brakes::write(transaction, &board, image, brake.as_ref()), done)
             }
             Self::Brakes(done) => hold(brakes::read(transaction), done),
+            Self::Ban { identity, ban, forget, done } => hold(banned::write(transaction, &identity, ban, forget), done),
+            Self::Banned(done) => hold(banned::read(transaction), done),
             Self::OpenJournal(done) => hold(read_open(transaction), done),
             Self::Identities(done) => hold(read_identities(transaction), done),
             Self::LatestClosed(done) => hold(read_latest(transaction), done),
@@ -133,6 +137,8 @@ impl Order {
             Self::Worked { done, .. } | Self::Brake { done, .. } => answer(done, Err(error)),
             Self::AllWorked(done) => answer(done, Err(error)),
             Self::Brakes(done) => answer(done, Err(error)),
+            Self::Ban { done, .. } => answer(done, Err(error)),
+            Self::Banned(done) => answer(done, Err(error)),
             Self::OpenJournal(done) | Self::LatestClosed(done) => answer(done, Err(error)),
             Self::OpenRecords(done) => answer(done, Err(error)),
             Self::History(_, done) => answer(done, Err(error)),

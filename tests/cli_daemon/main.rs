@@ -10,9 +10,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nuncio::control::{
-    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, LinkStatus, Listener,
-    Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict,
-    WayBackStatus, WhatWhy, Why, WhyStep, WhyVerdict, serve,
+    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, JoinOrder, JoinReport,
+    LinkStatus, Listener, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
+    UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
     Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
@@ -270,6 +270,45 @@ fn brakes() -> BrakeReport {
     BrakeReport { brakes: vec![brake, by_hand], released: vec![ReleasedBrake { board, image: None }] }
 }
 
+fn join(order: &JoinOrder) -> Result<JoinReport, Failure> {
+    let (word, device) = match order {
+        JoinOrder::Approve { device } => (device, Some(DeviceId::new("mac-a4cf12ab34cd"))),
+        JoinOrder::Forget { device, .. } => (device, None),
+        JoinOrder::Rename { device, name } => (device, Some(DeviceId::new(name.as_str()))),
+    };
+    let endpoint = device.as_ref().map(|_| "mac-a4cf12ab34cd".to_owned());
+    let report = JoinReport { device, endpoint, done: "Done.".to_owned() };
+    if word == "nobody" { Err(Failure::no_such_device(word)) } else { Ok(report) }
+}
+
+fn who(word: &str) -> Result<Who, Failure> {
+    let who = |link: &str, access| Who {
+        link: link.parse().expect("a link"),
+        device: Some(DeviceId::new("press-3")),
+        holder: None,
+        access,
+    };
+    match word {
+        "nobody" => Err(Failure::no_such_device(word)),
+        "press-3" => {
+            Ok(Who { holder: Some("update of press-3".to_owned()), ..who("serial:/dev/ttyACM0", Access::Usable) })
+        }
+        _ => {
+            let (holder, remedy) = ("picocom (pid 17)".to_owned(), "end it".to_owned());
+            Ok(Who { device: None, ..who("serial:/dev/ttyUSB1", Access::Busy { holder, remedy }) })
+        }
+    }
+}
+
+#[test]
+fn who_has_a_link_is_told_inside_and_outside_of_the_gateway() {
+    let daemon = Daemon::start(gateway);
+    let inside = daemon.says(&["who", "press-3"]);
+    assert_eq!(inside, "serial:/dev/ttyACM0, which is press-3: held by the gateway, update of press-3.\n");
+    let outside = daemon.says(&["who", "/dev/ttyUSB1"]);
+    assert_eq!(outside, "serial:/dev/ttyUSB1: held by picocom (pid 17).\n  end it\n");
+}
+
 /// A gateway with two devices, one of which can be flashed.
 fn gateway(request: ControlRequest) {
     match request {
@@ -291,6 +330,8 @@ fn gateway(request: ControlRequest) {
             all_events().into_iter().for_each(|event| events.try_send(event).expect("room"));
             drop(end.send(Ok(verdict(Outcome::Proven, None))));
         }
+        ControlRequest::Join { order, reply } => drop(reply.send(join(&order))),
+        ControlRequest::Who { device, reply } => drop(reply.send(who(&device))),
         ControlRequest::Brake { reply, .. } => drop(reply.send(Ok(brakes()))),
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),
         ControlRequest::Cancel { reply, .. } => drop(reply.send(Ok(()))),
@@ -321,6 +362,11 @@ fn every_json_output_follows_its_schema() {
         &["check", "--json"],
         &["brake", "--json"],
         &["brake", "release", "arduino-uno", "--json"],
+        &["approve", "mdns:kitchen._esphomelib._tcp", "--json"],
+        &["forget", "press-3", "--deny", "--json"],
+        &["rename", "press-3", "press-4", "--json"],
+        &["who", "press-3", "--json"],
+        &["who", "/dev/ttyUSB1", "--json"],
     ] {
         let (documents, code) = daemon.documents(arguments);
         assert_eq!((documents.len(), code), (1, 0), "{arguments:?}");
@@ -343,6 +389,8 @@ fn failures_have_their_exit_codes_in_json_too() {
         (&["flash", "pump", image, "--json"], 5),
         (&["history", "nobody", "--json"], 4),
         (&["show", "cafe", "--json"], 4),
+        (&["approve", "nobody", "--json"], 4),
+        (&["who", "nobody", "--json"], 4),
     ];
     for (arguments, expected) in cases {
         let (documents, code) = daemon.documents(arguments);

@@ -1,0 +1,94 @@
+//! Why a device is taken for what it is.
+
+use super::{Device, Registry, Seen};
+use crate::boards::catalogue::Board;
+use crate::boards::identify::{self, Opinion};
+use crate::boards::why::{Sureness, Verdict, Why, WhyStep};
+use crate::boards::{announced, asking};
+use crate::device::{Access, DeviceId, Link};
+
+impl Registry {
+    /// Why a device is what it is; `None` when its link is not there.
+    pub fn why_device(&self, id: &DeviceId) -> Option<Why> {
+        self.why_link(&self.devices.get(id)?.info.link)
+    }
+
+    /// Why a link's device is what it is, or is not known.
+    pub fn why_link(&self, link: &Link) -> Option<Why> {
+        let seen = self.links.get(link)?;
+        let Opinion { board, mut steps, .. } = self.opinion(seen);
+        let device = seen.device.as_ref().and_then(|id| self.devices.get(id));
+        for (question, outcome) in seen.asked.iter() {
+            let came = outcome.as_ref().map_or_else(ToString::to_string, |answer| identify::told_all(&answer.evidence));
+            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, came));
+        }
+        if let Some(question) = &seen.asking {
+            steps.push(WhyStep::new(asking::describe(question), Verdict::Asked, "no answer yet"));
+        }
+        if let Some(service) = identify::service(&seen.report) {
+            steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
+        }
+        if let Some(ble) = identify::ble(&seen.report) {
+            steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
+        }
+        if let Some(device) = device {
+            self.explain_facts(seen, &mut steps);
+            self.explain_version(seen, device, &mut steps);
+        } else if let Some(other) = self.double(link) {
+            steps.push(WhyStep::new(
+                "identity",
+                Verdict::Noted,
+                format!("the same device as {other}, over another link"),
+            ));
+        }
+        if let Some(reason) = seen.kept_out {
+            steps.push(WhyStep::new("joining", Verdict::Noted, reason.to_string()));
+        }
+        if seen.report.access != Access::Usable {
+            let detail = "the port cannot be used";
+            steps.push(WhyStep::new("questions", Verdict::NotAsked, detail));
+        }
+        Some(Why {
+            link: link.clone(),
+            access: seen.report.access.clone(),
+            device: seen.device.clone(),
+            identity: device.map(|device| device.info.identity.clone()),
+            endpoint: device.map(|device| device.info.endpoint.clone()),
+            sureness: board.as_ref().map_or(Sureness::Unknown, |(_, sureness)| *sureness),
+            board: board.map(|(board, _)| board),
+            steps,
+        })
+    }
+
+    fn explain_facts(&self, seen: &Seen, steps: &mut Vec<WhyStep>) {
+        let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));
+        let Some(Board { facts, .. }) = board else { return };
+        let named = [
+            ("MAC address", &facts.mac),
+            ("manufacturer", &facts.manufacturer),
+            ("model", &facts.model),
+            ("serial number", &facts.serial_number),
+            ("hardware version", &facts.hardware_version),
+        ];
+        for (what, sources) in named {
+            if let Some((text, source)) = announced::read(sources, &Self::said(seen)) {
+                steps.push(WhyStep::new(what, Verdict::Noted, format!("{text} ({source})")));
+            }
+        }
+    }
+
+    fn explain_version(&self, seen: &Seen, device: &Device, steps: &mut Vec<WhyStep>) {
+        if let Some(version) = &device.info.version {
+            let detail = format!("{} ({})", version.text, version.source);
+            steps.push(WhyStep::new("version", Verdict::Matched, detail));
+            return;
+        }
+        for question in device.profile.version.iter().map(asking::version) {
+            let needs = asking::needs(&question);
+            if needs > self.questions && !seen.asked.settled(&question) {
+                let what = format!("version: {}", asking::describe(&question));
+                steps.push(WhyStep::new(what, Verdict::NotAsked, identify::forbidden(needs)));
+            }
+        }
+    }
+}
