@@ -36,7 +36,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, ble, mdns, serial};
+use crate::transports::{self, ble, http, mdns, serial};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -73,6 +73,7 @@ struct Gateway {
     serial: serial::Handle,
     mdns: mdns::Handle,
     ble: ble::Handle,
+    http: http::Handle,
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,

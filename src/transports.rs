@@ -4,6 +4,7 @@
 //! what it is told to ask. Driven by `gateway`, which spawns one task per transport and feeds their events to `boards`.
 
 pub mod ble;
+pub mod http;
 pub mod mdns;
 pub mod serial;
 mod settings;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use nuncio::boards::{
     Catalogue, Decision, JoinError, JoinPolicy, JoinSettings, KeptOut, Registry, RegistrySettings, Sureness, Verdict,
 };
-use nuncio::device::{Access, DeviceInfo, Evidence, Identity, Link, LinkReport, Questions, ServiceName, ServiceSeen};
+use nuncio::device::{
+    Access, Answer, DeviceInfo, Evidence, Identity, Link, LinkReport, Question, QuestionFailed, Questions, ServiceName,
+    ServiceSeen,
+};
 
 /// Everything joins, as fast as it likes.
 fn join() -> JoinSettings {
@@ -19,7 +22,11 @@ fn registry() -> Registry {
 
 fn with(join: JoinSettings, banned: Vec<Identity>) -> Registry {
     let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
-    let settings = RegistrySettings {
+    Registry::new(catalogue, settings(join, banned), Vec::new())
+}
+
+fn settings(join: JoinSettings, banned: Vec<Identity>) -> RegistrySettings {
+    RegistrySettings {
         gateway: "pi".to_owned(),
         questions: Questions::Passive,
         ask_hosts: true,
@@ -27,8 +34,7 @@ fn with(join: JoinSettings, banned: Vec<Identity>) -> Registry {
         devices: Vec::new(),
         join,
         banned,
-    };
-    Registry::new(catalogue, settings, Vec::new())
+    }
 }
 
 /// A service on a host of the same name as its instance.
@@ -119,6 +125,48 @@ fn one_device_with_two_services_is_one_and_stays_when_one_of_them_goes() {
     assert_eq!(registry.handle_vanished(&http.link), [Decision::DeviceGone(info.id)]);
 }
 
+fn asked(decisions: &[Decision]) -> (&Link, &Question) {
+    let [Decision::Ask { link, question }] = decisions else { panic!("{decisions:?}") };
+    (link, question)
+}
+
+fn tells(values: &[(&str, &str)]) -> Result<Answer, QuestionFailed> {
+    let values = values.iter().map(|(at, value)| ((*at).to_owned(), (*value).to_owned())).collect();
+    Ok(Answer { evidence: vec![Evidence::Http { values }], version: None })
+}
+
+#[test]
+fn who_does_not_announce_its_address_is_asked_for_it_before_it_gets_a_name() {
+    let tasmota = service("tasmota-0123._http._tcp", &[("devicetype", "tasmota")]);
+    let mut registry = registry();
+    let decisions = registry.handle_link(tasmota.clone());
+    let (link, question) = asked(&decisions);
+    let Question::Http { path, service, pointers } = question else { panic!("{question:?}") };
+    assert_eq!((path.as_str(), service.addresses[0].as_str()), ("/cm?cmnd=Status%200", "10.0.0.7"));
+    assert!(pointers.contains(&"StatusFWR/Version".to_owned()));
+    let answer = tells(&[("StatusNET/Mac", "A4:CF:12:AB:00:03"), ("StatusFWR/Version", "14.2.0(tasmota)")]);
+    let info = ready(&registry.handle_answer(link, question, answer)).expect("a device").clone();
+    assert_eq!((info.board.as_str(), info.endpoint.as_str()), ("tasmota", "mac-a4cf12ab0003"));
+    assert_eq!(info.version.expect("a version").source, "http StatusFWR/Version");
+    assert_eq!(registry.handle_link(tasmota.clone()), [], "it is the same");
+    // One that does not answer goes by its host.
+    let mut silent = self::registry();
+    let decisions = silent.handle_link(tasmota);
+    let (link, question) = asked(&decisions);
+    let failed = Err(QuestionFailed::Failed("no".to_owned()));
+    let info = ready(&silent.handle_answer(link, question, failed)).expect("a device").clone();
+    assert_eq!((info.endpoint.as_str(), info.version), ("host-pi-tasmota-0123", None));
+}
+
+#[test]
+fn where_asking_is_off_nobody_is_asked() {
+    let settings = |ask_hosts| RegistrySettings { ask_hosts, ..settings(join(), Vec::new()) };
+    let catalogue = Arc::new(Catalogue::load(None).expect("good"));
+    let mut registry = Registry::new(catalogue, settings(false), Vec::new());
+    let info = found(&mut registry, service("tasmota-0123._http._tcp", &[("devicetype", "tasmota")]));
+    assert_eq!(info.endpoint, "host-pi-tasmota-0123");
+}
+
 #[test]
 fn what_no_board_file_names_is_no_device_and_says_so() {
     let mut registry = registry();
@@ -127,8 +175,6 @@ fn what_no_board_file_names_is_no_device_and_says_so() {
     let why = registry.why_link(&printer.link).expect("why");
     assert_eq!((why.sureness, why.steps[0].verdict), (Sureness::Unknown, Verdict::Noted));
     for (name, txt, board) in [
-        ("shelly1-A1B2C3._http._tcp", &[][..], "shelly-1"),
-        ("tasmota-0123._http._tcp", &[("devicetype", "tasmota")][..], "tasmota"),
         ("wled-desk._wled._tcp", &[("mac", "a4cf12ab0001")][..], "wled"),
         ("esp32-a4cf12ab0002._arduino._tcp", &[("board", "esp32"), ("tcp_check", "no")][..], "arduino-ota"),
     ] {

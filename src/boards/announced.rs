@@ -162,6 +162,11 @@ impl Facts {
         lists.into_iter().flatten()
     }
 
+    /// Whether the MAC address stands in an answer.
+    pub(super) fn mac_is_asked(&self) -> bool {
+        self.mac.iter().any(|source| matches!(source.place, Place::Gatt(_) | Place::Http(_)))
+    }
+
     /// The characteristics that facts stand in.
     pub(super) fn characteristics(&self) -> Vec<String> {
         let uuids = self.all().filter_map(|source| match &source.place {

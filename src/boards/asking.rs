@@ -73,6 +73,9 @@ pub(super) fn same(one: &Question, other: &Question) -> bool {
         (Question::EspRom { baud: one, app_offset: at }, Question::EspRom { baud: other, app_offset: sought }) => {
             one == other && (sought.is_none() || at == sought)
         }
+        (Question::Http { path, pointers, .. }, Question::Http { path: other, pointers: others, .. }) => {
+            (path, pointers) == (other, others)
+        }
         (one, other) => one == other,
     }
 }

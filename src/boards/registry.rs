@@ -184,7 +184,8 @@ impl Registry {
     fn same_thing(&self, seen: &Seen, report: &LinkReport) -> bool {
         match (&seen.device, &report.link) {
             (Some(_), Link::Service(_) | Link::Ble(_)) => {
-                self.identity(seen) == self.identity(&Seen::new(report.clone()))
+                let now = Seen { asked: seen.asked.clone(), ..Seen::new(report.clone()) };
+                self.identity(seen) == self.identity(&now)
             }
             _ => same_thing(&seen.report, report),
         }
@@ -374,6 +375,9 @@ impl Registry {
         let opinion = self.opinion(seen);
         let next = match opinion.board {
             Some((board, sureness)) => {
+                if let Some(question) = self.first_question(link, &board) {
+                    return self.ask(link, Some(question), decisions);
+                }
                 if self.stands_back(link, decisions) || self.keeps_out(link, &board) {
                     return;
                 }
@@ -654,13 +658,26 @@ impl Registry {
         true
     }
 
+    /// What has to be asked before a device has a name: its MAC address, where it does not announce that.
+    fn first_question(&self, link: &Link, board: &BoardId) -> Option<Question> {
+        let seen = self.links.get(link).filter(|seen| seen.device.is_none())?;
+        let board = self.catalogue.get(board)?;
+        let asks = board.facts.mac_is_asked() && self.media.may_ask(link) && seen.report.access == Access::Usable;
+        if !asks || self.entry(&seen.report).is_some() || self.announced(seen).mac.is_some() {
+            return None;
+        }
+        let question = over_the_air(board, &seen.report)?;
+        let failed = matches!(seen.asked.iter().find(|(asked, _)| asking::same(asked, &question)), Some((_, Err(_))));
+        (!failed && !seen.asked.settled(&question)).then_some(question)
+    }
+
     /// What to ask of a device whose board is known: which of its bootloaders it has, and its version.
     fn next_for_device(&self, link: &Link) -> Option<Question> {
         let seen = self.links.get(link)?;
         let device = self.devices.get(seen.device.as_ref()?)?;
         let board = self.catalogue.get(&device.info.board)?;
         if !matches!(link, Link::Serial(_)) {
-            return over_the_air(board, link).filter(|question| !seen.asked.settled(question));
+            return over_the_air(board, &seen.report).filter(|question| !seen.asked.settled(question));
         }
         let variants = bootloader_variants(board, &seen.asked).into_iter();
         let ladder = if device.info.version.is_none() { device.profile.version.as_slice() } else { &[] };
@@ -705,11 +722,14 @@ fn profile(board: &Board, asked: &Asked) -> Arc<FlashProfile> {
 }
 
 /// What a device that is not on a wire is asked for its facts.
-fn over_the_air(board: &Board, link: &Link) -> Option<Question> {
+fn over_the_air(board: &Board, report: &LinkReport) -> Option<Question> {
     let (characteristics, pointers) = (board.facts.characteristics(), board.facts.pointers());
-    match link {
+    match &report.link {
         Link::Ble(_) if !characteristics.is_empty() => Some(Question::Gatt { characteristics }),
-        Link::Service(_) if !pointers.is_empty() => Some(Question::Http { path: board.http.clone()?, pointers }),
+        Link::Service(_) if !pointers.is_empty() => {
+            let (service, path) = (Box::new(identify::service(report)?.clone()), board.http.clone()?);
+            Some(Question::Http { service, path, pointers })
+        }
         _ => None,
     }
 }

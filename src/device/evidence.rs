@@ -126,6 +126,8 @@ pub enum Question {
     },
     /// GET a path of a device's web server, and pick values from the JSON that it answers.
     Http {
+        /// The service that announces it, with its addresses.
+        service: Box<ServiceSeen>,
         /// Path and query.
         path: String,
         /// Places in the answer, without the first slash (RFC 6901).

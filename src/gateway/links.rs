@@ -83,11 +83,13 @@ impl Gateway {
                 return self.registry.handle_held(&link, &question);
             }
         };
-        let (serial, ble, events) = (self.serial.clone(), self.ble.clone(), self.events.clone());
+        let (serial, ble, http) = (self.serial.clone(), self.ble.clone(), self.http.clone());
+        let events = self.events.clone();
         tokio::spawn(async move {
             let (lease, outcome) = match &link {
                 Link::Ble(_) => ble.ask(lease, question.clone()).await,
-                Link::Serial(_) | Link::Tcp { .. } | Link::Service(_) => serial.ask(lease, question.clone()).await,
+                Link::Service(_) => http.ask(lease, question.clone()).await,
+                Link::Serial(_) | Link::Tcp { .. } => serial.ask(lease, question.clone()).await,
             };
             drop(lease);
             let _ = events.send(Event::Answered { link, question, outcome }).await;

@@ -22,7 +22,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, mdns, serial, tcp};
+use crate::transports::{ble, http, mdns, serial, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -94,6 +94,7 @@ pub(super) async fn start(
         serial,
         mdns,
         ble,
+        http: http::Handle::default(),
         obstacles: BTreeMap::new(),
         proxy,
         update,
