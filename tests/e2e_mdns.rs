@@ -2,6 +2,9 @@
 //!
 //! Needs the peers lan and leshan, and root: `make peers`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use world::{Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, world};
@@ -262,5 +265,45 @@ fn what_is_new_waits_for_approval_and_what_an_operator_forgets_stays_away() {
     assert_eq!(daemon.cli(&["approve", link]).code, Some(0));
     for server in servers() {
         server.await_client(&endpoint);
+    }
+}
+
+/// Answers every request with this, as many as there come.
+fn web_server(listener: TcpListener, path: &'static str, body: &'static str) {
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            let mut request = [0; 1024];
+            let length = connection.read(&mut request).unwrap_or(0);
+            let asked = request[..length].starts_with(format!("GET {path} HTTP/1.1\r\n").as_bytes());
+            let (status, body) = if asked { ("200 OK", body) } else { ("404 Not Found", "") };
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            // One that has gone away needs no answer.
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn who_does_not_announce_what_it_is_is_asked_by_http() {
+    let scene = Scene::new("");
+    let mut plug = scene.lan.machine("tasmota-0123");
+    // As much of Tasmota 14.2's answer as counts here (`Status 0`).
+    let status = r#"{"Status":{"DeviceName":"Pump"},"StatusFWR":{"Version":"14.2.0(tasmota32)","Hardware":"ESP32-D0WD-V3 v3.0"},
+        "StatusNET":{"Hostname":"tasmota-0123","Mac":"A4:CF:12:00:00:07"}}"#;
+    web_server(plug.listen(80), "/cm?cmnd=Status%200", status);
+    plug.announce("Pump", "_http._tcp", 80, &[("devicetype", "tasmota")]);
+    let mut lamp = scene.lan.machine_with("wled-desk", Addresses::LinkLocal);
+    let info = r#"{"ver":"0.15.0","release":"ESP32","arch":"esp32","mac":"a4cf12000008"}"#;
+    web_server(lamp.listen(80), "/json/info", info);
+    lamp.announce("wled-desk", "_wled._tcp", 80, &[("mac", "a4cf12000008")]);
+    for (endpoint, version, hardware) in
+        [("mac-a4cf12000007", "14.2.0(tasmota32)", "ESP32-D0WD-V3 v3.0"), ("mac-a4cf12000008", "0.15.0", "esp32")]
+    {
+        scene.await_there(endpoint);
+        let server = servers()[0];
+        eventually("the version", PATIENCE, || (server.read(endpoint, "3/0/3").text() == version).then_some(()));
+        assert_eq!(server.read(endpoint, "3/0/18").text(), hardware);
     }
 }
