@@ -1,0 +1,185 @@
+//! What no avahi would ever send: packets of any bytes, goodbyes for others, phantoms by the thousand; and devices that go
+//! and come without a word.
+//!
+//! Needs the peers lan and leshan, and root: `make peers`.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use world::{Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, world};
+
+/// Ten times what an announcement and a registration take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const KIND: &str = "_esphomelib._tcp";
+
+/// A network, a daemon on it, and somebody on it who means no good.
+struct Scene {
+    daemon: Daemon,
+    evil: Machine,
+    lan: Lan,
+    world: World,
+    _gateway: Gateway,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let world = world!();
+        let lan = Lan::new(&world);
+        let gateway = lan.gateway();
+        let daemon = world.daemon().server("factory", &gateway.uri(server()), 123, "lifetime = \"30s\"");
+        let daemon = daemon.lan(&gateway, "").start();
+        let evil = lan.machine("evil");
+        Self { daemon, evil, lan, world, _gateway: gateway }
+    }
+
+    /// A MAC address that no other test uses: the server is everybody's.
+    fn mac(&self, number: u16) -> String {
+        format!("02{:06x}{number:04x}", self.world.seed() & 0x00ff_ffff)
+    }
+
+    /// A machine that announces an ESPHome device which the server knows then, and its endpoint name.
+    fn device(&self, name: &str, number: u16) -> (Machine, String) {
+        let mut machine = self.lan.machine(name);
+        let mac = self.mac(number);
+        announce(&mut machine, name, &mac, "1.2.0");
+        let endpoint = format!("mac-{mac}");
+        server().await_client(&endpoint);
+        (machine, endpoint)
+    }
+
+    fn phantoms(&self) -> usize {
+        let all = format!("mac-02{:06x}", self.world.seed() & 0x00ff_ffff);
+        server().clients().iter().filter(|endpoint| endpoint.starts_with(&all)).count()
+    }
+}
+
+fn server() -> &'static Leshan {
+    &Leshan::pair().0
+}
+
+fn announce(machine: &mut Machine, name: &str, mac: &str, version: &str) {
+    let txt = [("mac", mac), ("version", "2026.10.1"), ("project_name", "acme.lamp"), ("project_version", version)];
+    machine.announce(name, KIND, 6053, &txt);
+}
+
+/// Text after its length (RFC 1035, 3.3).
+fn counted(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat()
+}
+
+/// A name on the wire (RFC 1035, 3.1).
+fn wire(name: &str) -> Vec<u8> {
+    name.split('.').flat_map(counted).chain([0]).collect()
+}
+
+/// A record on the wire: type, seconds to live, content. Those that only one may have flush what others said.
+fn record(name: &str, kind: u16, seconds: u32, content: &[u8]) -> Vec<u8> {
+    let class: u16 = if kind == 12 { 1 } else { 0x8001 };
+    let length = u16::try_from(content.len()).expect("short");
+    [&wire(name)[..], &kind.to_be_bytes(), &class.to_be_bytes(), &seconds.to_be_bytes(), &length.to_be_bytes(), content]
+        .concat()
+}
+
+/// A response that says all of a service: PTR, SRV, TXT and A.
+fn response(instance: &str, seconds: u32, txt: &[String]) -> Vec<u8> {
+    let (kind, host) = (format!("{KIND}.local"), format!("{instance}.local"));
+    let name = format!("{instance}.{kind}");
+    let txt: Vec<u8> = txt.iter().flat_map(|entry| counted(entry)).collect();
+    let location = [&[0, 0, 0, 0, 0x17, 0xa5], &wire(&host)[..]].concat();
+    let mut packet = b"\0\0\x84\0\0\0\0\x04\0\0\0\0".to_vec();
+    packet.extend(record(&kind, 12, seconds, &wire(&name)));
+    packet.extend(record(&name, 33, seconds, &location));
+    packet.extend(record(&name, 16, seconds, &txt));
+    packet.extend(record(&host, 1, seconds, &Ipv4Addr::new(10, 99, 0, 1).octets()));
+    packet
+}
+
+#[test]
+fn a_device_that_starts_anew_stays_registered_and_tells_its_new_version() {
+    let scene = Scene::new();
+    let (mut kitchen, endpoint) = scene.device("kitchen", 1);
+    let before = server().await_client(&endpoint)["registrationId"].clone();
+    kitchen.power_off();
+    kitchen.power_on();
+    announce(&mut kitchen, "kitchen", &scene.mac(1), "1.3.0");
+    let version = || server().read(&endpoint, "3/0/3").text();
+    eventually("the new version", PATIENCE, || (version() == "1.3.0").then_some(()));
+    assert_eq!(server().await_client(&endpoint)["registrationId"], before);
+}
+
+#[test]
+fn a_goodbye_that_a_stranger_says_harms_no_device() {
+    let scene = Scene::new();
+    let (_kitchen, endpoint) = scene.device("kitchen", 1);
+    let before = server().await_client(&endpoint)["registrationId"].clone();
+    for _ in 0..5 {
+        scene.evil.multicast(&response("kitchen", 0, &["mac=".to_owned()]));
+        sleep(Duration::from_millis(300));
+    }
+    holds("it is registered as before", Duration::from_secs(5), || {
+        server().client(&endpoint).is_some_and(|client| client["registrationId"] == before)
+    });
+    assert_eq!(server().read(&endpoint, "3/0/3").text(), "1.2.0");
+}
+
+#[test]
+fn packets_of_any_bytes_harm_nobody() {
+    let scene = Scene::new();
+    let mut chance = fastrand::Rng::with_seed(scene.world.seed());
+    let whole = response("phantom", 120, &["mac=zz".to_owned(), "=".to_owned(), String::new()]);
+    for round in 0..3000 {
+        let mut packet = whole.clone();
+        match round % 4 {
+            0 => packet.truncate(chance.usize(..packet.len())),
+            // Counts of records that are not there, names that point to themselves, lengths beyond the end.
+            1 => packet.iter_mut().skip(2).for_each(|byte| {
+                if chance.u8(..) < 12 {
+                    *byte = *chance.choice(&[0, 0x3f, 0x40, 0xc0, 0x0c, 0xff]).expect("not empty");
+                }
+            }),
+            2 => packet = (0..chance.usize(..1400)).map(|_| chance.u8(..)).collect(),
+            _ => packet.extend((0..chance.usize(..1000)).map(|_| chance.u8(..))),
+        }
+        scene.evil.multicast(&packet);
+    }
+    let (_kitchen, endpoint) = scene.device("kitchen", 1);
+    assert_eq!(server().read(&endpoint, "3/0/3").text(), "1.2.0");
+    let log = scene.daemon.log();
+    assert!(!log.contains("begun anew") && !log.contains("panicked"), "mDNS has not broken off:\n{log}");
+}
+
+#[test]
+fn thousands_of_phantoms_are_kept_within_bounds_and_forgotten() {
+    let mut scene = Scene::new();
+    let (_kitchen, endpoint) = scene.device("kitchen", 1);
+    let before = server().await_client(&endpoint)["registrationId"].clone();
+    let resting = memory(&mut scene.daemon);
+    for number in 0..6000_u16 {
+        let txt = [format!("mac={}", scene.mac(number + 1000)), format!("noise={}", "x".repeat(200))];
+        scene.evil.multicast(&response(&format!("phantom-{number}"), 40, &txt));
+        sleep(Duration::from_millis(1));
+    }
+    let log = || scene.daemon.log();
+    eventually("the bound is told", PATIENCE, || {
+        log().contains("more services are announced than are kept").then_some(())
+    });
+    let flooded = memory(&mut scene.daemon);
+    println!("resident: {resting} KiB at rest, {flooded} KiB with 6000 phantoms; registered: {}", scene.phantoms());
+    assert!(flooded < 200_000, "{resting} KiB have become {flooded}");
+    // 250 at once and one a second: so many could have joined in five minutes.
+    assert!(scene.phantoms() <= 550, "{} have joined", scene.phantoms());
+    assert_eq!(server().await_client(&endpoint)["registrationId"], before, "the real one never left");
+    assert_eq!(server().read(&endpoint, "3/0/3").text(), "1.2.0");
+    eventually("they are forgotten", PATIENCE * 3, || (scene.phantoms() == 1).then_some(()));
+    scene.device("cellar", 2);
+}
+
+/// Resident memory of a daemon, in KiB.
+fn memory(daemon: &mut Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process().id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
