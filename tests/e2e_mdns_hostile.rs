@@ -3,10 +3,12 @@
 //!
 //! Needs the peers lan and leshan, and root: `make peers`.
 
-use std::fs;
-use std::net::Ipv4Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use world::{Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, world};
 
@@ -182,4 +184,93 @@ fn memory(daemon: &mut Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.process().id())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Answers every connection to a port of a machine in this way, each in a thread of its own.
+fn web_server(machine: &Machine, port: u16, answer: impl Fn(TcpStream) -> io::Result<()> + Copy + Send + 'static) {
+    let listener = machine.listen(port);
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut request = [0; 1024];
+                // A client that has gone away needs no answer.
+                let _ = connection.read(&mut request).and_then(|_| answer(connection));
+            });
+        }
+    });
+}
+
+/// Writes this as long as somebody takes it, with pauses.
+fn drip(mut connection: TcpStream, head: &str, piece: &[u8], pause: Duration) -> io::Result<()> {
+    connection.write_all(head.as_bytes())?;
+    loop {
+        connection.write_all(piece)?;
+        sleep(pause);
+    }
+}
+
+#[test]
+fn web_servers_that_answer_anything_hold_up_nobody_else() {
+    static LED_ON: AtomicBool = AtomicBool::new(false);
+    const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
+    let mut scene = Scene::new();
+    let resting = memory(&mut scene.daemon);
+    let evil = &mut scene.evil;
+    web_server(evil, 81, |_| loop_for_ever());
+    web_server(evil, 82, |connection| drip(connection, OK, &[b' '; 65_536], Duration::ZERO));
+    web_server(evil, 83, |connection| drip(connection, OK, b" ", Duration::from_millis(100)));
+    web_server(evil, 84, |connection| drip(connection, "HTTP/1.1 200 OK\r\nx: ", &[b'x'; 65_536], Duration::ZERO));
+    web_server(evil, 85, |mut connection| {
+        let body = [vec![b'['; 60_000], vec![b']'; 3000]].concat();
+        connection.write_all(OK.as_bytes()).and_then(|()| connection.write_all(&body))
+    });
+    web_server(evil, 86, |mut connection| connection.write_all(b"\x16\x03\x01\xff\xff\0\0SSH-2.0-\r\n\r\n"));
+    web_server(evil, 87, |mut connection| {
+        connection.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://evil.local:88/\r\ncontent-length: 0\r\n\r\n")
+    });
+    web_server(evil, 88, |_| {
+        LED_ON.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    // More of the slowest than are asked at once.
+    let ports = (81..88).chain(std::iter::repeat_n(81, 20));
+    for (number, port) in ports.enumerate() {
+        evil.announce_at_once(&format!("trap-{number}"), "_http._tcp", port, &[("devicetype", "tasmota")]);
+    }
+    let mut plug = scene.lan.machine("plug");
+    let mac = scene.mac(1);
+    let status = format!(r#"{{"StatusFWR":{{"Version":"14.2.0"}},"StatusNET":{{"Mac":"{mac}"}}}}"#).leak();
+    let status = &*status;
+    web_server(&plug, 80, move |mut connection| connection.write_all(format!("{OK}{status}").as_bytes()));
+    plug.announce("plug", "_http._tcp", 80, &[("devicetype", "tasmota")]);
+    let endpoint = format!("mac-{mac}");
+    eventually("the honest one", PATIENCE * 3, || server().client(&endpoint));
+    eventually("its version", PATIENCE, || (server().read(&endpoint, "3/0/3").text() == "14.2.0").then_some(()));
+    let said = [
+        "does not answer",
+        "says too much",
+        "does not answer",
+        "cannot be asked",
+        "answers no JSON",
+        "cannot be asked",
+        "answers 302 Found",
+    ];
+    for (number, words) in said.iter().enumerate() {
+        let why = || scene.daemon.cli(&["why", &format!("mdns:trap-{number}._http._tcp")]).output;
+        eventually(&format!("trap-{number} {words}"), PATIENCE, || {
+            why().contains(&format!("its web server {words}")).then_some(())
+        });
+    }
+    assert!(!server().clients().contains(&"host-world-plug".to_owned()), "it never had another name");
+    assert!(!scene.daemon.log().contains("host-world-plug"), "{}", scene.daemon.log());
+    assert!(!LED_ON.load(Ordering::Relaxed), "nobody is led elsewhere");
+    let now = memory(&mut scene.daemon);
+    println!("resident: {resting} KiB at rest, {now} KiB");
+    assert!(now < 200_000, "{resting} KiB have become {now}");
+}
+
+fn loop_for_ever() -> io::Result<()> {
+    loop {
+        thread::park();
+    }
 }
