@@ -15,7 +15,7 @@ mod registry;
 mod settings;
 mod why;
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, NOT_FLASHED};
 pub use joining::KeptOut;
 pub use registry::{Decision, JoinError, Registry, RegistrySettings};
 pub use settings::{DeviceEntry, JoinPolicy, JoinSettings, Probe};

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod show;
 mod status;
+mod tape;
 mod why;
 
 use std::path::PathBuf;
@@ -197,6 +198,44 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// Write what the transports see and say into a file, for a bug report: `nuncio replay` makes a gateway of it
+    ///
+    /// What is there now comes first. Values of keys that sound like secrets, and credentials in URIs, are left out; serial
+    /// numbers, addresses and what boards print are not: look at the file before you send it.
+    #[command(after_long_help = "\
+Examples:
+  nuncio record trouble.tape                until Ctrl-C
+  nuncio record trouble.tape --for 5m")]
+    Record {
+        /// The file; it must not be there yet
+        file: PathBuf,
+        /// For so long, e.g. 30s or 5m
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        duration: Option<std::time::Duration>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Play a recording to a gateway of its own and list its devices; needs no daemon, no port, no radio
+    ///
+    /// The gateway has the configuration's boards and [[device]] entries, no servers, and a state that is thrown away.
+    #[command(after_long_help = "\
+Examples:
+  nuncio replay trouble.tape                as slowly as it was recorded
+  nuncio replay trouble.tape --at-once --json
+  nuncio replay trouble.tape --log debug    why it decides as it does")]
+    Replay {
+        /// The file
+        file: PathBuf,
+        /// Do not wait between the lines
+        #[arg(long)]
+        at_once: bool,
+        /// Log filter; without it only errors
+        #[arg(long, value_name = "FILTER")]
+        log: Option<String>,
+        /// Print JSON (docs/schema/devices-1.json)
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell who has a device's link: an update or a question of the gateway, or a program outside it
     Who {
         /// Name, endpoint name or link of a device, or a port that is none
@@ -317,7 +356,8 @@ impl Command {
             | Self::Who { asking, .. }
             | Self::Why { asking, .. } => asking.json,
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
-            Self::Check { json } => *json,
+            Self::Record { asking, .. } => asking.json,
+            Self::Check { json } | Self::Replay { json, .. } => *json,
         }
     }
 }
@@ -348,6 +388,11 @@ where
         }
         Command::Rename { device, name, asking } => {
             ask(join::join(client(&asking)?, JoinOrder::Rename { device, name }, asking.json))
+        }
+        Command::Record { file, duration, asking } => ask(tape::record(client(&asking)?, &file, duration)),
+        Command::Replay { file, at_once, log, json } => {
+            let lines = tape::read(&file)?;
+            tape::replay(config::load(chosen)?, lines, &tape::How { at_once, json, log }, gateway)
         }
         Command::Who { device, asking } => ask(join::who(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),

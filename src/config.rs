@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::boards::{DeviceEntry, JoinSettings};
-use crate::device::FileError;
+use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
@@ -68,10 +68,21 @@ pub struct Config {
     pub boards_dir: PathBuf,
     /// `flash-tools` beside the configuration file; need not exist.
     pub tools_dir: PathBuf,
+    /// A tape that is played in place of all transports; no key of the file.
+    pub replay: Option<Replay>,
     /// What to read again on SIGHUP: `--config`'s file, or `None` for [`DEFAULT_FILE`].
     pub chosen: Option<PathBuf>,
     user: Option<Source>,
     builtin: Source,
+}
+
+/// A tape that is played.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Its lines.
+    pub lines: Vec<TapeLine>,
+    /// Whether it is played as fast as it can be, not as it was recorded.
+    pub at_once: bool,
 }
 
 /// `[gateway]`, with its defaults filled in.
@@ -172,6 +183,7 @@ fn assemble(
         executors: sections.executors,
         boards_dir: beside("boards.d"),
         tools_dir: beside("flash-tools"),
+        replay: None,
         chosen: None,
         user,
         builtin,

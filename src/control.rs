@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{UpdateEvent, UpdateEvidence};
+use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, JoinOrder, JoinReport, LinkStatus,
@@ -26,7 +26,7 @@ pub use api::{
     WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
-pub use client::{Client, ClientError, FlashItem, FlashStream};
+pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
@@ -113,6 +113,11 @@ pub enum ControlRequest {
         order: JoinOrder,
         /// What came of it.
         reply: Answer<JoinReport>,
+    },
+    /// Write down what the transports see and say, as long as the lines are taken.
+    Record {
+        /// Where the lines go.
+        lines: mpsc::Sender<TapeLine>,
     },
     /// Who has a link.
     Who {

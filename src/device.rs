@@ -18,6 +18,7 @@ mod lease;
 mod link;
 mod masking;
 mod service;
+mod tape;
 pub mod units;
 mod update;
 
@@ -44,6 +45,7 @@ pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
+pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};
 pub use update::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, ImageWriter, JournalEntry, JournalStep,
     Requester, UpdateEvent, UpdateId, UpdateResult, WriteError,

@@ -18,6 +18,7 @@ mod plan;
 mod recorder;
 mod reload;
 mod start;
+mod tapes;
 mod views;
 mod worked;
 
@@ -74,6 +75,9 @@ struct Gateway {
     mdns: mdns::Handle,
     ble: ble::Handle,
     http: http::Handle,
+    recordings: tapes::Recordings,
+    /// Answers questions in place of all transports.
+    player: Option<tapes::Player>,
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,

@@ -28,6 +28,9 @@ const AWAY: Duration = Duration::from_secs(10);
 /// Where embedded files are said to come from.
 const BUILT_IN: &str = "(built in) boards.d";
 
+/// Said of boards whose files have no `[board.ID.flash]`.
+pub const NOT_FLASHED: &str = "its board file does not say how this type of board is flashed";
+
 /// All boards.
 #[derive(Debug, Default)]
 pub struct Catalogue {

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::announced::{self, Source};
 use super::asking::{self, Asked};
-use super::catalogue::{Board, Catalogue};
+use super::catalogue::{Board, Catalogue, NOT_FLASHED};
 use super::file::{Clue, SerialMeaning};
 use super::identify::{self, Case, Opinion};
 use super::joining::{Joining, KeptOut};
@@ -491,6 +491,9 @@ impl Registry {
 
     /// Why no server can update what is on a link.
     fn trouble(&self, report: &LinkReport, board: &BoardId) -> Option<String> {
+        if !self.catalogue.is_flashable(board) {
+            return Some(NOT_FLASHED.to_owned());
+        }
         if let Some(trouble) = self.troubles.get(board) {
             return Some(trouble.clone());
         }

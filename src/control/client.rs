@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::device::{UpdateEvent, UpdateEvidence};
+use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
@@ -171,6 +171,14 @@ impl Client {
         }
     }
 
+    /// Begins to write down what the transports see and say. Dropping the stream ends it.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached. What it refuses comes out of the stream.
+    pub async fn record(&self) -> Result<TapeStream, ClientError> {
+        Ok(TapeStream { stream: self.send(Request::Record).await?, half: Vec::new() })
+    }
+
     /// Who has a link, named by itself or by the device on it.
     ///
     /// # Errors
@@ -299,6 +307,38 @@ impl FlashStream {
             Reply::Event(event) => Ok(FlashItem::Event(event)),
             Reply::Verdict(verdict) => Ok(FlashItem::Verdict(verdict)),
             other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// What is being recorded.
+#[derive(Debug)]
+pub struct TapeStream {
+    stream: BufReader<UnixStream>,
+    half: Vec<u8>,
+}
+
+impl TapeStream {
+    /// The next line. May be cancelled and called again.
+    ///
+    /// # Errors
+    /// When the daemon refused, hung up or cannot be understood.
+    pub async fn next(&mut self) -> Result<TapeLine, ClientError> {
+        loop {
+            if self.half.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.half);
+                return match wire::parse_reply(line.trim_ascii_end()).map_err(ClientError::Refused)? {
+                    Reply::Tape(line) => Ok(*line),
+                    other => Err(unexpected(&other)),
+                };
+            }
+            let taken = self.stream.fill_buf().await.map_err(ClientError::Broken)?;
+            if taken.is_empty() {
+                return Err(ClientError::HungUp);
+            }
+            let length = taken.iter().position(|byte| *byte == b'\n').map_or(taken.len(), |at| at + 1);
+            self.half.extend_from_slice(&taken[..length]);
+            self.stream.consume(length);
         }
     }
 }

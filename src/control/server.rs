@@ -26,6 +26,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection, out of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// So many lines of a recording may wait for a client: everything there is comes at its beginning.
+const MAX_LINES: usize = 16_384;
 /// So many events of a flash may wait for a client.
 const MAX_EVENTS: usize = 256;
 
@@ -182,6 +184,7 @@ async fn handle(
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
             ask(requests, order, |plan| Reply::Plan(Box::new(plan))).await
         }
+        Request::Record => return record(requests, reader, writer).await,
         Request::Rollback { device } => {
             let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };
             return update(requests, order, reader, writer).await;
@@ -201,6 +204,28 @@ async fn update(
     match hand_over(requests, order(events, verdict)).await {
         Ok(()) => follow(told, end, reader, writer).await,
         Err(failure) => Some(Reply::Failed(failure)),
+    }
+}
+
+/// Tells a client what the transports see and say, until it hangs up or cannot keep up.
+async fn record(
+    requests: &mpsc::Sender<ControlRequest>,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Option<Reply> {
+    let (lines, mut told) = mpsc::channel(MAX_LINES);
+    if let Err(failure) = hand_over(requests, ControlRequest::Record { lines }).await {
+        return Some(Reply::Failed(failure));
+    }
+    let mut heard = [0; 64];
+    loop {
+        tokio::select! {
+            line = told.recv() => match line {
+                Some(line) => if !write(writer, Reply::Tape(Box::new(line))).await { return None },
+                None => return Some(refusal(FailureCode::Overloaded, "recording ended: too much happens at once, or too many record")),
+            },
+            read = reader.read(&mut heard) => if matches!(read, Ok(0) | Err(_)) { return None },
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::device::{UpdateEvent, UpdateEvidence};
+use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, JoinOrder, JoinReport, Plan, Status,
@@ -73,6 +73,7 @@ pub(super) enum Request {
     Who {
         device: String,
     },
+    Record,
     Cancel {
         device: String,
     },
@@ -107,6 +108,7 @@ pub(super) enum Reply {
     Brakes(BrakeReport),
     Joined(JoinReport),
     Who(Who),
+    Tape(Box<TapeLine>),
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),

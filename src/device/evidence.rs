@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{BleSeen, ReportedVersion, ServiceSeen};
+use super::{BleSeen, ReportedVersion, ServiceSeen, units};
 
 /// The USB descriptors of a serial adapter or board, as sysfs shows them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -98,7 +98,8 @@ pub enum Questions {
 
 /// A question that a transport can ask over a link it holds a lease for. Every one opens the port, and so may reset
 /// the board.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Question {
     /// Open, listen for a banner or Firmata's announcement, ask Firmata once, close.
     Listen(ListenQuestion),
@@ -136,7 +137,7 @@ pub enum Question {
 }
 
 /// Details of [`Question::Listen`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ListenQuestion {
     /// Line speed.
     pub baud: u32,
@@ -147,11 +148,12 @@ pub struct ListenQuestion {
     /// Restart the program first (by modem lines), for boards that do not restart when their port is opened.
     pub reset: bool,
     /// How long to listen at most; ends early when a pattern matched or Firmata reported.
+    #[serde(with = "units::duration")]
     pub within: Duration,
 }
 
 /// What came of a question.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     /// What was learnt; empty when the device said nothing of use.
     pub evidence: Vec<Evidence>,
@@ -160,7 +162,8 @@ pub struct Answer {
 }
 
 /// Why a question could not be asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum QuestionFailed {
     /// The link is not there any more.
     #[error("the port is gone")]

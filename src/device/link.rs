@@ -124,7 +124,7 @@ pub enum Access {
 }
 
 /// One link as a transport sees it at one moment.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LinkReport {
     /// Its name.
     pub link: Link,

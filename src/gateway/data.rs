@@ -10,9 +10,6 @@ use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
 use crate::update::{SignaturePolicy, Signatures};
 
-/// Said of boards whose files have no `[board.ID.flash]`.
-pub(super) const NOT_FLASHED: &str = "its board file does not say how this type of board is flashed";
-
 /// Boards and tools, fitting together, and the keys.
 #[derive(Debug)]
 pub(super) struct Data {
@@ -77,10 +74,8 @@ fn mismatches(config: &Config, catalogue: &Catalogue, tools: &Tools) -> Vec<File
 pub(super) fn troubles(data: &Data) -> BTreeMap<BoardId, String> {
     let checks = data.tools.check();
     let trouble = |board: &BoardId| {
-        if !data.catalogue.is_flashable(board) {
-            return Some((board.clone(), NOT_FLASHED.to_owned()));
-        }
-        let lacks = data.catalogue.profile(board).map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+        let profile = data.catalogue.profile(board).filter(|_| data.catalogue.is_flashable(board));
+        let lacks = profile.map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
         let broken = checks.iter().filter(|check| check.boards.iter().any(|name| name == board.as_str()));
         let reasons: Vec<String> = lacks.into_iter().chain(broken.filter_map(problem)).collect();
         (!reasons.is_empty()).then(|| (board.clone(), reasons.join("; ")))

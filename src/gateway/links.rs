@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, Gateway, data};
-use crate::boards::Decision;
+use super::{Event, Gateway};
+use crate::boards::{Decision, NOT_FLASHED};
 use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, IdentityRecord, Link, Question, QuestionFailed};
 use crate::transports;
 use crate::update::Adoption;
@@ -13,6 +13,7 @@ const TROUBLES_TOLD: usize = 256;
 
 impl Gateway {
     pub(super) async fn handle_link(&mut self, event: transports::Event) {
+        self.note_link(&event);
         self.let_join().await;
         let decisions = match event {
             transports::Event::Appeared(report) | transports::Event::Changed(report) => {
@@ -44,6 +45,7 @@ impl Gateway {
         question: &Question,
         outcome: Result<Answer, QuestionFailed>,
     ) {
+        self.note_answer(link, question, &outcome);
         let decisions = self.registry.handle_answer(link, question, outcome);
         self.carry_out(decisions).await;
     }
@@ -84,8 +86,14 @@ impl Gateway {
             }
         };
         let (serial, ble, http) = (self.serial.clone(), self.ble.clone(), self.http.clone());
-        let events = self.events.clone();
+        let (player, events) = (self.player.clone(), self.events.clone());
         tokio::spawn(async move {
+            if let Some(player) = player {
+                let outcome = player.answer(&link, &question);
+                drop(lease);
+                let _ = events.send(Event::Answered { link, question, outcome }).await;
+                return;
+            }
             let (lease, outcome) = match &link {
                 Link::Ble(_) => ble.ask(lease, question.clone()).await,
                 Link::Service(_) => http.ask(lease, question.clone()).await,
@@ -110,7 +118,7 @@ impl Gateway {
     fn tell_trouble(&mut self, info: &DeviceInfo) {
         let Some(reason) = &info.not_updatable else { return };
         let (device, board) = (&info.id, &info.board);
-        if reason == data::NOT_FLASHED {
+        if reason == NOT_FLASHED {
             return tracing::debug!(%device, %board, reason, "cannot be updated");
         }
         if self.troubles_told.len() < TROUBLES_TOLD && self.troubles_told.insert((board.clone(), reason.clone())) {

@@ -28,6 +28,7 @@ impl Gateway {
             }
             ControlRequest::Brake { order, reply } => self.brake(order, reply),
             ControlRequest::Join { order, reply } => drop(reply.send(self.join(order).await)),
+            ControlRequest::Record { lines } => self.begin_tape(lines),
             ControlRequest::Who { device, reply } => drop(reply.send(self.who(&device))),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),

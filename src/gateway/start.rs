@@ -13,6 +13,7 @@ use super::flashing::Flashings;
 use super::joining::Turns;
 use super::ledger::Ledger;
 use super::recorder::Recorder;
+use super::tapes::{Player, Recordings};
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
@@ -81,10 +82,12 @@ pub(super) async fn start(
     let operators = serve_operators(&config.gateway.socket)?;
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
-    let serial = open_transports(&config, &links_out)?;
+    let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
+    let heard = heard(&config);
+    let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
-    let mdns = mdns::spawn(&config.mdns, &config.gateway.name, types, links_out.clone());
-    let ble = ble::spawn(&config.ble, links_out);
+    let mdns = mdns::spawn(&heard.mdns, &config.gateway.name, types, links_out.clone());
+    let ble = ble::spawn(&heard.ble, links_out);
 
     let gateway = Gateway {
         started: unix_now(),
@@ -95,6 +98,8 @@ pub(super) async fn start(
         mdns,
         ble,
         http: http::Handle::default(),
+        recordings: Recordings::default(),
+        player,
         obstacles: BTreeMap::new(),
         proxy,
         update,
@@ -181,6 +186,17 @@ fn open_transports(config: &Config, links: &mpsc::Sender<crate::transports::Even
         of_tcp.map(|device| tcp::Target { link: device.link.clone(), never_probe: device.probe == Probe::Never });
     tcp::spawn(&config.tcp, targets.collect(), links.clone());
     Ok(serial)
+}
+
+/// The configuration as the transports have it: where a tape is played, nothing else is looked at.
+fn heard(config: &Config) -> Config {
+    let mut heard = config.clone();
+    if config.replay.is_some() {
+        heard.serial.watch.clear();
+        heard.devices.clear();
+        (heard.mdns.enabled, heard.ble.enabled) = (false, false);
+    }
+    heard
 }
 
 /// What is listened for: what board files name, and what `[[device]]` entries do.

@@ -331,6 +331,7 @@ fn gateway(request: ControlRequest) {
             drop(end.send(Ok(verdict(Outcome::Proven, None))));
         }
         ControlRequest::Join { order, reply } => drop(reply.send(join(&order))),
+        ControlRequest::Record { lines } => drop(lines),
         ControlRequest::Who { device, reply } => drop(reply.send(who(&device))),
         ControlRequest::Brake { reply, .. } => drop(reply.send(Ok(brakes()))),
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),

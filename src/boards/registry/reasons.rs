@@ -5,9 +5,24 @@ use crate::boards::catalogue::Board;
 use crate::boards::identify::{self, Opinion};
 use crate::boards::why::{Sureness, Verdict, Why, WhyStep};
 use crate::boards::{announced, asking};
-use crate::device::{Access, DeviceId, Link};
+use crate::device::{Access, Answer, DeviceId, Link, Question, QuestionFailed, TapeEvent};
 
 impl Registry {
+    /// What is known now, as it would have been told one after the other.
+    pub fn tape(&self) -> Vec<TapeEvent> {
+        let answered = |seen: &Seen| {
+            let link = seen.report.link.clone();
+            let one = move |(question, outcome): &(Question, Result<Answer, QuestionFailed>)| TapeEvent::Answered {
+                link: link.clone(),
+                question: question.clone(),
+                outcome: outcome.clone(),
+            };
+            seen.asked.iter().map(one).collect::<Vec<_>>()
+        };
+        let appeared = |seen: &Seen| std::iter::once(TapeEvent::Appeared(seen.report.clone()));
+        self.links.values().flat_map(|seen| appeared(seen).chain(answered(seen))).collect()
+    }
+
     /// Why a device is what it is; `None` when its link is not there.
     pub fn why_device(&self, id: &DeviceId) -> Option<Why> {
         self.why_link(&self.devices.get(id)?.info.link)

@@ -196,7 +196,15 @@ impl<'a> DaemonBuilder<'a> {
             env.push(("PATH".to_owned(), path));
         }
         let around = self.disk.map(|size| small_disk(&size, &state)).or(self.around);
-        Daemon { nuncio: self.world.nuncio(), config, env, around, user: self.world.user().cloned(), process: None }
+        Daemon {
+            nuncio: self.world.nuncio(),
+            config,
+            env,
+            around,
+            user: self.world.user().cloned(),
+            process: None,
+            recorder: None,
+        }
     }
 }
 
@@ -209,6 +217,8 @@ pub struct Daemon {
     around: Option<Command>,
     user: Option<User>,
     process: Option<Process>,
+    /// Writes down what its transports see and say, where somebody collects that.
+    recorder: Option<Process>,
 }
 
 /// What runs a command in a mount namespace of its own, with a small file system for the state folder.
@@ -260,6 +270,17 @@ impl Daemon {
             assert!(ended.is_none(), "nuncio run ended with {ended:?}");
             self.cli(&["devices", "--json"]).json()["devices"].is_array().then_some(())
         });
+        if let Some(folder) = std::env::var_os("NUNCIO_RECORD") {
+            self.record(Path::new(&folder));
+        }
+    }
+
+    /// A tape of this test, by its name: see `tests/tapes`.
+    fn record(&mut self, folder: &Path) {
+        let test = std::thread::current().name().unwrap_or("nameless").replace("::", "-");
+        let tape = folder.join(format!("{test}.tape"));
+        let tape = tape.to_str().expect("a path of ours");
+        self.recorder = Some(Process::start("recorder", &self.command(&["record", tape]), self.user.as_ref()));
     }
 
     /// The configuration file.
