@@ -6,8 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Board, endpoint name and version of each device that is left at the end of a tape.
-const CASES: &[(&str, &[(&str, &str, Option<&str>)])] = &[
+/// Board, endpoint name and version of a device.
+type Left<'a> = (&'a str, &'a str, Option<&'a str>);
+
+/// The devices that are left at the end of each tape.
+const CASES: &[(&str, &[Left<'_>])] = &[
     ("esp32-by-its-rom-loader", &[("esp32", "mac-246f28aabbcc", Some("1.4.2"))]),
     ("esphome-updated-gone-and-back", &[("esphome", "mac-025d71ce0001", Some("1.3.0"))]),
     (
@@ -62,14 +65,13 @@ fn played(tape: &Path) -> Value {
 fn each_tape_comes_to_what_it_came_to_then() {
     for (name, expected) in CASES {
         let list = played(&folder().join(format!("{name}.tape")));
-        let mut devices: Vec<(&str, &str, Option<&str>)> =
-            list["devices"].as_array().expect("devices").iter().map(device).collect();
+        let mut devices: Vec<Left<'_>> = list["devices"].as_array().expect("devices").iter().map(device).collect();
         devices.sort_unstable();
         assert_eq!(&devices[..], *expected, "{name}");
     }
 }
 
-fn device(device: &Value) -> (&str, &str, Option<&str>) {
+fn device(device: &Value) -> Left<'_> {
     let text = |key: &str| device[key].as_str().expect("text");
     (text("board"), text("endpoint"), device["version"]["text"].as_str())
 }
