@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use world::{Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, world};
+use world::{Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, world};
 
 /// Ten times what an announcement and a registration take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -145,6 +145,42 @@ fn a_device_on_two_networks_is_one_and_stays_when_one_of_them_goes() {
     scene.await_gone(&endpoint);
     scene.gateway.set_interface("eth0", true);
     scene.await_there(&endpoint);
+}
+
+#[test]
+fn a_network_that_comes_later_is_listened_to_and_one_that_is_not_named_is_not() {
+    let (all, named) = (Scene::new(""), Scene::new("interfaces = [\"eth0\"]"));
+    for scene in [&all, &named] {
+        let later = Lan::new(&scene.world);
+        scene.gateway.join(&later, "eth1");
+        let (mut there, mac) = (later.machine("there"), scene.mac(1));
+        there.announce("there", "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
+        if std::ptr::eq(scene, &all) {
+            scene.await_there(&format!("mac-{mac}"));
+        } else {
+            let (_here, _) = scene.esphome("here", &scene.mac(2), "1.2.0");
+            scene.await_there(&format!("mac-{}", scene.mac(2)));
+            holds("it is not heard", Duration::from_secs(10), || !scene.daemon.cli(&["devices"]).output.contains(&mac));
+        }
+    }
+}
+
+#[test]
+fn a_device_that_gets_another_address_is_the_same_and_is_told_with_the_new_one() {
+    let scene = Scene::new("");
+    let mac = scene.mac(1);
+    let (mut kitchen, _) = scene.esphome("kitchen", &mac, "1.2.0");
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    let registration = || servers()[0].client(&endpoint).map(|client| client["registrationId"].clone());
+    let (before, old) = (registration(), kitchen.address().to_string());
+    kitchen.renumber();
+    let new = kitchen.address().to_string();
+    eventually("the new address alone", PATIENCE * 3, || {
+        let why = scene.daemon.cli(&["why", &endpoint]).output;
+        (why.contains(&format!(" {new},")) && !why.contains(&format!(" {old},"))).then_some(())
+    });
+    assert_eq!(registration(), before);
 }
 
 #[test]

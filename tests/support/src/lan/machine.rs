@@ -114,6 +114,16 @@ impl Machine {
         self.address.expect("a machine with IPv4")
     }
 
+    /// It has another IPv4 address from now on, as DHCP may give it: a hundred further.
+    pub fn renumber(&mut self) {
+        let [first, second, third, last] = self.address().octets();
+        let other = Ipv4Addr::new(first, second, third, last + 100);
+        // One of the same network would go with the old one.
+        self.network.ip(&format!("addr del {}/24 dev eth0", self.address()));
+        self.network.ip(&format!("addr add {other}/24 dev eth0"));
+        self.address = Some(other);
+    }
+
     /// Runs a program here, e.g. `avahi-browse`, and gives what it printed.
     pub fn run(&self, name: &str, args: &[&str]) -> String {
         self.running().host.run(name, args)
