@@ -116,6 +116,29 @@ pub struct ReportedVersion {
     pub source: String,
 }
 
+/// How a device itself is connected, where it is not on a wire of the gateway's.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Connectivity {
+    /// By what.
+    pub bearer: Bearer,
+    /// How strongly the gateway receives it, in dBm.
+    pub signal: Option<i16>,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+}
+
+/// What a device is connected by, with its number in 4/0/0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bearer {
+    /// WiFi.
+    Wlan = 21,
+    /// Bluetooth.
+    Bluetooth = 22,
+    /// Ethernet.
+    Ethernet = 41,
+}
+
 /// A device as the rest of the gateway knows it: made by `boards`, given to `proxy`, `update` and `control`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct DeviceInfo {
@@ -142,6 +165,9 @@ pub struct DeviceInfo {
     pub hardware_version: Option<String>,
     /// 3/0/3, only after it was read from the device.
     pub version: Option<ReportedVersion>,
+    /// Object 4; `None` for a device on a wire, and where the bearer is not known.
+    #[serde(default)]
+    pub connectivity: Option<Connectivity>,
     /// How 3/0/4 restarts it.
     pub reboot: RebootMethod,
     /// Why no server can update it, with the remedy; `None` when it can.

@@ -67,13 +67,14 @@ fn daemon(world: &World, gateway: &Gateway, mdns: &str) -> Daemon {
     builder.server("cloud", &gateway.uri(other), 234, "lifetime = \"30s\"").lan(gateway, mdns).start()
 }
 
-fn esphome<'a>(mac: &'a str, version: &'a str) -> [(&'a str, &'a str); 5] {
+fn esphome<'a>(mac: &'a str, version: &'a str) -> [(&'a str, &'a str); 6] {
     [
         ("mac", mac),
         ("version", "2026.10.1"),
         ("project_name", "acme.lamp"),
         ("project_version", version),
         ("platform", "ESP32"),
+        ("network", "wifi"),
     ]
 }
 
@@ -88,6 +89,11 @@ fn a_device_that_announces_itself_is_registered_told_of_anew_and_leaves_with_its
     assert_eq!(server.read(&endpoint, "3/0/3").text(), "1.2.0");
     assert_eq!(server.read(&endpoint, "3/0/1").text(), "acme.lamp");
     assert_eq!(server.read(&endpoint, "3/0/18").text(), "ESP32");
+    // How the device itself is connected: by WLAN, at its addresses; how strongly is not known.
+    assert_eq!(server.read(&endpoint, "4/0/0").text(), "21");
+    let connected = server.read(&endpoint, "4/0").body.to_string();
+    assert!(connected.contains(&kitchen.address().to_string()) && connected.contains("fe80"), "{connected}");
+    assert_eq!(server.read(&endpoint, "4/0/2").code, 404);
     kitchen.set_txt(service, &esphome(&mac, "1.3.0"));
     eventually("the new version", PATIENCE, || (server.read(&endpoint, "3/0/3").text() == "1.3.0").then_some(()));
     kitchen.withdraw(service);

@@ -62,6 +62,8 @@ pub(super) struct Facts {
     pub(super) model: Vec<Source>,
     pub(super) serial_number: Vec<Source>,
     pub(super) hardware_version: Vec<Source>,
+    /// `wifi` or `ethernet`.
+    pub(super) bearer: Vec<Source>,
 }
 
 /// One place in what a device says; with ` ~ PATTERN` only what its first group matches.
@@ -157,9 +159,8 @@ fn uuid(text: &str) -> Option<Uuid> {
 
 impl Facts {
     fn all(&self) -> impl Iterator<Item = &Source> {
-        let lists =
-            [&self.mac, &self.version, &self.manufacturer, &self.model, &self.serial_number, &self.hardware_version];
-        lists.into_iter().flatten()
+        let named = [&self.mac, &self.version, &self.manufacturer, &self.model, &self.serial_number];
+        named.into_iter().chain([&self.hardware_version, &self.bearer]).flatten()
     }
 
     /// Whether the MAC address stands in an answer.

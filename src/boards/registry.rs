@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use super::announced::{self, Source};
+use super::announced::{self, Fact, Source};
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue, NOT_FLASHED};
 use super::file::{Clue, SerialMeaning};
@@ -27,8 +27,8 @@ use super::settings::{DeviceEntry, JoinSettings};
 use super::why::{Sureness, Verdict, WhyStep};
 
 use crate::device::{
-    Access, Answer, BleAddressKind, BoardId, DeviceId, DeviceInfo, Evidence, FlashProfile, Identity, IdentityRecord,
-    Link, LinkReport, Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
+    Access, Answer, Bearer, BleAddressKind, BoardId, Connectivity, DeviceId, DeviceInfo, Evidence, FlashProfile,
+    Identity, IdentityRecord, Link, LinkReport, Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
 };
 
 /// What the registry goes by.
@@ -482,6 +482,7 @@ impl Registry {
             serial_number: fact_or(&facts.serial_number, &usb.and_then(|usb| usb.serial.clone())),
             hardware_version: fact_or(&facts.hardware_version, &None),
             version: announced.or_else(|| known.and_then(|device| device.info.version.clone())).or(told),
+            connectivity: connectivity(&seen.report, fact(&facts.bearer)),
             reboot: profile.reboot,
             not_updatable: self.trouble(&seen.report, board_id),
             quarantined: known.and_then(|device| device.info.quarantined.clone()),
@@ -712,6 +713,20 @@ fn same_thing(one: &LinkReport, other: &LinkReport) -> bool {
     // The canonical path comes first where the link's name is a symlink.
     let moved = matches!((one.aliases.first(), other.aliases.first()), (Some(one), Some(other)) if one != other);
     usb == other_usb && (usb.is_some() || !moved)
+}
+
+/// How a device is connected; `bearer` is what it says of that itself.
+fn connectivity(report: &LinkReport, bearer: Option<Fact>) -> Option<Connectivity> {
+    if identify::ble(report).is_some() {
+        return Some(Connectivity { bearer: Bearer::Bluetooth, signal: report.signal, addresses: Vec::new() });
+    }
+    let service = identify::service(report)?;
+    let bearer = match bearer?.0.to_ascii_lowercase().as_str() {
+        "wifi" | "wlan" => Bearer::Wlan,
+        "ethernet" => Bearer::Ethernet,
+        _ => return None,
+    };
+    Some(Connectivity { bearer, signal: report.signal, addresses: service.addresses.clone() })
 }
 
 /// The profile for what its bootloader told, else the usual one.

@@ -86,6 +86,7 @@ impl Driver {
         };
         let mut client = Client::new(config, fastrand::u64(..));
         client.set_device(translate::facts(device), now);
+        client.set_connectivity(device.connectivity.as_ref().map(translate::connectivity), now);
         client.set_firmware(translate::view(view), now);
         client.set_flashing(translate::flashing(&device.board, &FlashingView::default()), now);
         let servers = Arc::clone(&shared.servers);
@@ -341,6 +342,10 @@ impl Driver {
         match command {
             Command::Device(info) => {
                 self.client.set_device(translate::facts(&info), now);
+                // Servers were told that there is such an object: it stays when the device moves to a wire.
+                if let Some(connectivity) = &info.connectivity {
+                    self.client.set_connectivity(Some(translate::connectivity(connectivity)), now);
+                }
                 self.board = info.board;
                 self.show_flashing();
             }

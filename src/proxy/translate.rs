@@ -6,7 +6,7 @@ use lwm2m::client::{self, Refusal};
 use lwm2m::model::Version;
 
 use super::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
-use crate::device::{BoardId, DeviceInfo, FirmwareRight, FirmwareView, FlashingView, Requester};
+use crate::device::{BoardId, Connectivity, DeviceInfo, FirmwareRight, FirmwareView, FlashingView, Requester};
 
 /// 5/0/8: HTTP and HTTPS, the schemes that a pull accepts.
 const PULL_PROTOCOLS: &[u8] = &[2, 3];
@@ -27,6 +27,15 @@ pub(super) fn facts(info: &DeviceInfo) -> client::DeviceFacts {
         hardware_version: info.hardware_version.clone(),
         device_type: info.device_type.clone(),
         error_codes: info.quarantined.iter().map(|_| PERIPHERAL_MALFUNCTION).collect(),
+    }
+}
+
+/// What object 4 shows.
+pub(super) fn connectivity(connectivity: &Connectivity) -> client::ConnectivityFacts {
+    client::ConnectivityFacts {
+        bearer: connectivity.bearer as u8,
+        signal: connectivity.signal,
+        addresses: connectivity.addresses.clone(),
     }
 }
 

@@ -45,10 +45,11 @@ pub(crate) struct Entry {
     pub(crate) instance: u16,
 }
 
-/// How many instances object 2 has: one for each server account, one for the device, one for the firmware, and one for
-/// object 26300 where any server is shown it.
-pub(crate) fn entry_count(servers: &[ServerConfig]) -> u16 {
-    account_count(servers).saturating_add(2 + u16::from(is_flashing_shown(servers)))
+/// How many instances object 2 has: one for each server account, one for the device, one for the firmware, one for its
+/// connectivity where it has that (`connected`), and one for object 26300 where any server is shown it.
+pub(crate) fn entry_count(servers: &[ServerConfig], connected: bool) -> u16 {
+    let further = u16::from(is_flashing_shown(servers)) + u16::from(connected);
+    account_count(servers).saturating_add(2 + further)
 }
 
 fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
@@ -56,15 +57,13 @@ fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
 }
 
 /// Instance `index` of object 2.
-pub(crate) fn entry(servers: &[ServerConfig], index: u16) -> Option<Entry> {
-    let accounts = account_count(servers);
-    match index.checked_sub(accounts) {
-        None => Some(Entry { object: 1, instance: index }),
-        Some(0) => Some(Entry { object: 3, instance: 0 }),
-        Some(1) => Some(Entry { object: 5, instance: 0 }),
-        Some(2) if is_flashing_shown(servers) => Some(Entry { object: FLASHING, instance: 0 }),
-        Some(_) => None,
-    }
+pub(crate) fn entry(servers: &[ServerConfig], connected: bool, index: u16) -> Option<Entry> {
+    let Some(further) = index.checked_sub(account_count(servers)) else {
+        return Some(Entry { object: 1, instance: index });
+    };
+    let shown = [(3, true), (5, true), (FLASHING, is_flashing_shown(servers)), (4, connected)];
+    let mut objects = shown.into_iter().filter(|(_, shown)| *shown).map(|(object, _)| object);
+    objects.nth(further.into()).map(|object| Entry { object, instance: 0 })
 }
 
 /// 2/x/2: short server id and rights, for each server that has any.
@@ -85,8 +84,8 @@ pub(crate) fn rights(server: &ServerConfig, index: usize, object: u16, instance:
         5 if server.firmware == FirmwareRight::None => Rights::READ,
         5 => Rights::USE,
         FLASHING if !server.flashing_object => Rights::NONE,
-        // Nothing of it can be written or executed.
-        FLASHING => Rights::READ,
+        // Nothing of these can be written or executed.
+        4 | FLASHING => Rights::READ,
         _ => match server.access {
             Access::Full => Rights::USE,
             Access::Read => Rights::READ,

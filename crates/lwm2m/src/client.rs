@@ -35,7 +35,7 @@ use session::Session;
 use crate::model::Version;
 use crate::objects::{FLASHING, Facts};
 
-pub use crate::objects::{DeviceFacts, FirmwareView, FlashingView};
+pub use crate::objects::{ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView};
 pub use commands::{COMMAND_TIMEOUT, CommandId, FirmwareOrder, Refusal};
 pub use config::{Access, ClientConfig, FirmwareRight, PACKAGE_PATH, ServerConfig, coap_config};
 pub use registration::RegistrationState;
@@ -146,6 +146,7 @@ impl Client {
             endpoint: config.endpoint,
             servers: config.servers,
             device: DeviceFacts::default(),
+            connectivity: None,
             firmware: FirmwareView::default(),
             flashing: FlashingView::default(),
         };
@@ -227,6 +228,15 @@ impl Client {
         if self.facts.device != facts {
             self.facts.device = facts;
             self.report(3, now);
+        }
+    }
+
+    /// Tells how the device itself is connected; observers are notified of what changed. Whether there is such an object at all
+    /// is settled before the first registration: servers are told of objects then.
+    pub fn set_connectivity(&mut self, facts: Option<ConnectivityFacts>, now: Instant) {
+        if self.facts.connectivity != facts {
+            self.facts.connectivity = facts;
+            self.report(4, now);
         }
     }
 

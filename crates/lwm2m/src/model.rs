@@ -5,6 +5,7 @@
 
 mod access_control;
 mod board_flashing;
+mod connectivity;
 mod device;
 mod firmware;
 mod security;
@@ -18,14 +19,15 @@ use crate::value::{Kind, Value};
 
 pub use access_control::ACCESS_CONTROL;
 pub use board_flashing::BOARD_FLASHING;
+pub use connectivity::CONNECTIVITY;
 pub use device::DEVICE;
 pub use firmware::{FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0};
 pub use security::SECURITY;
 pub use server::SERVER;
 
 /// The newest version of each object known here, by id.
-pub const OBJECTS: [&ObjectModel; 6] =
-    [&SECURITY, &SERVER, &ACCESS_CONTROL, &DEVICE, &FIRMWARE_UPDATE, &BOARD_FLASHING];
+pub const OBJECTS: [&ObjectModel; 7] =
+    [&SECURITY, &SERVER, &ACCESS_CONTROL, &DEVICE, &CONNECTIVITY, &FIRMWARE_UPDATE, &BOARD_FLASHING];
 
 /// The definition of one object in one version.
 #[derive(Debug, PartialEq)]

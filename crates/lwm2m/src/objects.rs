@@ -5,6 +5,7 @@
 
 mod access_control;
 mod board_flashing;
+mod connectivity;
 mod device;
 mod firmware;
 mod server;
@@ -15,18 +16,20 @@ use std::sync::Arc;
 use crate::access::{self, Rights};
 use crate::client::ServerConfig;
 use crate::model::{
-    ACCESS_CONTROL, BOARD_FLASHING, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER, Version,
+    ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER,
+    Version,
 };
 use crate::model::{ResourceModel, object};
 use crate::value::Value;
 
 pub use board_flashing::FlashingView;
+pub use connectivity::ConnectivityFacts;
 pub use device::DeviceFacts;
 pub use firmware::FirmwareView;
 pub(crate) use server::ServerSettings;
 
 /// The objects that servers see; object 0 is there but shown to nobody.
-pub(crate) const OBJECTS: [u16; 5] = [1, 2, 3, 5, FLASHING];
+pub(crate) const OBJECTS: [u16; 6] = [1, 2, 3, 4, 5, FLASHING];
 
 /// Our own object.
 pub(crate) const FLASHING: u16 = BOARD_FLASHING.id;
@@ -40,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) servers: Arc<[ServerConfig]>,
     /// Object 3.
     pub(crate) device: DeviceFacts,
+    /// Object 4, for a device that is not on a wire.
+    pub(crate) connectivity: Option<ConnectivityFacts>,
     /// Object 5.
     pub(crate) firmware: FirmwareView,
     /// Object 26300.
@@ -116,6 +121,7 @@ impl<'a> Tree<'a> {
             1 => Some(&SERVER),
             2 => Some(&ACCESS_CONTROL),
             3 => Some(&DEVICE),
+            4 if self.facts.connectivity.is_some() => Some(&CONNECTIVITY),
             5 if self.firmware_1_0() => Some(&FIRMWARE_UPDATE_1_0),
             5 => Some(&FIRMWARE_UPDATE),
             FLASHING if self.server().flashing_object => Some(&BOARD_FLASHING),
@@ -139,8 +145,9 @@ impl<'a> Tree<'a> {
                 let own = u16::try_from(self.own).unwrap_or(u16::MAX - 1);
                 own..own + 1
             }
-            2 => 0..access::entry_count(&self.facts.servers),
+            2 => 0..access::entry_count(&self.facts.servers, self.facts.connectivity.is_some()),
             3 | 5 => 0..1,
+            4 if self.facts.connectivity.is_some() => 0..1,
             FLASHING if self.server().flashing_object => 0..1,
             _ => 0..0,
         }
@@ -163,8 +170,11 @@ impl<'a> Tree<'a> {
     pub(crate) fn content(&self, id: u16, instance: u16, resource: u16) -> Content {
         match id {
             1 => server::content(self.server(), &self.settings, resource),
-            2 => access_control::content(&self.facts.servers, instance, resource),
+            2 => access_control::content(self.facts, instance, resource),
             3 => device::content(&self.facts.device, resource),
+            4 => {
+                self.facts.connectivity.as_ref().map_or(Content::Absent, |facts| connectivity::content(facts, resource))
+            }
             5 => firmware::content(&self.facts.firmware, resource, self.firmware_1_0()),
             FLASHING => board_flashing::content(&self.facts.flashing, resource),
             _ => Content::Absent,

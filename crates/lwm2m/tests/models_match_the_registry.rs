@@ -1,8 +1,8 @@
 //! The model tables against the OMA registry's own XML (copies in `tests/oma`).
 
 use lwm2m::model::{
-    self, ACCESS_CONTROL, BOARD_FLASHING, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, Operations, Range,
-    ResourceModel, SECURITY, SERVER, Version,
+    self, ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel,
+    Operations, Range, ResourceModel, SECURITY, SERVER, Version,
 };
 use lwm2m::path::Path;
 use lwm2m::value::{Kind, Value};
@@ -83,6 +83,7 @@ fn every_table_agrees_with_its_xml() {
     check(&SERVER, include_str!("oma/1-1_1.xml"));
     check(&ACCESS_CONTROL, include_str!("oma/2-1_0.xml"));
     check(&DEVICE, include_str!("oma/3-1_1.xml"));
+    check(&CONNECTIVITY, include_str!("oma/4-1_0.xml"));
     check(&FIRMWARE_UPDATE, include_str!("oma/5-1_1.xml"));
     check(&FIRMWARE_UPDATE_1_0, include_str!("oma/5-1_0.xml"));
     check(&BOARD_FLASHING, include_str!("../../../docs/26300.xml"));

@@ -1,13 +1,13 @@
 //! Object 2, Access Control: the rights of [`access`] as a server reads them.
 
-use super::Content;
+use super::{Content, Facts};
 use crate::access::{self, NO_OWNER};
-use crate::client::ServerConfig;
 use crate::value::Value;
 
 /// What a resource of an entry holds.
-pub(super) fn content(servers: &[ServerConfig], instance: u16, resource: u16) -> Content {
-    let Some(entry) = access::entry(servers, instance) else { return Content::Absent };
+pub(super) fn content(facts: &Facts, instance: u16, resource: u16) -> Content {
+    let servers = &facts.servers;
+    let Some(entry) = access::entry(servers, facts.connectivity.is_some(), instance) else { return Content::Absent };
     match resource {
         0 => Content::integer(entry.object),
         1 => Content::integer(entry.instance),
