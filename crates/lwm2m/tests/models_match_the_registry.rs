@@ -118,7 +118,7 @@ fn resources_are_found_by_path() {
     assert_eq!(model::kind_at(Path::new([5, 0, 2])), None, "an executable has no value");
     assert_eq!(model::kind_at(Path::new([5, 0, 4])), None, "removed before 1.0");
     assert_eq!(model::kind_at(Path::new([5, 0])), None);
-    assert_eq!(model::kind_at(Path::new([4, 0, 0])), None);
+    assert_eq!(model::kind_at(Path::new([6, 0, 0])), None);
     assert_eq!(FIRMWARE_UPDATE.resource(2).expect("Update").operations, Operations::EXECUTE);
     assert_eq!(FIRMWARE_UPDATE_1_0.resource(10), None);
 }
