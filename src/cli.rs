@@ -68,6 +68,7 @@ Examples:
   nuncio plan press-3 blink.hex      what an update would do, without doing any of it
   nuncio flash press-3 blink.hex     update it from here, with the same checks and proof
   nuncio who /dev/ttyUSB0            who has this port
+  nuncio identify press-3            which board is it? it blinks
   nuncio approve ble:F0:F1:F2:F3:F4:05   let a found device join
   nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
@@ -236,6 +237,16 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Make a board blink, to see which one a device is
+    ///
+    /// Where it runs a Firmata and its board file names a light, that blinks; else the board is restarted three times, so that
+    /// its boot loader's light does.
+    Identify {
+        /// Name, endpoint name or link of the device
+        device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Tell who has a device's link: an update or a question of the gateway, or a program outside it
     Who {
         /// Name, endpoint name or link of a device, or a port that is none
@@ -354,6 +365,7 @@ impl Command {
             | Self::Forget { asking, .. }
             | Self::Rename { asking, .. }
             | Self::Who { asking, .. }
+            | Self::Identify { asking, .. }
             | Self::Why { asking, .. } => asking.json,
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Record { asking, .. } => asking.json,
@@ -394,6 +406,7 @@ where
             let lines = tape::read(&file)?;
             tape::replay(config::load(chosen)?, lines, &tape::How { at_once, json, log }, gateway)
         }
+        Command::Identify { device, asking } => ask(join::identify(client(&asking)?, device, asking.json)),
         Command::Who { device, asking } => ask(join::who(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),

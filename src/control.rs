@@ -21,9 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
-    BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, JoinOrder, JoinReport, LinkStatus,
-    Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus, Verdict,
-    WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
+    BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
+    LinkStatus, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus,
+    Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
@@ -113,6 +113,13 @@ pub enum ControlRequest {
         order: JoinOrder,
         /// What came of it.
         reply: Answer<JoinReport>,
+    },
+    /// Make it visible which board a device is; answers when it has been.
+    Identify {
+        /// Which device.
+        device: String,
+        /// By what.
+        reply: Answer<Identified>,
     },
     /// Write down what the transports see and say, as long as the lines are taken.
     Record {

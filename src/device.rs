@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 pub use ble::{BleAddress, BleAddressError, BleAddressKind, BleSeen};
 pub use board::{
-    Alternative, BoardId, ElfFlags, Exclusive, FlashProfile, ImageRules, RebootMethod, RetryRules, RollbackPolicy,
-    VersionQuestion, WayBack,
+    Alternative, BoardId, ElfFlags, Exclusive, FlashProfile, ImageRules, PointOut, RebootMethod, RetryRules,
+    RollbackPolicy, VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};
 pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};

@@ -62,6 +62,39 @@ fn a_running_firmata_tells_the_board_where_opening_the_port_is_allowed() {
 }
 
 #[test]
+fn a_board_makes_itself_visible_by_its_light_or_its_boot_loader() {
+    let world = world!();
+    let mut board = world.board(Model::Uno).with(&firmata_image()).start();
+    let daemon = watching(&world, board.port(), "serial");
+    let device = await_device_at(&daemon, board.port());
+    let before = board.stat().blinks;
+    let port = board.port().display().to_string();
+    let blinking = std::thread::scope(|scope| {
+        let blinking = scope.spawn(|| daemon.cli(&["identify", device.id()]));
+        eventually("somebody has the port", PATIENCE, || {
+            daemon.cli(&["who", &port]).output.contains("held by the gateway, making it blink").then_some(())
+        });
+        let second = daemon.cli(&["identify", device.id()]);
+        assert_eq!(second.code, Some(5), "{}", second.output);
+        blinking.join().expect("asked")
+    });
+    assert_eq!(blinking.code, Some(0), "{}", blinking.output);
+    assert!(blinking.output.contains("its light on pin 13 blinked, by Firmata"), "{}", blinking.output);
+    // The boot loader blinks, too, but never so often.
+    assert!(board.stat().blinks >= before + 10, "{} then {}", before, board.stat().blinks);
+    // Another one tells nothing of a Firmata: it is restarted.
+    let mut plain = world.uno("uno-1.2.0.hex");
+    let world = world!();
+    let link = format!("serial:{}", plain.port().display());
+    let daemon = world.daemon().device("plain", "arduino-uno", &link, "").start();
+    daemon.await_device("plain", "is present", |device| device.present().then_some(()));
+    let before = plain.stat();
+    let restarted = daemon.cli(&["identify", "plain"]);
+    assert!(restarted.output.contains("restarted three times"), "{}", restarted.output);
+    assert!(plain.stat().resets > before.resets && plain.stat().blinks > before.blinks, "{:?}", plain.stat());
+}
+
+#[test]
 fn a_bootloaders_signature_tells_a_mega_and_an_old_nano() {
     for (model, board, image) in
         [(Model::Mega, "arduino-mega2560", "mega-1.2.0.hex"), (Model::NanoOld, "arduino-nano", "nano-1.2.0.hex")]

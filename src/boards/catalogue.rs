@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::announced::{BleMatch, Facts, ServiceMatch};
-use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Strength, UsbMatch, VersionText};
+use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
 use crate::device::{
     BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, RebootMethod, RetryRules, RollbackPolicy,
     ServiceType, VersionQuestion, WayBack,
@@ -47,6 +47,7 @@ pub(super) struct Board {
     pub(super) ble: Vec<BleMatch>,
     /// What its web server is asked for.
     pub(super) http: Option<String>,
+    pub(super) light: Option<Light>,
     pub(super) facts: Facts,
     pub(super) clues: Vec<Clue>,
     /// Whether its file says how it is flashed.
@@ -146,7 +147,7 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, mdns, ble, http, facts, identify, flash } = board.into_inner();
+        let BoardText { name, lwm2m, usb, mdns, ble, http, light, facts, identify, flash } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
@@ -154,6 +155,7 @@ impl Board {
             services: mdns,
             ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
             http,
+            light,
             facts,
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
             flashable: flash.is_some(),

@@ -57,6 +57,8 @@ pub(super) struct BoardText {
     pub(super) ble: Vec<Spanned<BleMatch>>,
     /// What its web server is asked for: a path whose answer is JSON.
     pub(super) http: Option<String>,
+    /// The light that a running Firmata can blink.
+    pub(super) light: Option<Light>,
     /// Where its facts stand in what it announces and answers.
     #[serde(default)]
     pub(super) facts: Facts,
@@ -73,6 +75,14 @@ pub(super) struct Labels {
     pub(super) manufacturer: Option<String>,
     pub(super) model: Option<String>,
     pub(super) device_type: Option<String>,
+}
+
+/// A light on a board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Light {
+    pub(super) baud: u32,
+    pub(super) pin: u8,
 }
 
 /// USB ids that a board may have, and what they are worth.

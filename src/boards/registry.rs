@@ -28,7 +28,8 @@ use super::why::{Sureness, Verdict, WhyStep};
 
 use crate::device::{
     Access, Answer, Bearer, BleAddressKind, BoardId, Connectivity, DeviceId, DeviceInfo, Evidence, FlashProfile,
-    Identity, IdentityRecord, Link, LinkReport, Question, QuestionFailed, Questions, ReportedVersion, UsbIds,
+    Identity, IdentityRecord, Link, LinkReport, PointOut, Question, QuestionFailed, Questions, RebootMethod,
+    ReportedVersion, UsbIds,
 };
 
 /// What the registry goes by.
@@ -288,6 +289,20 @@ impl Registry {
         }
         device.info.quarantined = reason;
         vec![Decision::DeviceChanged(device.info.clone())]
+    }
+
+    /// How a device can be made visible, where there is a way.
+    pub fn point_out(&self, id: &DeviceId) -> Option<PointOut> {
+        let device = self.devices.get(id)?;
+        let seen = self.links.get(&device.info.link)?;
+        let firmata = seen.asked.evidence().any(|evidence| matches!(evidence, Evidence::Firmata { .. }));
+        let light = self.catalogue.get(&device.info.board)?.light.filter(|_| firmata);
+        match (light, device.profile.reboot, &device.info.link) {
+            (Some(light), ..) => Some(PointOut::Firmata { baud: light.baud, pin: light.pin }),
+            (None, RebootMethod::None, _) => None,
+            (None, method, Link::Serial(_)) => Some(PointOut::Restart(method)),
+            (None, ..) => None,
+        }
     }
 
     /// The physical port that a device hangs on: its USB path where it has one, else the name of its link.

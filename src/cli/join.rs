@@ -1,10 +1,10 @@
-//! `nuncio approve`, `forget` and `rename`, and `nuncio who`.
+//! `nuncio approve`, `forget` and `rename`, `nuncio who`, and `nuncio identify`.
 
 use nuncio::control::{Client, JoinOrder, Who};
 use nuncio::device::Access;
 
 use super::code;
-use super::output::{print, print_json};
+use super::output::{print, print_aside, print_json};
 
 pub(crate) async fn join(client: Client, order: JoinOrder, json: bool) -> anyhow::Result<u8> {
     let report = client.join(order).await?;
@@ -22,6 +22,19 @@ pub(crate) async fn who(client: Client, device: String, json: bool) -> anyhow::R
         print_json("who/1", &who)?;
     } else {
         print(&told(&who));
+    }
+    Ok(code::OK)
+}
+
+pub(crate) async fn identify(client: Client, device: String, json: bool) -> anyhow::Result<u8> {
+    if !json {
+        print_aside("Look at the boards: one of them blinks now.");
+    }
+    let identified = client.identify(&device).await?;
+    if json {
+        print_json("identify/1", &identified)?;
+    } else {
+        print(&format!("That was {}: {}.", identified.device, identified.by));
     }
     Ok(code::OK)
 }

@@ -328,6 +328,15 @@ pub struct JoinReport {
     pub done: String,
 }
 
+/// A device that was made visible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified {
+    /// The device.
+    pub device: DeviceId,
+    /// By what, in words.
+    pub by: String,
+}
+
 /// Who has a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {

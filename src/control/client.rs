@@ -14,8 +14,8 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
 use super::{
-    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, JoinOrder, JoinReport, Plan, Status,
-    Verdict, Who, Why,
+    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
+    Status, Verdict, Who, Why,
 };
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
@@ -167,6 +167,17 @@ impl Client {
     pub async fn join(&self, order: JoinOrder) -> Result<JoinReport, ClientError> {
         match self.ask(Request::Join { order }).await? {
             Reply::Joined(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes it visible which board a device is; takes some seconds.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NotNow`] when there is no way, or its link is in use.
+    pub async fn identify(&self, device: &str) -> Result<Identified, ClientError> {
+        match self.ask(Request::Identify { device: device.to_owned() }).await? {
+            Reply::Identified(identified) => Ok(identified),
             other => Err(unexpected(&other)),
         }
     }

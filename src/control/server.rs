@@ -175,6 +175,9 @@ async fn handle(
         }
         Request::Brake { order } => ask(requests, |reply| ControlRequest::Brake { order, reply }, Reply::Brakes).await,
         Request::Join { order } => ask(requests, |reply| ControlRequest::Join { order, reply }, Reply::Joined).await,
+        Request::Identify { device } => {
+            ask(requests, |reply| ControlRequest::Identify { device, reply }, Reply::Identified).await
+        }
         Request::Who { device } => ask(requests, |reply| ControlRequest::Who { device, reply }, Reply::Who).await,
         Request::Flash { device, image, version, now } => {
             let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };

@@ -14,8 +14,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
-    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, JoinOrder, JoinReport, Plan, Status,
-    Verdict, Who, Why,
+    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
+    Status, Verdict, Who, Why,
 };
 
 /// Version of this protocol; both ends must speak the same.
@@ -74,6 +74,9 @@ pub(super) enum Request {
         device: String,
     },
     Record,
+    Identify {
+        device: String,
+    },
     Cancel {
         device: String,
     },
@@ -108,6 +111,7 @@ pub(super) enum Reply {
     Brakes(BrakeReport),
     Joined(JoinReport),
     Who(Who),
+    Identified(Identified),
     Tape(Box<TapeLine>),
     Cancelled,
     History(HistoryList),

@@ -45,6 +45,20 @@ pub enum RebootMethod {
     None,
 }
 
+/// How a board makes itself visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointOut {
+    /// Its running Firmata blinks a light.
+    Firmata {
+        /// Line speed.
+        baud: u32,
+        /// The pin that the light is on.
+        pin: u8,
+    },
+    /// It is restarted some times, and its boot loader blinks.
+    Restart(RebootMethod),
+}
+
 /// One step of the ladder that reads the running version, least disturbing first.
 #[derive(Debug, Clone, PartialEq)]
 pub enum VersionQuestion {

@@ -28,6 +28,7 @@ impl Gateway {
             }
             ControlRequest::Brake { order, reply } => self.brake(order, reply),
             ControlRequest::Join { order, reply } => drop(reply.send(self.join(order).await)),
+            ControlRequest::Identify { device, reply } => self.identify(&device, reply),
             ControlRequest::Record { lines } => self.begin_tape(lines),
             ControlRequest::Who { device, reply } => drop(reply.send(self.who(&device))),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),

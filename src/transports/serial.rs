@@ -31,7 +31,7 @@ pub use self::patterns::PatternError;
 use self::patterns::Patterns;
 use self::scan::Scanner;
 use super::{Event, SerialSettings};
-use crate::device::{Access, Answer, Lease, Question, QuestionFailed, RebootMethod};
+use crate::device::{Access, Answer, Lease, PointOut, Question, QuestionFailed, RebootMethod};
 
 /// How long a port that refused to be opened is listed so, where looking alone cannot tell.
 const REFUSAL_LASTS: Duration = Duration::from_secs(30);
@@ -90,6 +90,11 @@ impl Handle {
     /// Restarts what hangs on the leased link.
     pub async fn restart(&self, lease: Lease, method: RebootMethod) -> (Lease, Result<(), QuestionFailed>) {
         self.open(lease, move |path| questions::restart(path, method)).await
+    }
+
+    /// Makes it visible what hangs on the leased link: takes some seconds.
+    pub async fn point_out(&self, lease: Lease, how: PointOut) -> (Lease, Result<(), QuestionFailed>) {
+        self.open(lease, move |path| questions::point_out(path, how)).await
     }
 
     /// Looks over the ports at once.

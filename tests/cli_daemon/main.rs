@@ -10,9 +10,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nuncio::control::{
-    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, JoinOrder, JoinReport,
-    LinkStatus, Listener, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
-    UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
+    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, Identified, JoinOrder,
+    JoinReport, LinkStatus, Listener, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus,
+    Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
     Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
@@ -332,6 +332,10 @@ fn gateway(request: ControlRequest) {
         }
         ControlRequest::Join { order, reply } => drop(reply.send(join(&order))),
         ControlRequest::Record { lines } => drop(lines),
+        ControlRequest::Identify { device, reply } => {
+            let identified = Identified { device: DeviceId::new(device), by: "its light on pin 13 blinked".to_owned() };
+            drop(reply.send(Ok(identified)));
+        }
         ControlRequest::Who { device, reply } => drop(reply.send(who(&device))),
         ControlRequest::Brake { reply, .. } => drop(reply.send(Ok(brakes()))),
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),
@@ -367,6 +371,7 @@ fn every_json_output_follows_its_schema() {
         &["forget", "press-3", "--deny", "--json"],
         &["rename", "press-3", "press-4", "--json"],
         &["who", "press-3", "--json"],
+        &["identify", "press-3", "--json"],
         &["who", "/dev/ttyUSB1", "--json"],
     ] {
         let (documents, code) = daemon.documents(arguments);

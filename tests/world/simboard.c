@@ -48,6 +48,7 @@
 #include <simavr/sim_avr.h>
 #include <simavr/avr_uart.h>
 #include <simavr/avr_flash.h>
+#include <simavr/avr_ioport.h>
 #include <simavr/sim_time.h>
 
 static avr_t *avr;
@@ -115,6 +116,14 @@ static void board_reset(const char *why)
 	n_reset++;
 	rebase();
 	say("reset (%s)", why);
+}
+
+/* The light: PB5 on an Uno and a Nano, PB7 on a Mega. */
+static unsigned long n_blink;
+static void on_light(avr_irq_t *irq, uint32_t v, void *p)
+{
+	if (v && !irq->value)
+		n_blink++;
 }
 
 static void check_speed(void);
@@ -289,8 +298,8 @@ static void command(char *c)
 	else if (!strcmp(c, "stat")) {
 		struct rusage ru;
 		getrusage(RUSAGE_SELF, &ru);
-		printf("opens=%lu resets=%lu pages=%lu locked=%lu rx=%lu tx=%lu dropped=%lu slip_ms=%lu cpu_s=%.2f pc=%05x\n",
-			n_open, n_reset, n_pages, n_locked, n_rx, n_tx, n_drop, slip_ms,
+		printf("opens=%lu resets=%lu pages=%lu locked=%lu blinks=%lu rx=%lu tx=%lu dropped=%lu slip_ms=%lu cpu_s=%.2f pc=%05x\n",
+			n_open, n_reset, n_pages, n_locked, n_blink, n_rx, n_tx, n_drop, slip_ms,
 			ru.ru_utime.tv_sec + ru.ru_stime.tv_sec +
 			(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6, avr->pc);
 		fflush(stdout);
@@ -430,6 +439,7 @@ int main(int argc, char **argv)
 	avr_ioctl(avr, AVR_IOCTL_UART_SET_FLAGS('0'), &fl);
 	rx_irq = avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_INPUT);
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_tx, NULL);
+	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_IOPORT_GETIRQ('B'), strstr(avr->mmcu, "2560") ? 7 : 5), on_light, NULL);
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XON), on_xon, NULL);
 	avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUT_XOFF), on_xoff, NULL);
 

@@ -4,6 +4,7 @@
 mod esp_rom;
 mod firmata;
 mod listen;
+mod pointing;
 mod slip;
 mod stk500;
 mod stk500v2;
@@ -15,6 +16,8 @@ use crate::device::{Answer, Evidence, Question, QuestionFailed, RebootMethod};
 
 /// Speed for a restart, where nothing is said over the line.
 const RESTART_BAUD: u32 = 115_200;
+
+pub(super) use pointing::point_out;
 
 /// Opens the port and asks.
 pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFailed> {

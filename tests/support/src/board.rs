@@ -135,6 +135,8 @@ pub struct Stat {
     pub pages: u64,
     /// Page writes that the lock bits refused: over the bootloader.
     pub locked: u64,
+    /// How often its light went on.
+    pub blinks: u64,
 }
 
 impl SimBoard {
@@ -233,7 +235,13 @@ impl SimBoard {
 
 fn stat_of(line: &str) -> Option<Stat> {
     let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
-    Some(Stat { opens: value("opens")?, resets: value("resets")?, pages: value("pages")?, locked: value("locked")? })
+    Some(Stat {
+        opens: value("opens")?,
+        resets: value("resets")?,
+        pages: value("pages")?,
+        locked: value("locked")?,
+        blinks: value("blinks")?,
+    })
 }
 
 /// Lays an Intel HEX file over a memory.
