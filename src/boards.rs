@@ -13,10 +13,11 @@ mod joining;
 mod naming;
 mod registry;
 mod settings;
+mod template;
 mod why;
 
 pub use catalogue::{Catalogue, NOT_FLASHED};
 pub use joining::KeptOut;
 pub use registry::{Decision, JoinError, Registry, RegistrySettings};
-pub use settings::{DeviceEntry, JoinPolicy, JoinSettings, Probe};
+pub use settings::{DeviceEntry, JoinPolicy, JoinSettings, NamingSettings, Probe};
 pub use why::{Sureness, Verdict, Why, WhyStep};

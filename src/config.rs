@@ -13,7 +13,7 @@ mod source;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::boards::{DeviceEntry, JoinSettings};
+use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -46,6 +46,8 @@ pub struct Config {
     pub servers: Vec<ServerSettings>,
     /// `[[device]]`, in the file's order.
     pub devices: Vec<DeviceEntry>,
+    /// `[naming]`.
+    pub naming: NamingSettings,
     /// `[join]`.
     pub join: JoinSettings,
     /// `[serial]`.
@@ -172,6 +174,7 @@ fn assemble(
         gateway,
         servers: sections.servers,
         devices: sections.devices,
+        naming: sections.naming,
         join: sections.join,
         serial: sections.serial,
         tcp: sections.tcp,

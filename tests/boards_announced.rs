@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nuncio::boards::{
-    Catalogue, Decision, JoinError, JoinPolicy, JoinSettings, KeptOut, Registry, RegistrySettings, Sureness, Verdict,
+    Catalogue, Decision, JoinError, JoinPolicy, JoinSettings, KeptOut, NamingSettings, Registry, RegistrySettings,
+    Sureness, Verdict,
 };
 use nuncio::device::{
     Access, Answer, DeviceInfo, Evidence, Identity, Link, LinkReport, Question, QuestionFailed, Questions, ServiceName,
     ServiceSeen,
 };
+
+fn naming() -> NamingSettings {
+    NamingSettings { endpoint: String::new() }
+}
 
 /// Everything joins, as fast as it likes.
 fn join() -> JoinSettings {
@@ -32,6 +37,7 @@ fn settings(join: JoinSettings, banned: Vec<Identity>) -> RegistrySettings {
         ask_hosts: true,
         ask_ble: true,
         devices: Vec::new(),
+        naming: naming(),
         join,
         banned,
     }

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio::boards::{
-    Catalogue, Decision, DeviceEntry, JoinPolicy, JoinSettings, Registry, RegistrySettings, Sureness, Verdict,
+    Catalogue, Decision, DeviceEntry, JoinPolicy, JoinSettings, NamingSettings, Registry, RegistrySettings, Sureness,
+    Verdict,
 };
 use nuncio::device::{
     Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
     QuestionFailed, Questions, ReportedVersion, UsbIds,
 };
 use proptest::prelude::*;
+
+fn naming() -> NamingSettings {
+    NamingSettings { endpoint: String::new() }
+}
 
 /// Everything joins, as fast as it likes.
 fn join() -> JoinSettings {
@@ -35,6 +40,7 @@ fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> 
             ask_hosts: true,
             ask_ble: true,
             devices: device,
+            naming: naming(),
             join: join(),
             banned: Vec::new(),
         },
@@ -347,6 +353,7 @@ fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
         ask_hosts: true,
         ask_ble: true,
         devices: Vec::new(),
+        naming: naming(),
         join: join(),
         banned: Vec::new(),
     };

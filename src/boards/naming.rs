@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::{DeviceId, Evidence, Identity, IdentityRecord, UsbIds};
 
-use super::settings::DeviceEntry;
+use super::settings::{DeviceEntry, NamingSettings};
+use super::template::Template;
 
 /// USB serial numbers that clones and examples share.
 const SHARED_SERIALS: [&str; 6] = ["123456", "12345678", "123456789", "1234567890", "0123456789", "0123456789ABCDEF"];
@@ -101,6 +102,8 @@ fn is_unique(serial: &str) -> bool {
 #[derive(Debug)]
 pub(super) struct Names {
     gateway: String,
+    /// The site's own form of names.
+    template: Option<Template>,
     records: BTreeMap<Identity, IdentityRecord>,
     /// Endpoint names of all records, so that none is given twice.
     endpoints: BTreeSet<String>,
@@ -112,6 +115,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new<'a>(
         gateway: &str,
+        naming: &NamingSettings,
         entries: impl Iterator<Item = &'a DeviceEntry>,
         known: Vec<IdentityRecord>,
     ) -> Self {
@@ -123,7 +127,9 @@ impl Names {
         }
         let endpoints = known.iter().map(|record| record.endpoint.clone()).collect();
         let records = known.into_iter().map(|record| (record.identity.clone(), record)).collect();
-        Self { gateway: gateway.to_owned(), records, endpoints, configured_ids, configured_endpoints }
+        // Checked with the configuration.
+        let template = Template::parse(&naming.endpoint).ok();
+        Self { gateway: gateway.to_owned(), template, records, endpoints, configured_ids, configured_endpoints }
     }
 
     /// Whether a device had its names before.
@@ -187,9 +193,9 @@ impl Names {
         (record, news)
     }
 
-    /// A name by the rules that nobody has or had.
-    fn free_endpoint(&self, identity: &Identity) -> String {
-        let plain = sanitized(&match identity {
+    /// The usual form of a name.
+    fn usual(&self, identity: &Identity) -> String {
+        sanitized(&match identity {
             Identity::Mac(mac) => format!("mac-{mac}"),
             Identity::UsbSerial(key) => format!("usb-{key}"),
             Identity::Configured(name) => format!("{}-{name}", self.gateway),
@@ -197,7 +203,13 @@ impl Names {
             Identity::Host(host) => format!("host-{}-{host}", self.gateway),
             Identity::UsbPath(path) => format!("port-{}-{path}", self.gateway),
             Identity::PortPath(path) => format!("port-{}-{}", self.gateway, path.trim_start_matches("/dev/")),
-        });
+        })
+    }
+
+    /// A name by the rules that nobody has or had.
+    fn free_endpoint(&self, identity: &Identity) -> String {
+        let own = self.template.as_ref().and_then(|template| template.name(identity, &self.gateway, sanitized));
+        let plain = own.unwrap_or_else(|| self.usual(identity));
         let numbered = (2u32..).map(|number| format!("{plain}-{number}"));
         let taken = |name: &String| {
             self.endpoints.contains(name)
@@ -226,6 +238,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn usual() -> NamingSettings {
+        NamingSettings { endpoint: String::new() }
+    }
+
+    #[test]
+    fn a_template_is_for_those_it_fits_and_never_gives_a_name_twice() {
+        let naming = NamingSettings { endpoint: "urn:dev:{mac}".to_owned() };
+        let mut names = Names::new("pi", &naming, std::iter::empty(), Vec::new());
+        let endpoint = |names: &mut Names, identity| names.give(&identity, None).0.endpoint;
+        assert_eq!(endpoint(&mut names, Identity::Mac("a4cf12ab34cd".to_owned())), "urn:dev:a4cf12ab34cd");
+        assert_eq!(endpoint(&mut names, Identity::Host("kitchen".to_owned())), "host-pi-kitchen");
+        let naming = NamingSettings { endpoint: "{key}".to_owned() };
+        let mut names = Names::new("pi", &naming, std::iter::empty(), Vec::new());
+        assert_eq!(endpoint(&mut names, Identity::Host("a".to_owned())), "a");
+        assert_eq!(endpoint(&mut names, Identity::UsbPath("a".to_owned())), "a-2");
+    }
 
     fn usb(serial: Option<&str>) -> UsbIds {
         UsbIds {
@@ -279,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_and_never_given_to_another() {
-        let mut names = Names::new("pi", std::iter::empty(), Vec::new());
+        let mut names = Names::new("pi", &usual(), std::iter::empty(), Vec::new());
         let one = Identity::PortPath("/tmp/a b".to_owned());
         let other = Identity::PortPath("/tmp/a-b".to_owned());
         let (first, news) = names.give(&one, None);
@@ -287,7 +316,7 @@ mod tests {
         assert_eq!(first.endpoint, "port-pi-tmp-a-b");
         let (second, _) = names.give(&other, None);
         assert_eq!(second.endpoint, "port-pi-tmp-a-b-2");
-        let mut names = Names::new("renamed", std::iter::empty(), vec![first.clone(), second]);
+        let mut names = Names::new("renamed", &usual(), std::iter::empty(), vec![first.clone(), second]);
         assert_eq!(names.give(&one, None), (first, false));
     }
 
@@ -295,7 +324,7 @@ mod tests {
     fn an_entry_names_its_device() {
         let entry: DeviceEntry =
             toml::from_str("name = \"press-3\"\nlink = \"tcp:h:1\"\nendpoint = \"urn:press\"").expect("an entry");
-        let mut names = Names::new("pi", [&entry].into_iter(), Vec::new());
+        let mut names = Names::new("pi", &usual(), [&entry].into_iter(), Vec::new());
         let identity = Identity::Configured("press-3".to_owned());
         let (record, _) = names.give(&identity, Some(&entry));
         assert_eq!((record.id.as_str(), record.endpoint.as_str()), ("press-3", "urn:press"));
@@ -309,10 +338,10 @@ mod tests {
         let entry: DeviceEntry =
             toml::from_str("name = \"press-3\"\nlink = \"tcp:h:1\"\nendpoint = \"press\"").expect("an entry");
         let boards = ["a", "b"].map(|serial| Identity::UsbSerial(format!("2341-0043-{serial}")));
-        let mut names = Names::new("pi", [&entry].into_iter(), Vec::new());
+        let mut names = Names::new("pi", &usual(), [&entry].into_iter(), Vec::new());
         let known: Vec<IdentityRecord> = boards.iter().map(|board| names.give(board, Some(&entry)).0).collect();
         assert_eq!(known[0].endpoint, known[1].endpoint);
-        let mut names = Names::new("pi", std::iter::empty(), known);
+        let mut names = Names::new("pi", &usual(), std::iter::empty(), known);
         let [one, other] = boards.map(|board| names.give(&board, None).0);
         assert!(one.id != other.id && one.endpoint != other.endpoint, "{one:?} {other:?}");
     }
@@ -320,7 +349,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_two_identities_share_an_endpoint(paths in proptest::collection::btree_set("[/a-c .-]{1,4}", 1..20)) {
-            let mut names = Names::new("pi", std::iter::empty(), Vec::new());
+            let mut names = Names::new("pi", &usual(), std::iter::empty(), Vec::new());
             let given: BTreeSet<String> =
                 paths.iter().map(|path| names.give(&Identity::PortPath(path.clone()), None).0.endpoint).collect();
             prop_assert_eq!(given.len(), paths.len());

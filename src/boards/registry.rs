@@ -23,7 +23,7 @@ use super::file::{Clue, SerialMeaning};
 use super::identify::{self, Case, Opinion};
 use super::joining::{Joining, KeptOut};
 use super::naming::{self, Announced, Names, Surroundings};
-use super::settings::{DeviceEntry, JoinSettings};
+use super::settings::{DeviceEntry, JoinSettings, NamingSettings};
 use super::why::{Sureness, Verdict, WhyStep};
 
 use crate::device::{
@@ -45,6 +45,8 @@ pub struct RegistrySettings {
     pub ask_ble: bool,
     /// `[[device]]` entries.
     pub devices: Vec<DeviceEntry>,
+    /// How devices are named.
+    pub naming: NamingSettings,
     /// Which found devices become clients.
     pub join: JoinSettings,
     /// Devices that an operator keeps out.
@@ -146,7 +148,7 @@ struct Device {
 impl Registry {
     /// A registry without links. `known` are the names given before, from the store.
     pub fn new(catalogue: Arc<Catalogue>, settings: RegistrySettings, known: Vec<IdentityRecord>) -> Self {
-        let names = Names::new(&settings.gateway, settings.devices.iter(), known);
+        let names = Names::new(&settings.gateway, &settings.naming, settings.devices.iter(), known);
         let entries = settings.devices.into_iter().map(|entry| (entry.link.clone(), Arc::new(entry))).collect();
         Self {
             catalogue,

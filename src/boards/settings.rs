@@ -1,5 +1,6 @@
 //! What the configuration says about single devices.
 
+use super::template::Template;
 use crate::device::Link;
 
 /// Whether a configured link is tried before its device is believed to be there.
@@ -56,4 +57,22 @@ pub enum JoinPolicy {
     Automatic,
     /// An operator's approval.
     Approve,
+}
+
+/// `[naming]`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamingSettings {
+    /// Template for the endpoint names of devices that get theirs now; empty: the usual forms.
+    pub endpoint: String,
+}
+
+impl NamingSettings {
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// What is wrong with the template.
+    pub fn check(&self) -> Result<(), String> {
+        if self.endpoint.is_empty() { Ok(()) } else { Template::parse(&self.endpoint).map(drop) }
+    }
 }

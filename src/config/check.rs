@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::boards::{DeviceEntry, JoinSettings};
+use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -33,6 +33,7 @@ const NAMELESS: &str = "nuncio";
 pub(super) struct Checked {
     pub(super) servers: Vec<ServerSettings>,
     pub(super) devices: Vec<DeviceEntry>,
+    pub(super) naming: NamingSettings,
     pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
     pub(super) tcp: TcpSettings,
@@ -54,6 +55,7 @@ pub(super) fn check(
     checker.servers(&raw.servers);
     checker.devices(&raw.devices);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
+    let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
@@ -66,6 +68,7 @@ pub(super) fn check(
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
+            naming: naming?,
             join: join?,
             serial: serial?,
             tcp: tcp?,
@@ -232,6 +235,12 @@ impl Checker<'_> {
         self.require(pattern.starts_with('/'), key, "expected an absolute path or glob, for example \"/dev/ttyUSB*\"");
         if let Err(error) = globset::Glob::new(pattern) {
             self.fail(key, format!("not a glob: {}", error.kind()));
+        }
+    }
+
+    fn naming(&mut self, naming: &NamingSettings) {
+        if let Err(wrong) = naming.check() {
+            self.fail("naming.endpoint", wrong);
         }
     }
 

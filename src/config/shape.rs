@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::boards::{DeviceEntry, JoinSettings};
+use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -23,10 +23,11 @@ use crate::update::{DownloadSettings, UpdateSettings};
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "gateway",
     "server",
     "device",
+    "naming",
     "join",
     "serial",
     "tcp",
@@ -58,6 +59,7 @@ pub(super) struct Raw {
     pub(super) gateway: Option<RawGateway>,
     pub(super) servers: Vec<(usize, ServerSettings)>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
+    pub(super) naming: Option<NamingSettings>,
     pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
     pub(super) tcp: Option<TcpSettings>,
@@ -82,6 +84,7 @@ pub(super) fn read(
         gateway: reader.section("gateway", defaults, &mut user),
         servers: reader.entries("server", user.remove("server")),
         devices: reader.entries("device", user.remove("device")),
+        naming: reader.section("naming", defaults, &mut user),
         join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),
         tcp: reader.section("tcp", defaults, &mut user),

@@ -74,6 +74,7 @@ pub(super) async fn start(
         ask_hosts: config.mdns.ask,
         ask_ble: config.ble.ask,
         devices: config.devices.clone(),
+        naming: config.naming.clone(),
         join: config.join.clone(),
         banned: store.banned().await?,
     };
