@@ -67,7 +67,7 @@ fn a_board_makes_itself_visible_by_its_light_or_its_boot_loader() {
     let mut board = world.board(Model::Uno).with(&firmata_image()).start();
     let daemon = watching(&world, board.port(), "serial");
     let device = await_device_at(&daemon, board.port());
-    let before = board.stat().blinks;
+    let before = board.blinks();
     let port = board.port().display().to_string();
     let blinking = std::thread::scope(|scope| {
         let blinking = scope.spawn(|| daemon.cli(&["identify", device.id()]));
@@ -81,17 +81,19 @@ fn a_board_makes_itself_visible_by_its_light_or_its_boot_loader() {
     assert_eq!(blinking.code, Some(0), "{}", blinking.output);
     assert!(blinking.output.contains("its light on pin 13 blinked, by Firmata"), "{}", blinking.output);
     // The boot loader blinks, too, but never so often.
-    assert!(board.stat().blinks >= before + 10, "{} then {}", before, board.stat().blinks);
+    let after = board.blinks();
+    assert!(after >= before + 10, "{before} then {after}");
     // Another one tells nothing of a Firmata: it is restarted.
     let mut plain = world.uno("uno-1.2.0.hex");
     let world = world!();
     let link = format!("serial:{}", plain.port().display());
     let daemon = world.daemon().device("plain", "arduino-uno", &link, "").start();
     daemon.await_device("plain", "is present", |device| device.present().then_some(()));
-    let before = plain.stat();
+    let before = (plain.stat().resets, plain.blinks());
     let restarted = daemon.cli(&["identify", "plain"]);
     assert!(restarted.output.contains("restarted three times"), "{}", restarted.output);
-    assert!(plain.stat().resets > before.resets && plain.stat().blinks > before.blinks, "{:?}", plain.stat());
+    let after = (plain.stat().resets, plain.blinks());
+    assert!(after.0 > before.0 && after.1 > before.1, "{before:?} then {after:?}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
-//! measured: `read`, `memory`, `idle`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`, `push`.
+//! measured: `read`, `memory`, `idle`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`,
+//! `discovery`, `push`.
 
 mod daemon;
+mod discovery;
 mod echo;
 mod figures;
 mod flood;
@@ -22,7 +24,7 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 10] = [
+    let all: [Figure; 11] = [
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
@@ -32,13 +34,14 @@ fn main() -> Result<()> {
         ("parallel", parallel::measure),
         ("restart", restart::measure),
         ("history", history::measure),
+        ("discovery", discovery::measure),
         // Last: it keeps this process on one core.
         ("push", figures::push),
     ];
     for (name, measure) in all {
         if arguments.is_empty() || arguments.iter().any(|asked| asked == name) {
             for line in measure()? {
-                println!("{name:8} {line}");
+                println!("{name:9} {line}");
             }
         }
     }

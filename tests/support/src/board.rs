@@ -135,8 +135,6 @@ pub struct Stat {
     pub pages: u64,
     /// Page writes that the lock bits refused: over the bootloader.
     pub locked: u64,
-    /// How often its light went on.
-    pub blinks: u64,
 }
 
 impl SimBoard {
@@ -199,6 +197,13 @@ impl SimBoard {
         self.process.line_after(mark, PATIENCE, stat_of)
     }
 
+    /// How often its light went on: boot loaders blink at each start, also while nobody does anything.
+    pub fn blinks(&mut self) -> u64 {
+        let mark = self.process.mark();
+        self.order("stat");
+        self.process.line_after(mark, PATIENCE, |line| value(line, "blinks"))
+    }
+
     /// What is in its flash now.
     pub fn flash(&self) -> Vec<u8> {
         let dump = self.image.with_extension("dump");
@@ -233,15 +238,14 @@ impl SimBoard {
     }
 }
 
+/// The number of a `KEY=NUMBER` among words.
+fn value(line: &str, key: &str) -> Option<u64> {
+    line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
+}
+
 fn stat_of(line: &str) -> Option<Stat> {
-    let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
-    Some(Stat {
-        opens: value("opens")?,
-        resets: value("resets")?,
-        pages: value("pages")?,
-        locked: value("locked")?,
-        blinks: value("blinks")?,
-    })
+    let value = |key: &str| value(line, key);
+    Some(Stat { opens: value("opens")?, resets: value("resets")?, pages: value("pages")?, locked: value("locked")? })
 }
 
 /// Lays an Intel HEX file over a memory.
