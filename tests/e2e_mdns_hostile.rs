@@ -161,7 +161,9 @@ fn thousands_of_phantoms_are_kept_within_bounds_and_forgotten() {
     let resting = memory(&mut scene.daemon);
     for number in 0..6000_u16 {
         let txt = [format!("mac={}", scene.mac(number + 1000)), format!("noise={}", "x".repeat(200))];
-        scene.evil.multicast(&response(&format!("phantom-{number}"), 40, &txt));
+        // They end one after the other, within a minute.
+        let seconds = 40 + u32::from(number) / 100;
+        scene.evil.multicast(&response(&format!("phantom-{number}"), seconds, &txt));
         sleep(Duration::from_millis(1));
     }
     let log = || scene.daemon.log();
