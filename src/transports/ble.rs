@@ -31,6 +31,8 @@ const MAX_DEVICES: usize = 512;
 const AGAIN: Duration = Duration::from_secs(15);
 /// How long BlueZ may take to answer anything but a connect.
 const ANSWER: Duration = Duration::from_secs(20);
+/// What libdbus says when the bus itself is gone.
+const BUS_LOST: [&str; 3] = ["Disconnected", "disconnected", "Connection is closed"];
 /// The shortest time between two news of one device's data.
 const DATA_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,6 +51,7 @@ pub fn spawn(settings: &BleSettings, events: mpsc::Sender<Event>) -> Handle {
     if settings.enabled {
         let scanner = Scanner {
             settings: settings.clone(),
+            manager: None,
             radio: Arc::clone(&radio),
             telling: Telling::default(),
             missed: BTreeMap::new(),
@@ -80,6 +83,8 @@ impl Handle {
 
 struct Scanner {
     settings: BleSettings,
+    /// The way to BlueZ. The library never closes a connection to the bus: one is made, and kept as long as the bus is there.
+    manager: Option<Manager>,
     radio: Radio,
     telling: Telling,
     /// In how many scans in a row a device was not heard.
@@ -130,12 +135,18 @@ impl Scanner {
 
     /// Scans on the adapter until that fails.
     async fn scan_on(&mut self, had: &mut bool) -> Stop {
-        let manager = match timeout(ANSWER, Manager::new()).await {
-            Ok(Ok(manager)) => manager,
-            Ok(Err(error)) => return Stop::Absent(error.to_string()),
-            Err(_) => return Stop::Absent("the system bus does not answer".to_owned()),
+        let manager = match self.manager.take() {
+            Some(manager) => manager,
+            None => match timeout(ANSWER, Manager::new()).await {
+                Ok(Ok(manager)) => manager,
+                Ok(Err(error)) => return Stop::Absent(error.to_string()),
+                Err(_) => return Stop::Absent("the system bus does not answer".to_owned()),
+            },
         };
-        let adapter = match self.choose(&manager).await {
+        let chosen = self.choose(&manager).await;
+        let bus_lost = chosen.as_ref().err().is_some_and(|reason| BUS_LOST.iter().any(|text| reason.contains(text)));
+        self.manager = (!bus_lost).then_some(manager);
+        let adapter = match chosen {
             Ok(adapter) => adapter,
             Err(reason) => return Stop::Absent(reason),
         };

@@ -8,7 +8,7 @@
 mod name;
 mod responder;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ const MAX_SERVICES: usize = 2048;
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long a service may take to answer when it is verified (RFC 6762, 10.4).
 const VERIFY_WITHIN: Duration = Duration::from_secs(3);
+/// A type whose subscription broke is asked for again after this: at once it would break again.
+const BREATH: Duration = Duration::from_secs(1);
+/// What is still there has told so again within this.
+const DOUBT: Duration = Duration::from_secs(10);
 /// The shortest time between two such questions.
 const MIN_VERIFY: Duration = Duration::from_millis(100);
 /// The type under which a gateway announces itself.
@@ -73,6 +77,16 @@ struct Browser {
     /// The service that is verified next comes after this one.
     verified: Option<Link>,
     overfull: bool,
+    /// Types whose subscription broke: more came or went at once than mdns-sd keeps for us, and what went is not told again.
+    broken: BTreeMap<ServiceType, Broken>,
+}
+
+/// A subscription that broke.
+#[derive(Debug)]
+struct Broken {
+    /// When it is begun anew, or was: what has not told of itself some time later is not there any more.
+    again: Instant,
+    doubtful: BTreeSet<Link>,
 }
 
 /// Again and again, as long as somebody listens: a responder that cannot be had now may be had later.
@@ -138,7 +152,7 @@ fn announce(daemon: &ServiceDaemon, name: &str) -> mdns_sd::Result<()> {
 impl Browser {
     fn new(daemon: ServiceDaemon, telling: Telling, verify: Duration) -> Self {
         let (incoming, looked_for) = (SelectAll::new(), BTreeSet::new());
-        Self { daemon, incoming, looked_for, telling, verify, verified: None, overfull: false }
+        Self { daemon, incoming, looked_for, telling, verify, verified: None, overfull: false, broken: BTreeMap::new() }
     }
 
     /// Until mDNS fails, or nobody takes the events any more.
@@ -146,14 +160,16 @@ impl Browser {
         let mut types = wanted.borrow_and_update().clone();
         let mut verify_at = Instant::now() + self.pause();
         loop {
-            if self.look_for(&types).is_err() {
+            self.give_up_doubtful(Instant::now());
+            if self.look_for(&types, Instant::now()).is_err() {
                 return warn!("mDNS broke off; it is begun anew");
             }
+            let (look_at, broken) = (self.next_look(), !self.broken.is_empty());
             tokio::select! {
                 Some((kind, event)) = self.incoming.next() => match event {
                     Some(event) => self.handle(&kind, event),
                     // It fell behind, or the thread has ended: what it knew is asked for once more.
-                    None => drop(self.looked_for.remove(&kind)),
+                    None => self.subscription_broke(kind),
                 },
                 Ok(permit) = events.reserve(), if self.telling.is_waiting() => {
                     if let Some(event) = self.telling.next() {
@@ -161,6 +177,7 @@ impl Browser {
                         permit.send(event);
                     }
                 }
+                () = sleep_until(look_at), if broken => {}
                 () = sleep_until(verify_at), if !self.verify.is_zero() => {
                     self.verify_next();
                     verify_at = Instant::now() + self.pause();
@@ -172,21 +189,47 @@ impl Browser {
     }
 
     /// Begins and ends browsing so that it is just these types that are looked for.
-    fn look_for(&mut self, types: &BTreeSet<ServiceType>) -> mdns_sd::Result<()> {
+    fn look_for(&mut self, types: &BTreeSet<ServiceType>, now: Instant) -> mdns_sd::Result<()> {
         let dropped: Vec<ServiceType> = self.looked_for.difference(types).cloned().collect();
         for kind in dropped {
             self.daemon.stop_browse(&domain(&kind))?;
             self.looked_for.remove(&kind);
+            self.broken.remove(&kind);
             let links: Vec<Link> = self.telling.links().filter(|link| is_of(link, &kind)).cloned().collect();
             links.iter().for_each(|link| self.telling.remove(link));
         }
-        let added: Vec<ServiceType> = types.difference(&self.looked_for).cloned().collect();
+        let rests = |kind: &&ServiceType| self.broken.get(*kind).is_some_and(|broken| now < broken.again);
+        let added: Vec<ServiceType> = types.difference(&self.looked_for).filter(|kind| !rests(kind)).cloned().collect();
         for kind in added {
             let events = self.daemon.browse(&domain(&kind))?;
             self.incoming.push(incoming(kind.clone(), events));
             self.looked_for.insert(kind);
         }
         Ok(())
+    }
+
+    fn subscription_broke(&mut self, kind: ServiceType) {
+        debug!(%kind, "more is announced at once than can be taken: it is asked for again");
+        self.looked_for.remove(&kind);
+        let doubtful = self.telling.links().filter(|link| is_of(link, &kind)).cloned().collect();
+        self.broken.insert(kind, Broken { again: Instant::now() + BREATH, doubtful });
+    }
+
+    /// When something is to be done about a subscription that broke.
+    fn next_look(&self) -> Instant {
+        let due = self.broken.iter().map(|(kind, broken)| match self.looked_for.contains(kind) {
+            true => broken.again + DOUBT,
+            false => broken.again,
+        });
+        due.min().unwrap_or_else(Instant::now)
+    }
+
+    /// What was asked for again and has not told of itself is gone.
+    fn give_up_doubtful(&mut self, now: Instant) {
+        let judged =
+            self.broken.extract_if(.., |kind, broken| self.looked_for.contains(kind) && now >= broken.again + DOUBT);
+        let gone: Vec<Link> = judged.flat_map(|(_, broken)| broken.doubtful).collect();
+        gone.iter().for_each(|link| self.telling.remove(link));
     }
 
     fn handle(&mut self, kind: &ServiceType, event: ServiceEvent) {
@@ -207,6 +250,9 @@ impl Browser {
             return debug!(fullname = %service.fullname.escape_debug(), "a service that cannot be named is passed over");
         };
         let link = Link::Service(seen.name.clone());
+        if let Some(broken) = self.broken.get_mut(kind) {
+            broken.doubtful.remove(&link);
+        }
         if self.telling.count() >= MAX_SERVICES && self.telling.get(&link).is_none() {
             if !std::mem::replace(&mut self.overfull, true) {
                 warn!(
