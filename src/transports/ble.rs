@@ -15,6 +15,7 @@ use std::time::Duration;
 use btleplug::api::{Central, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter};
 use btleplug::platform::{Adapter, Manager, PeripheralId};
 use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -95,6 +96,10 @@ struct Scanner {
     trouble: Option<String>,
 }
 
+/// What BlueZ tells of an adapter and its devices. One for as long as the adapter is there: ending it while something
+/// comes in leaves a rule at the bus, which has room for 512.
+type Heard = BoxStream<'static, CentralEvent>;
+
 /// Why scanning cannot go on.
 enum Stop {
     /// Nobody takes the events any more.
@@ -162,20 +167,35 @@ impl Scanner {
             let adapter = adapter.adapter_info().await.unwrap_or_default();
             info!(adapter, "scanning for Bluetooth devices");
         }
+        let mut heard: Heard = match adapter.events().await {
+            Ok(heard) => heard,
+            Err(error) => return Stop::Absent(error.to_string()),
+        };
         *self.radio.lock().await = Some(adapter);
         if self.tell_trouble(None).await.is_err() {
             return Stop::Over;
         }
         let mut pause = self.settings.pause;
         loop {
-            let news = match self.window().await {
+            let news = match self.window(&mut heard).await {
                 Ok(news) => news,
                 Err(stop) => return stop,
             };
             pause = if news { self.settings.pause } else { (pause * 2).min(self.settings.pause_max) };
+            if let Err(stop) = self.rest(&mut heard, pause).await {
+                return stop;
+            }
+        }
+    }
+
+    /// The pause between two scans, in which the adapter may go all the same.
+    async fn rest(&self, heard: &mut Heard, pause: Duration) -> Result<(), Stop> {
+        let until = Instant::now() + pause;
+        loop {
             tokio::select! {
-                () = self.events.closed() => return Stop::Over,
-                () = sleep(pause) => {}
+                () = self.events.closed() => return Err(Stop::Over),
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                event = heard.next() => adapter_is_there(event.as_ref())?,
             }
         }
     }
@@ -199,29 +219,24 @@ impl Scanner {
     }
 
     /// One scan; whether a device came or went.
-    async fn window(&mut self) -> Result<bool, Stop> {
+    async fn window(&mut self, heard: &mut Heard) -> Result<bool, Stop> {
         // Nobody is asked meanwhile.
         let radio = Arc::clone(&self.radio);
         let radio = radio.lock().await;
         let Some(adapter) = radio.as_ref() else { return Err(Stop::Absent("the adapter went".to_owned())) };
         let lost = |error: btleplug::Error| Stop::Absent(error.to_string());
-        let mut heard = adapter.events().await.map_err(lost)?;
         let before = self.telling.count();
         let mut news = false;
         adapter.start_scan(ScanFilter::default()).await.map_err(lost)?;
         let (until, events) = (Instant::now() + self.settings.scan, self.events.clone());
         loop {
             tokio::select! {
-                event = heard.next() => match event {
-                    Some(CentralEvent::StateUpdate(CentralState::PoweredOff)) | None => {
-                        return Err(Stop::Absent("the adapter was switched off or unplugged".to_owned()));
+                event = heard.next() => {
+                    adapter_is_there(event.as_ref())?;
+                    if let Some(id) = event.and_then(device_of) {
+                        news |= self.look(adapter, &id).await;
                     }
-                    Some(event) => {
-                        if let Some(id) = device_of(event) {
-                            news |= self.look(adapter, &id).await;
-                        }
-                    }
-                },
+                }
                 permit = events.reserve(), if self.telling.is_waiting() => match permit {
                     Ok(permit) => if let Some(event) = self.telling.next() {
                         log(&event);
@@ -312,6 +327,16 @@ impl Scanner {
         }
         self.trouble.clone_from(&what);
         self.events.send(Event::Trouble { transport: NAME, what }).await.map_err(|_| Stop::Over)
+    }
+}
+
+/// An event that tells otherwise is an error; so is the end of all events.
+fn adapter_is_there(event: Option<&CentralEvent>) -> Result<(), Stop> {
+    match event {
+        Some(CentralEvent::StateUpdate(CentralState::PoweredOff)) | None => {
+            Err(Stop::Absent("the adapter was switched off or unplugged".to_owned()))
+        }
+        Some(_) => Ok(()),
     }
 }
 

@@ -121,10 +121,22 @@ impl<'a> Gateway<'a> {
     }
 
     /// Waits until `nuncio devices` lists a link, whatever is on it.
-    pub fn await_link(&self, machine: &mut Machine, path: &str) {
-        eventually(&format!("{path} is listed"), PATIENCE, || {
-            machine.must("nuncio devices --json").contains(&format!("serial:{path}\"")).then_some(())
+    pub fn await_link(&self, machine: &mut Machine, link: &str) {
+        self.await_links(machine, link, 1);
+    }
+
+    /// Waits until it lists so many links that begin so.
+    pub fn await_links(&self, machine: &mut Machine, start: &str, count: usize) {
+        eventually(&format!("{count} links are listed that begin with {start}"), PATIENCE, || {
+            let listed = machine.must("nuncio devices --json");
+            let listed: String = listed.split_whitespace().collect();
+            (listed.matches(&format!("\"link\":\"{start}")).count() == count).then_some(())
         });
+    }
+
+    /// Waits until it has logged these words, since it or this was started last.
+    pub fn await_line(&self, machine: &mut Machine, words: &str) {
+        eventually(&format!("the daemon says: {words}"), PATIENCE, || self.log(machine).contains(words).then_some(()));
     }
 
     /// What it has logged.

@@ -76,6 +76,8 @@ impl Lab {
         let up = began.elapsed();
         let state = machine.shell_within("systemctl is-system-running --wait", SETTLE).output;
         assert_eq!(state.trim(), "running", "{}", machine.must("systemctl --failed --no-legend"));
+        // Its Python takes eight seconds to begin with.
+        machine.must("until journalctl -u world-radio -o cat | grep -qx ready; do sleep 0.2; done");
         machine.keep(SNAPSHOT);
         fs::write(&stamp, wanted).expect("a writable cache");
         say(&format!("booted in {up:.1?}, settled and kept after {:.1?}", began.elapsed()));

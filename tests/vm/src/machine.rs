@@ -13,7 +13,7 @@ use world::Process;
 use crate::channel::Channel;
 
 /// A whole Debian boots in 13 to 80 s without KVM, as busy as the host is.
-const BOOT: Duration = Duration::from_secs(400);
+pub(crate) const BOOT: Duration = Duration::from_secs(400);
 /// A command of the guest that is expected to take about no time.
 const COMMAND: Duration = Duration::from_secs(120);
 /// Beyond the guest's own limit: it has to say that it has run out of time.
@@ -48,7 +48,7 @@ pub(crate) fn hardware() -> Vec<String> {
     let speed = if kvm() { "-accel kvm -cpu host" } else { "-accel tcg,thread=multi -cpu max" };
     let rest = "-nodefaults -display none -no-reboot -machine q35 -m 768 -smp 1 -device virtio-rng-pci \
                 -netdev user,id=net -device virtio-net-pci,netdev=net -device virtio-serial-pci \
-                -device virtserialport,chardev=agent,name=agent -device virtserialport,chardev=usb,name=usb \
+                -device virtserialport,chardev=agent,name=agent -device virtserialport,chardev=usb,name=usb -device virtserialport,chardev=radio,name=radio \
                 -device virtio-blk-pci,drive=disk";
     speed.split_whitespace().chain(rest.split_whitespace()).map(str::to_owned).collect()
 }
@@ -58,7 +58,7 @@ impl Machine {
     pub(crate) fn start(image: &Path, disk: &Path, snapshot: Option<&str>, folder: tempfile::TempDir) -> Self {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut command = Command::new("qemu-system-x86_64");
-        for name in ["agent", "usb"] {
+        for name in ["agent", "usb", "radio"] {
             command.arg("-chardev").arg(format!("socket,id={name},path={},server=on,wait=off", at(name)));
         }
         fs::create_dir(folder.path().join("share")).expect("a writable folder");

@@ -40,7 +40,7 @@ pub(super) fn a_board_pulled_out_in_the_middle_of_a_question_is_gone(lab: &Lab) 
     let (mut machine, mut ports, gateway) = site(lab, SERIAL, "");
     ports.plug("silent", "acm", UNO, Some("75435353"), 0);
     // Open, and waiting for an answer that never comes.
-    ports.await_prefix("silent", "baud");
+    ports.await_told(0, "silent", "baud");
     ports.unplug("silent");
     ports.plug_speaking("other", "cp210x", CP2102, Some("0a1b2c3d"), 0, "");
     gateway.await_registered(&["usb-10c4-ea60-0a1b2c3d"]);
@@ -48,7 +48,7 @@ pub(super) fn a_board_pulled_out_in_the_middle_of_a_question_is_gone(lab: &Lab) 
     for _ in 0..5 {
         let mark = ports.mark();
         ports.plug("silent", "acm", UNO, Some("75435353"), 1);
-        ports.await_prefix_after(mark, "silent", "baud");
+        ports.await_told(mark, "silent", "baud");
         ports.unplug("silent");
     }
     gateway.await_registered(&["usb-10c4-ea60-0a1b2c3d"]);

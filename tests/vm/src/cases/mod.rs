@@ -1,6 +1,7 @@
 //! The cases, by the names under which `make test-vm` tells and chooses them.
 
 mod asked;
+mod bluetooth;
 mod cycles;
 mod serial;
 
@@ -34,6 +35,12 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
     cycles:
         thirty_cycles_of_four_boards
         a_loose_contact;
+    bluetooth:
+        a_ble_device_is_registered_while_it_is_heard
+        only_what_the_site_knows_is_registered
+        an_adapter_that_is_pulled_out_takes_its_devices_along
+        bluetooth_comes_after_the_gateway
+        an_adapter_that_is_switched_off_is_told;
 };
 
 /// An Uno with its own USB chip.

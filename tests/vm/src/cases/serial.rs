@@ -86,7 +86,7 @@ pub(super) fn a_board_that_comes_back_as_its_bootloader_is_away_meanwhile(lab: &
         // Ids that no board of the site claims.
         ports.plug("bootloader", "acm", "2341:0036", Some("75435353"), 0);
         gateway.await_registered(&[]);
-        gateway.await_link(&mut machine, "/dev/ttyACM0");
+        gateway.await_link(&mut machine, "serial:/dev/ttyACM0");
         ports.unplug("bootloader");
     }
 }
