@@ -261,7 +261,7 @@ impl Scanner {
         let Ok(peripheral) = adapter.peripheral(id).await else { return false };
         let Ok(Some(properties)) = peripheral.properties().await else { return false };
         let Some(signal) = properties.rssi else { return false };
-        let seen = seen::of(&properties);
+        let mut seen = seen::of(&properties);
         let link = Link::Ble(seen.address);
         let known = self.telling.get(&link);
         if known.is_none() && self.telling.count() >= MAX_DEVICES {
@@ -269,10 +269,14 @@ impl Scanner {
         }
         let new = known.is_none();
         self.missed.insert(link.clone(), 0);
-        let same_but_data = known.and_then(|report| report.evidence.first()).is_some_and(|before| match before {
-            Evidence::Ble(before) => seen::is_same_but_data(before, &seen),
-            _ => false,
+        let before = known.and_then(|report| report.evidence.first()).and_then(|before| match before {
+            Evidence::Ble(before) => Some(before),
+            _ => None,
         });
+        if let Some(before) = before {
+            seen::keep_advertised(before, &mut seen);
+        }
+        let same_but_data = before.is_some_and(|before| seen::is_same_but_data(before, &seen));
         let now = Instant::now();
         let lately = self.told_data.get(&link).is_some_and(|at| now.duration_since(*at) < DATA_EVERY);
         if same_but_data && lately {

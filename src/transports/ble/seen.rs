@@ -42,6 +42,16 @@ pub(super) fn is_same_but_data(one: &BleSeen, other: &BleSeen) -> bool {
     BleSeen { data: other.data.clone(), ..one.clone() } == *other
 }
 
+/// Once it has connected, BlueZ tells the services and the name of the device's GATT table in place of those that it advertises:
+/// what was advertised while it is here counts on.
+pub(super) fn keep_advertised(before: &BleSeen, now: &mut BleSeen) {
+    let room = (2 * MAX_ENTRIES).saturating_sub(now.services.len());
+    now.services.extend(before.services.iter().take(room).cloned());
+    if before.name.is_some() {
+        now.name.clone_from(&before.name);
+    }
+}
+
 /// Sorted, so that too many are always the same few.
 fn first<T: Ord>(entries: impl Iterator<Item = T>) -> BTreeSet<T> {
     let all: BTreeSet<T> = entries.collect();
@@ -85,6 +95,11 @@ mod tests {
         assert_eq!(seen.name.as_deref(), Some("a\u{FFFD}[2Jb"));
         assert_eq!((seen.manufacturers.len(), seen.data.len()), (MAX_ENTRIES, MAX_ENTRIES));
         assert_eq!(seen.data["0000"].len(), 2 * MAX_DATA);
+        let mut connected =
+            BleSeen { name: Some("GAP".to_owned()), services: BTreeSet::from(["gatt".to_owned()]), ..seen.clone() };
+        let before = BleSeen { services: BTreeSet::from(["advertised".to_owned()]), ..seen.clone() };
+        keep_advertised(&before, &mut connected);
+        assert_eq!((connected.services.len(), &connected.name), (2, &seen.name));
         let other = of(&PeripheralProperties { manufacturer_data: HashMap::new(), ..properties.clone() });
         assert!(!is_same_but_data(&seen, &other));
         let measured = PeripheralProperties {
