@@ -98,7 +98,7 @@ impl Store {
         self.order(|done| Order::Record(Box::new(recorded), done))
     }
 
-    /// Remembers the names of an identity, or changes them. [`Identity::Configured`](crate::device::Identity::Configured) is the user's word: it takes names
+    /// Remembers the names of an identity, or changes them. [`Identity::Configured`] is the user's word: it takes names
     /// that another identity had. Any other identity fails with [`StoreError::Taken`] then.
     pub fn remember_identity(&self, record: IdentityRecord) -> Ack<()> {
         self.order(|done| Order::Identity(record, done))

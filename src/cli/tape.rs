@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ const SETTLE: Duration = Duration::from_millis(1500);
 
 /// Writes down what the daemon's transports see and say until Ctrl-C, or for a time.
 pub(crate) async fn record(client: Client, file: &Path, duration: Option<Duration>) -> anyhow::Result<u8> {
-    let made = OpenOptions::new().write(true).create_new(true).open(file);
+    // Serial numbers and addresses are nobody else's business.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let mut tape = made.with_context(|| format!("cannot make {}", file.display()))?;
     let mut lines = client.record().await?;
     print_aside(&format!("Recording into {}; Ctrl-C ends it.", file.display()));
