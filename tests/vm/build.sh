@@ -2,7 +2,7 @@
 # Builds the virtual machine of `make test-vm` into .cache/vm (or $NUNCIO_CACHE/vm): a Debian with systemd, udev, BlueZ and
 # Avahi, its kernel with the modules of modules.txt, and the guest's half of the driver. Idempotent; quick when all is there.
 #
-# Parts: root (mmdebstrap), kernel (the .deb, unpacked), python (wheels for the guest), image (disk, initrd, kernel). A part is
+# Parts: base (mmdebstrap), kernel (the .deb, unpacked), python (wheels for the guest), image (disk, initrd, kernel). A part is
 # built in a folder of its own and moved into place as a whole; its stamp is a digest of what it is made of.
 set -euo pipefail
 
@@ -20,16 +20,7 @@ fail() {
   exit 1
 }
 
-# Package mirrors and registries have bad moments.
-retry() {
-  local try
-  for try in 1 2 3; do
-    "$@" && return 0
-    printf 'try %s of 3 failed: %s\n' "$try" "$*" >&2
-    sleep $((try * 3))
-  done
-  return 1
-}
+. "$here/../peers/retry.sh"
 
 [ "$(id -u)" = 0 ] || fail "a Debian can only be put together by root: run it as root, or with sudo -E"
 for program in mmdebstrap qemu-img qemu-system-x86_64 depmod mke2fs cpio zstd; do
@@ -42,14 +33,14 @@ debian() { # once; the folder has to be empty for mmdebstrap
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$1/tree"
 }
-root() { retry debian "$1"; }
+base() { retry debian "$1"; }
 
 kernel() {
   local name
   # The guest's own apt knows which kernel is Debian's now.
   mkdir -p "$1/apt/lists/partial" "$1/apt/archives/partial"
-  local apt=(-o "Dir=$vm/root/tree" -o "Dir::State::status=$vm/root/tree/var/lib/dpkg/status" -o "Dir::State::lists=$1/apt/lists"
-    -o "Dir::Cache=$1/apt" -o "Dir::Etc::trustedparts=$vm/root/tree/etc/apt/trusted.gpg.d" -o Acquire::Languages=none -o APT::Sandbox::User=root)
+  local apt=(-o "Dir=$vm/base/tree" -o "Dir::State::status=$vm/base/tree/var/lib/dpkg/status" -o "Dir::State::lists=$1/apt/lists"
+    -o "Dir::Cache=$1/apt" -o "Dir::Etc::trustedparts=$vm/base/tree/etc/apt/trusted.gpg.d" -o Acquire::Languages=none -o APT::Sandbox::User=root)
   retry apt-get -qq "${apt[@]}" update || return 1
   name=$(apt-cache "${apt[@]}" depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
   (cd "$1" && retry apt-get -qq "${apt[@]}" download "$name" && dpkg-deb -x "$name"*.deb tree && rm "$name"*.deb)
@@ -76,7 +67,7 @@ files_of() { # module... : their files and those that they depend on, in the ord
 image() {
   local tree=$1/tree release file
   release=$(ls "$vm/kernel/tree/lib/modules")
-  cp -a "$vm/root/tree" "$tree"
+  cp -a "$vm/base/tree" "$tree"
   cp "$vm/kernel/tree/boot/vmlinuz-$release" "$1/vmlinuz"
   depmod -b "$vm/kernel/tree" "$release"
   mkdir -p "$tree/lib/modules/$release"
@@ -129,8 +120,8 @@ part() { # name, then what it is made of
 
 exec 9>"$vm/.lock"
 flock 9
-part root "$suite" "$packages"
-part kernel "$suite" "$(cat "$vm/root/.stamp")"
+part base "$suite" "$packages"
+part kernel "$suite" "$(cat "$vm/base/.stamp")"
 part python "$(cat "$here/requirements.txt")"
-part image "$(cat "$vm"/{root,kernel,python}/.stamp)" \
+part image "$(cat "$vm"/{base,kernel,python}/.stamp)" \
   "$(cd "$here" && find build.sh initrd-init modules.txt guest -type f | LC_ALL=C sort | xargs sha256sum)"
