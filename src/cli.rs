@@ -18,6 +18,7 @@ mod run;
 mod show;
 mod status;
 mod tape;
+mod which;
 mod why;
 
 use std::path::PathBuf;
@@ -406,8 +407,8 @@ where
             let lines = tape::read(&file)?;
             tape::replay(config::load(chosen)?, lines, &tape::How { at_once, json, log }, gateway)
         }
-        Command::Identify { device, asking } => ask(join::identify(client(&asking)?, device, asking.json)),
-        Command::Who { device, asking } => ask(join::who(client(&asking)?, device, asking.json)),
+        Command::Identify { device, asking } => ask(which::identify(client(&asking)?, device, asking.json)),
+        Command::Who { device, asking } => ask(which::who(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
         Command::Flash { wish, asking } => ask(flash::flash(client(&asking)?, wish.order()?, asking.json)),

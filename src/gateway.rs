@@ -20,6 +20,7 @@ mod reload;
 mod start;
 mod tapes;
 mod views;
+mod which;
 mod worked;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

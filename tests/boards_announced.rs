@@ -225,6 +225,14 @@ fn what_waits_for_approval_joins_when_it_is_approved_and_stays_so() {
 }
 
 #[test]
+fn what_the_configuration_keeps_out_no_operator_lets_in() {
+    let mut registry = with(JoinSettings { deny: vec!["mac-a4cf*".to_owned()], ..join() }, Vec::new());
+    assert_eq!(registry.handle_link(kitchen(1)), []);
+    assert_eq!(registry.approve(&kitchen(1).link), Err(JoinError::Denied));
+    assert_eq!(registry.kept_out(&kitchen(1).link), Some(KeptOut::Denied));
+}
+
+#[test]
 fn a_forgotten_device_is_kept_out_until_it_is_approved() {
     let mut registry = registry();
     let info = found(&mut registry, kitchen(1));

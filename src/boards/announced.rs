@@ -1,7 +1,7 @@
 //! What devices say of themselves unasked or when they are asked: which announcement is which board's, and where its facts
 //! stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use globset::GlobMatcher;
@@ -170,26 +170,24 @@ impl Facts {
 
     /// The characteristics that facts stand in.
     pub(super) fn characteristics(&self) -> Vec<String> {
-        let uuids = self.all().filter_map(|source| match &source.place {
-            Place::Gatt(uuid) => Some(uuid.0.clone()),
+        self.keys(|place| match place {
+            Place::Gatt(uuid) => Some(&uuid.0),
             _ => None,
-        });
-        let mut uuids: Vec<String> = uuids.collect();
-        uuids.sort_unstable();
-        uuids.dedup();
-        uuids
+        })
     }
 
     /// The places in an HTTP answer that facts stand in.
     pub(super) fn pointers(&self) -> Vec<String> {
-        let pointers = self.all().filter_map(|source| match &source.place {
-            Place::Http(pointer) => Some(pointer.clone()),
+        self.keys(|place| match place {
+            Place::Http(pointer) => Some(pointer),
             _ => None,
-        });
-        let mut pointers: Vec<String> = pointers.collect();
-        pointers.sort_unstable();
-        pointers.dedup();
-        pointers
+        })
+    }
+
+    /// What some places are called, each once.
+    fn keys(&self, key: impl Fn(&Place) -> Option<&String>) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.all().filter_map(|source| key(&source.place)).collect();
+        keys.into_iter().cloned().collect()
     }
 }
 
@@ -297,8 +295,6 @@ fn globs_by_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::device::{BleAddress, BleAddressKind};
 

@@ -50,8 +50,6 @@ pub(super) struct Board {
     pub(super) light: Option<Light>,
     pub(super) facts: Facts,
     pub(super) clues: Vec<Clue>,
-    /// Whether its file says how it is flashed.
-    flashable: bool,
     /// The usual profile first, then the alternatives in the order of trying.
     profiles: Vec<Arc<FlashProfile>>,
     file: PathBuf,
@@ -121,7 +119,7 @@ impl Catalogue {
 
     /// Whether a board's file says how it is flashed.
     pub fn is_flashable(&self, board: &BoardId) -> bool {
-        self.boards.get(board).is_some_and(|board| board.flashable)
+        self.boards.get(board).is_some_and(|board| !board.profiles[0].image.formats.is_empty())
     }
 
     /// The types of services by which boards are known.
@@ -158,7 +156,6 @@ impl Board {
             light,
             facts,
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
-            flashable: flash.is_some(),
             profiles: flash.map_or_else(|| vec![Arc::new(unflashable(id))], |flash| profiles(id, flash)),
             file: text.file.clone(),
             place,
@@ -182,7 +179,7 @@ impl Board {
     }
 }
 
-/// The profile of a board that is not flashed: no image fits.
+/// The profile of a board that is not flashed: no image fits, which no file can say of itself.
 fn unflashable(id: &BoardId) -> FlashProfile {
     FlashProfile {
         board: id.clone(),

@@ -83,7 +83,7 @@ impl Joining {
         if self.banned.contains(identity) {
             return Err(KeptOut::Forgotten);
         }
-        if self.deny.iter().any(|pattern| pattern.is_match(endpoint)) {
+        if self.denies(endpoint) {
             return Err(KeptOut::Denied);
         }
         if known || self.approved.contains(identity) {
@@ -97,6 +97,11 @@ impl Joining {
         }
         self.places = self.places.checked_sub(1).ok_or(KeptOut::Flood)?;
         Ok(())
+    }
+
+    /// Whether the configuration keeps a device out, whatever operators say.
+    pub(super) fn denies(&self, endpoint: &str) -> bool {
+        self.deny.iter().any(|pattern| pattern.is_match(endpoint))
     }
 
     /// So many more may join, up to the burst.

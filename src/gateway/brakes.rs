@@ -3,18 +3,14 @@
 use tokio::sync::oneshot;
 
 use super::Gateway;
+use super::links::written;
 use crate::control::{Answer, BrakeOrder, BrakeReport, Failure, FailureCode, ReleasedBrake};
 use crate::device::{BoardId, Brake, Sha256Digest};
 use crate::update::BrakeChoice;
 
 impl Gateway {
     pub(super) fn remember_brake(&self, board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>) {
-        let ack = self.store.remember_brake(board, image, brake);
-        tokio::spawn(async move {
-            if let Err(error) = ack.await {
-                tracing::error!(%error, "a brake is not written down: a restart would forget it");
-            }
-        });
+        written(self.store.remember_brake(board, image, brake), "a restart would forget a brake");
     }
 
     pub(super) fn brake(&self, order: BrakeOrder, reply: Answer<BrakeReport>) {

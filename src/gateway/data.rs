@@ -74,13 +74,18 @@ fn mismatches(config: &Config, catalogue: &Catalogue, tools: &Tools) -> Vec<File
 pub(super) fn troubles(data: &Data) -> BTreeMap<BoardId, String> {
     let checks = data.tools.check();
     let trouble = |board: &BoardId| {
-        let profile = data.catalogue.profile(board).filter(|_| data.catalogue.is_flashable(board));
-        let lacks = profile.map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+        let lacks = lacks(data, board);
         let broken = checks.iter().filter(|check| check.boards.iter().any(|name| name == board.as_str()));
         let reasons: Vec<String> = lacks.into_iter().chain(broken.filter_map(problem)).collect();
         (!reasons.is_empty()).then(|| (board.clone(), reasons.join("; ")))
     };
     data.catalogue.boards().filter_map(trouble).collect()
+}
+
+/// What a board that is to be flashed has no tool for.
+fn lacks(data: &Data, board: &BoardId) -> Vec<String> {
+    let profile = data.catalogue.profile(board).filter(|_| data.catalogue.is_flashable(board));
+    profile.map(|profile| data.tools.lacks(&profile)).unwrap_or_default()
 }
 
 fn problem(check: &ToolCheck) -> Option<String> {
@@ -107,8 +112,7 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
 
 /// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.
 fn board_item(data: &Data, board: &BoardId) -> CheckItem {
-    let profile = data.catalogue.profile(board).filter(|_| data.catalogue.is_flashable(board));
-    let lacks = profile.map(|profile| data.tools.lacks(&profile)).unwrap_or_default();
+    let lacks = lacks(data, board);
     if let Some(error) = data.catalogue.error_at(board, lacks.join("; ")).filter(|_| !lacks.is_empty()) {
         return CheckItem::of_file_error(format!("board {board}"), &error);
     }

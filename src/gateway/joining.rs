@@ -1,12 +1,11 @@
-//! Devices that join, in their turn and by operators' word; and which of them is which.
+//! Devices that join, in their turn and by operators' word.
 
 use std::time::{Duration, Instant};
 
 use super::Gateway;
 use crate::boards::JoinError;
-use crate::control::{Answer, Failure, FailureCode, Identified, JoinOrder, JoinReport, Who};
-use crate::device::{DeviceId, FirmwareState, Identity, PointOut};
-use crate::leases::Held;
+use crate::control::{Failure, FailureCode, JoinOrder, JoinReport};
+use crate::device::{DeviceId, FirmwareState};
 
 /// How often it is looked whether further devices may join, where some wait for that.
 pub(super) const TURN: Duration = Duration::from_secs(1);
@@ -95,68 +94,12 @@ impl Gateway {
         );
         Ok(JoinReport { device: Some(device), endpoint, done })
     }
-
-    pub(super) fn who(&self, word: &str) -> Result<Who, Failure> {
-        let link = self.find(word).map(|info| info.link.clone()).or_else(|| self.find_link(word));
-        let link = link.ok_or_else(|| self.unknown(word))?;
-        let (report, device) =
-            self.registry.links().find(|(report, _)| report.link == link).ok_or_else(|| self.unknown(word))?;
-        Ok(Who { holder: self.leases.holder(&link), device: device.cloned(), access: report.access.clone(), link })
-    }
-
-    /// Makes it visible which board a device is. Its update, a question to it or another such wish comes first.
-    pub(super) fn identify(&self, word: &str, reply: Answer<Identified>) {
-        let found = self.find(word).ok_or_else(|| self.unknown(word)).and_then(|info| {
-            let no_way = || {
-                let text = format!("{}: nothing is known of it that could blink", info.id);
-                Failure::new(FailureCode::NotNow, text)
-                    .with_hint("a board file says so by `light` or `reboot` (config/boards.d/README.md)")
-            };
-            let how = self.registry.point_out(&info.id).ok_or_else(no_way)?;
-            let held = |held: Held| Failure::new(FailureCode::NotNow, held.to_string());
-            let lease = self.leases.take(&info.link, "making it blink").map_err(held)?;
-            Ok((info.id.clone(), how, lease))
-        });
-        let (device, how, lease) = match found {
-            Ok(found) => found,
-            Err(failure) => return drop(reply.send(Err(failure))),
-        };
-        let serial = self.serial.clone();
-        tokio::spawn(async move {
-            let (lease, outcome) = serial.point_out(lease, how).await;
-            drop(lease);
-            let by = match how {
-                PointOut::Firmata { pin, .. } => format!("its light on pin {pin} blinked, by Firmata"),
-                PointOut::Restart(_) => "it was restarted three times: its boot loader's light blinked".to_owned(),
-            };
-            let answer = outcome.map(|()| Identified { device, by });
-            drop(reply.send(answer.map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))));
-        });
-    }
-
-    pub(super) fn forget(&self, identity: Identity, ban: bool) {
-        let ack = self.store.forget(identity, ban);
-        tokio::spawn(async move {
-            if let Err(error) = ack.await {
-                tracing::error!(%error, "that a device is forgotten is not written down: a restart would know it again");
-            }
-        });
-    }
-
-    pub(super) fn unban(&self, identity: Identity) {
-        let ack = self.store.unban(identity);
-        tokio::spawn(async move {
-            if let Err(error) = ack.await {
-                tracing::error!(%error, "that a device may come again is not written down: a restart would keep it out");
-            }
-        });
-    }
 }
 
 fn refused(word: &str, error: &JoinError) -> Failure {
     let (code, hint) = match error {
         JoinError::Unknown => return Failure::no_such_device(word),
-        JoinError::NoBoard | JoinError::Configured => (FailureCode::BadRequest, None),
+        JoinError::NoBoard | JoinError::Configured | JoinError::Denied => (FailureCode::BadRequest, None),
         JoinError::Joined(_) | JoinError::Taken(_) => (FailureCode::BadRequest, Some("`nuncio devices` lists them")),
         JoinError::Updating => (FailureCode::NotNow, Some("`nuncio status` tells how far it is")),
         JoinError::WouldRejoin => (FailureCode::NotNow, Some("`--deny` keeps it out; or unplug it first")),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
-use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, IdentityRecord, Link, Question, QuestionFailed};
+use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Link, Question, QuestionFailed};
+use crate::store::Ack;
 use crate::transports;
 use crate::update::Adoption;
 
@@ -70,9 +71,15 @@ impl Gateway {
                 Decision::DeviceAway(device) => self.update.link_gone(device).await,
                 Decision::DeviceReturned(info) => self.device_returned(info).await,
                 Decision::DeviceGone(device) => self.device_gone(&device).await,
-                Decision::Remember(record) => self.remember(record),
-                Decision::Forget { identity, ban } => self.forget(identity, ban),
-                Decision::Unban(identity) => self.unban(identity),
+                Decision::Remember(record) => {
+                    written(self.store.remember_identity(record), "a device's names are not remembered");
+                }
+                Decision::Forget { identity, ban } => {
+                    written(self.store.forget(identity, ban), "a restart would know a forgotten device again");
+                }
+                Decision::Unban(identity) => {
+                    written(self.store.unban(identity), "a restart would keep an approved device out again");
+                }
             }
         }
     }
@@ -153,13 +160,13 @@ impl Gateway {
         let (worked, hub) = (self.worked_at(&info.id), self.registry.hub(&info.id));
         self.update.adopt(Adoption { device, profile, link, version, worked, hub }).await;
     }
+}
 
-    fn remember(&self, record: IdentityRecord) {
-        let ack = self.store.remember_identity(record);
-        tokio::spawn(async move {
-            if let Err(error) = ack.await {
-                tracing::warn!(%error, "a device's names are not remembered");
-            }
-        });
-    }
+/// Nobody waits for it; where it could not be written down, that is told.
+pub(super) fn written(ack: Ack<()>, otherwise: &'static str) {
+    tokio::spawn(async move {
+        if let Err(error) = ack.await {
+            tracing::error!(%error, "not written down: {otherwise}");
+        }
+    });
 }

@@ -65,12 +65,18 @@ impl Gateway {
             seen: None,
             note: Some(format!("configured as {}", device.name)),
         });
-        let shown = |(report, device): (&LinkReport, Option<&DeviceId>)| {
-            let kept_out = self.registry.kept_out(&report.link);
-            let double = device.is_none() && self.registry.is_double(&report.link);
-            link(report, device.is_some(), double, kept_out)
+        let shown = unused.filter(|(report, device)| device.is_some() || self.is_of_use(&report.link));
+        let link = |(report, device): (&LinkReport, Option<&DeviceId>)| {
+            link(report, device.is_some(), self.registry.kept_out(&report.link))
         };
-        unused.filter_map(shown).chain(absent).collect()
+        shown.map(link).chain(absent).collect()
+    }
+
+    /// Whether operators want to read of a link without a device: not of what strangers announce, nor of a further way to a
+    /// device that is here.
+    fn is_of_use(&self, link: &Link) -> bool {
+        let announced = matches!(link, Link::Service(_) | Link::Ble(_));
+        !announced || (self.registry.kept_out(link).is_some() && !self.registry.is_double(link))
     }
 
     /// `[[device]]` entries whose link is not there.
@@ -91,13 +97,8 @@ impl Gateway {
     }
 }
 
-/// A link without a device, or one that cannot be used; `None` for what is of no use to an operator: what strangers announce,
-/// and further ways to a device that is here.
-fn link(report: &LinkReport, is_device: bool, double: bool, kept_out: Option<KeptOut>) -> Option<LinkStatus> {
-    let strange = matches!(report.link, Link::Service(_) | Link::Ble(_));
-    if strange && !is_device && (double || kept_out.is_none()) {
-        return None;
-    }
+/// A link without a device, or one that cannot be used.
+fn link(report: &LinkReport, is_device: bool, kept_out: Option<KeptOut>) -> LinkStatus {
     let note = match (&report.access, is_device) {
         (Access::Usable, false) => Some(format!(
             "board unknown: name it in a [[device]], or let the gateway ask ([serial] questions); `nuncio why {}` tells more",
@@ -111,7 +112,7 @@ fn link(report: &LinkReport, is_device: bool, double: bool, kept_out: Option<Kep
     let note = kept_out.map(|reason| reason.remark(&report.link)).or(note);
     let seen: Vec<String> = report.evidence.iter().map(describe).collect();
     let seen = (!seen.is_empty()).then(|| seen.join(", "));
-    Some(LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note })
+    LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note }
 }
 
 fn describe(evidence: &Evidence) -> String {

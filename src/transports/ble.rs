@@ -54,11 +54,10 @@ pub fn spawn(settings: &BleSettings, events: mpsc::Sender<Event>) -> Handle {
             settings: settings.clone(),
             manager: None,
             radio: Arc::clone(&radio),
-            telling: Telling::default(),
+            telling: Telling::new(NAME),
             missed: BTreeMap::new(),
             told_data: BTreeMap::new(),
             events,
-            trouble: None,
         };
         tokio::spawn(scanner.run());
     }
@@ -93,7 +92,6 @@ struct Scanner {
     /// When the data of a device was told last.
     told_data: BTreeMap<Link, Instant>,
     events: mpsc::Sender<Event>,
-    trouble: Option<String>,
 }
 
 /// What BlueZ tells of an adapter and its devices. One for as long as the adapter is there: ending it while something
@@ -114,7 +112,7 @@ impl Scanner {
     async fn run(mut self) {
         let mut had = false;
         loop {
-            let stop = match self.scan_on(&mut had).await {
+            let trouble = match self.scan_on(&mut had).await {
                 Stop::Over => return,
                 Stop::Absent(reason) => {
                     if std::mem::take(&mut had) {
@@ -128,7 +126,9 @@ impl Scanner {
             *self.radio.lock().await = None;
             self.telling.clear();
             self.missed.clear();
-            if self.tell_trouble(stop).await.is_err() || self.tell().await.is_err() {
+            self.told_data.clear();
+            self.telling.set_trouble(trouble);
+            if self.telling.tell_all(&self.events, log).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -172,9 +172,7 @@ impl Scanner {
             Err(error) => return Stop::Absent(error.to_string()),
         };
         *self.radio.lock().await = Some(adapter);
-        if self.tell_trouble(None).await.is_err() {
-            return Stop::Over;
-        }
+        self.telling.set_trouble(None);
         let mut pause = self.settings.pause;
         loop {
             let news = match self.window(&mut heard).await {
@@ -252,7 +250,7 @@ impl Scanner {
         // One that fails has stopped by itself.
         let _ = adapter.stop_scan().await;
         drop(radio);
-        self.tell().await?;
+        self.telling.tell_all(&self.events, log).await.map_err(|_| Stop::Over)?;
         Ok(news || self.telling.count() != before)
     }
 
@@ -315,22 +313,6 @@ impl Scanner {
             }
         }
         Ok(())
-    }
-
-    async fn tell(&mut self) -> Result<(), Stop> {
-        while let Some(event) = self.telling.next() {
-            log(&event);
-            self.events.send(event).await.map_err(|_| Stop::Over)?;
-        }
-        Ok(())
-    }
-
-    async fn tell_trouble(&mut self, what: Option<String>) -> Result<(), Stop> {
-        if what == self.trouble {
-            return Ok(());
-        }
-        self.trouble.clone_from(&what);
-        self.events.send(Event::Trouble { transport: NAME, what }).await.map_err(|_| Stop::Over)
     }
 }
 

@@ -96,20 +96,13 @@ async fn run(
     mut wanted: watch::Receiver<BTreeSet<ServiceType>>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut telling = Telling::default();
-    let mut trouble = None;
+    let mut telling = Telling::new(NAME);
     loop {
         let began = match responder::obstacle() {
             Some(obstacle) => Err(obstacle),
             None => begin(settings, name).map_err(|error| format!("mDNS cannot be used: {error}")),
         };
-        let now = began.as_ref().err().cloned();
-        if now != trouble {
-            trouble = now;
-            if events.send(Event::Trouble { transport: NAME, what: trouble.clone() }).await.is_err() {
-                return;
-            }
-        }
+        telling.set_trouble(began.as_ref().err().cloned());
         if let Ok(daemon) = began {
             let mut browser = Browser::new(daemon, telling, settings.verify);
             browser.turn(&mut wanted, &events).await;
@@ -117,10 +110,8 @@ async fn run(
             telling = browser.telling;
             telling.clear();
         }
-        while let Some(event) = telling.next() {
-            if events.send(event).await.is_err() {
-                return;
-            }
+        if telling.tell_all(&events, log).await.is_err() {
+            return;
         }
         tokio::select! {
             () = events.closed() => return,

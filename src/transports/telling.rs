@@ -1,20 +1,53 @@
 //! What a transport that hears of links at any time has told, and what it still has to tell: however fast news come, there
-//! is at most one event waiting for each link, with the newest there is to say.
+//! is at most one event waiting for each link, with the newest there is to say, and one for what keeps it from its work.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::sync::mpsc;
 
 use super::Event;
 use crate::device::{Link, LinkReport};
 
 /// The links as they are, and as they were told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Telling {
+    /// What the transport is called where it has troubles: its section in the configuration.
+    transport: &'static str,
+    trouble: Option<String>,
+    told_trouble: Option<String>,
     known: BTreeMap<Link, LinkReport>,
     told: BTreeMap<Link, LinkReport>,
     waiting: BTreeSet<Link>,
 }
 
 impl Telling {
+    /// Nothing yet.
+    pub(super) fn new(transport: &'static str) -> Self {
+        let (known, told, waiting) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { transport, trouble: None, told_trouble: None, known, told, waiting }
+    }
+
+    /// The transport as a whole cannot do its work, with the cure; or it can.
+    pub(super) fn set_trouble(&mut self, what: Option<String>) {
+        self.trouble = what;
+    }
+
+    /// Tells all there is to tell.
+    ///
+    /// # Errors
+    /// When nobody takes the events any more.
+    pub(super) async fn tell_all(
+        &mut self,
+        events: &mpsc::Sender<Event>,
+        log: fn(&Event),
+    ) -> Result<(), mpsc::error::SendError<Event>> {
+        while let Some(event) = self.next() {
+            log(&event);
+            events.send(event).await?;
+        }
+        Ok(())
+    }
+
     /// A link is there, or is different.
     pub(super) fn put(&mut self, report: LinkReport) {
         self.waiting.insert(report.link.clone());
@@ -51,11 +84,15 @@ impl Telling {
 
     /// Whether there is something to tell.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.trouble != self.told_trouble
     }
 
     /// The next thing to tell; it counts as told.
     pub(super) fn next(&mut self) -> Option<Event> {
+        if self.trouble != self.told_trouble {
+            self.told_trouble.clone_from(&self.trouble);
+            return Some(Event::Trouble { transport: self.transport, what: self.trouble.clone() });
+        }
         while let Some(link) = self.waiting.pop_first() {
             match (self.known.get(&link), self.told.get(&link)) {
                 (Some(now), None) => {
@@ -89,7 +126,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_is_told_and_nothing_twice() {
-        let mut telling = Telling::default();
+        let mut telling = Telling::new("x");
         let (usable, denied) = (report("a", Access::Usable), report("a", Access::Denied));
         telling.put(usable.clone());
         telling.put(denied.clone());
@@ -104,5 +141,10 @@ mod tests {
         telling.clear();
         assert_eq!(telling.next(), Some(Event::Vanished(usable.link)));
         assert!(!telling.is_waiting() && telling.count() == 0);
+        telling.set_trouble(Some("no radio".to_owned()));
+        assert!(telling.is_waiting());
+        assert_eq!(telling.next(), Some(Event::Trouble { transport: "x", what: Some("no radio".to_owned()) }));
+        telling.set_trouble(Some("no radio".to_owned()));
+        assert_eq!(telling.next(), None);
     }
 }

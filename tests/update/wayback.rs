@@ -102,6 +102,16 @@ fn writing(bench: &mut Bench) {
     bench.job(JobEvent::Progress { phase: Phase::Write, percent: 30 });
 }
 
+/// The tool has read the board, and that is kept.
+fn saved(bench: &mut Bench) {
+    bench.job(JobEvent::Ended(JobOutcome::Saved { size: 9, sha256: Sha256Digest([4; 32]) }));
+    let ticket = bench.last(|output| match output {
+        Output::KeepSaved { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    bench.input(Input::Kept { ticket, result: Ok(Sha256Digest([5; 32])) });
+}
+
 /// One more run of the tool after its pause, up to its release.
 fn run_again(bench: &mut Bench) {
     bench.pass(BACKOFF);
@@ -198,12 +208,7 @@ fn what_a_board_holds_is_read_before_its_first_flash_and_only_then() {
     };
     assert_eq!((backups(&bench), runs(&bench)), (1, 1));
     assert_eq!(entry(&bench).board, BoardState::Sound, "reading touches nothing");
-    bench.job(JobEvent::Ended(JobOutcome::Saved { size: 9, sha256: Sha256Digest([4; 32]) }));
-    let ticket = bench.last(|output| match output {
-        Output::KeepSaved { ticket, .. } => Some(*ticket),
-        _ => None,
-    });
-    bench.input(Input::Kept { ticket, result: Ok(Sha256Digest([5; 32])) });
+    saved(&mut bench);
     let_loose(&mut bench);
     assert_eq!((backups(&bench), runs(&bench)), (1, 2));
     assert_eq!(entry(&bench).board, BoardState::Touched, "written down before the tool writes");
@@ -219,12 +224,7 @@ fn what_it_took_to_read_a_board_costs_its_flash_no_try() {
     bench.flashing(Some("2.0"));
     bench.job(failed(JobFailure::NoSync));
     run_again(&mut bench);
-    bench.job(JobEvent::Ended(JobOutcome::Saved { size: 9, sha256: Sha256Digest([4; 32]) }));
-    let ticket = bench.last(|output| match output {
-        Output::KeepSaved { ticket, .. } => Some(*ticket),
-        _ => None,
-    });
-    bench.input(Input::Kept { ticket, result: Ok(Sha256Digest([5; 32])) });
+    saved(&mut bench);
     let_loose(&mut bench);
     for _ in 0..2 {
         bench.job(failed(JobFailure::NoSync));

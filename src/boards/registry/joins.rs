@@ -21,6 +21,9 @@ pub enum JoinError {
     /// The configuration names it.
     #[error("the configuration names it: change its [[device]]")]
     Configured,
+    /// The configuration keeps it out.
+    #[error("`[join] deny` keeps it out")]
+    Denied,
     /// It is being updated.
     #[error("it is being updated")]
     Updating,
@@ -51,7 +54,7 @@ impl Registry {
     /// An operator lets the device on a link join, whatever kept it out.
     ///
     /// # Errors
-    /// When there is none, or it has joined.
+    /// When there is none, it has joined, or the configuration keeps it out.
     pub fn approve(&mut self, link: &Link) -> Result<Vec<Decision>, JoinError> {
         let seen = self.links.get(link).ok_or(JoinError::Unknown)?;
         if let Some(device) = &seen.device {
@@ -61,6 +64,9 @@ impl Registry {
             return Err(JoinError::NoBoard);
         }
         let identity = self.identity(seen);
+        if self.joining.denies(&self.names.prospect(&identity)) {
+            return Err(JoinError::Denied);
+        }
         let mut decisions = Vec::new();
         if self.joining.approve(identity.clone()) {
             decisions.push(Decision::Unban(identity));
