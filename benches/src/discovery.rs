@@ -56,14 +56,25 @@ pub fn measure() -> Result<Vec<String>> {
     let (took, used) = (begin.elapsed(), cpu(&mut daemon)? - before);
     let longest = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();
     Ok(vec![
-        format!("resolved -> registered at both: median {:?}, longest {:?} (300 ms)", median(after.clone()), longest(&after)),
+        format!(
+            "resolved -> registered at both: median {:?}, longest {:?} (300 ms)",
+            median(after.clone()),
+            longest(&after)
+        ),
         format!(
             "announced by avahi -> both servers know: median {:?}, longest {:?} (1.5 s; avahi's own probing is 1 s of it)",
             median(whole.clone()),
             longest(&whole)
         ),
-        format!("goodbye -> both servers know: median {:?}, longest {:?} (1.5 s)", median(gone.clone()), longest(&gone)),
-        format!("{CROWD} at once: all registered at both after {took:?} (10 s), {:.2} of a core meanwhile (1)", used / took.as_secs_f64()),
+        format!(
+            "goodbye -> both servers know: median {:?}, longest {:?} (1.5 s)",
+            median(gone.clone()),
+            longest(&gone)
+        ),
+        format!(
+            "{CROWD} at once: all registered at both after {took:?} (10 s), {:.2} of a core meanwhile (1)",
+            used / took.as_secs_f64()
+        ),
         format!("idle with {ROUNDS} devices that came and went: {:.3} % of a core (0.3 %)", idle * 100.0),
     ])
 }

@@ -21,7 +21,8 @@ const MANY: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(30);
 
 pub(crate) fn gateway(servers: &[&Server]) -> Result<String> {
-    let mut text = "[gateway]\nname = \"bench\"\nstate = \"{state}\"\n[download]\nallow = []\n".to_owned();
+    let mut text = "[gateway]\nname = \"bench\"\nstate = \"{state}\"\n[download]\nallow = []\n[mdns]\nenabled = false\n[ble]\nenabled = false\n"
+        .to_owned();
     for (at, server) in servers.iter().enumerate() {
         write!(
             text,

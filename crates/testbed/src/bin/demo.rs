@@ -127,6 +127,12 @@ name = "demo"
 state = "{folder}/state"
 log = "info"
 
+[mdns]
+enabled = false
+
+[ble]
+enabled = false
+
 [[server]]
 name = "factory"
 uri = "coap://{first}"
