@@ -17,6 +17,7 @@ mod job;
 mod lease;
 mod link;
 mod masking;
+mod point;
 mod service;
 mod tape;
 pub mod units;
@@ -44,6 +45,7 @@ pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Pha
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
+pub use point::{POINT_TEXT_MAX, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen};
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};
 pub use update::{
