@@ -4,7 +4,7 @@
 //! here: who staged a firmware image, and which operations a resource has at all.
 
 use crate::client::{Access, FirmwareRight, ServerConfig};
-use crate::objects::FLASHING;
+use crate::objects::{FLASHING, Facts};
 
 /// Owner of an entry that no server owns.
 pub(crate) const NO_OWNER: u16 = 65_535;
@@ -46,10 +46,11 @@ pub(crate) struct Entry {
 }
 
 /// How many instances object 2 has: one for each server account, one for the device, one for the firmware, one for its
-/// connectivity where it has that (`connected`), and one for object 26300 where any server is shown it.
-pub(crate) fn entry_count(servers: &[ServerConfig], connected: bool) -> u16 {
-    let further = u16::from(is_flashing_shown(servers)) + u16::from(connected);
-    account_count(servers).saturating_add(2 + further)
+/// connectivity where it has that, one for object 26300 where any server is shown it, and one for each of its points.
+pub(crate) fn entry_count(facts: &Facts) -> u16 {
+    let further = u16::from(is_flashing_shown(&facts.servers)) + u16::from(facts.connectivity.is_some());
+    let points = u16::try_from(facts.points.len()).unwrap_or(u16::MAX);
+    account_count(&facts.servers).saturating_add(2 + further).saturating_add(points)
 }
 
 fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
@@ -57,13 +58,15 @@ fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
 }
 
 /// Instance `index` of object 2.
-pub(crate) fn entry(servers: &[ServerConfig], connected: bool, index: u16) -> Option<Entry> {
+pub(crate) fn entry(facts: &Facts, index: u16) -> Option<Entry> {
+    let servers = &facts.servers;
     let Some(further) = index.checked_sub(account_count(servers)) else {
         return Some(Entry { object: 1, instance: index });
     };
-    let shown = [(3, true), (5, true), (FLASHING, is_flashing_shown(servers)), (4, connected)];
-    let mut objects = shown.into_iter().filter(|(_, shown)| *shown).map(|(object, _)| object);
-    objects.nth(further.into()).map(|object| Entry { object, instance: 0 })
+    let shown = [(3, true), (5, true), (FLASHING, is_flashing_shown(servers)), (4, facts.connectivity.is_some())];
+    let objects = shown.into_iter().filter(|(_, shown)| *shown).map(|(object, _)| Entry { object, instance: 0 });
+    let points = facts.points.iter().map(|point| Entry { object: point.object, instance: point.instance });
+    objects.chain(points).nth(further.into())
 }
 
 /// 2/x/2: short server id and rights, for each server that has any.

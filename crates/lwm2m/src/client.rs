@@ -34,8 +34,11 @@ use session::Session;
 
 use crate::model::Version;
 use crate::objects::{FLASHING, Facts};
+use crate::value::Value;
 
-pub use crate::objects::{ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView};
+pub use crate::objects::{
+    ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView, PointFacts, main_resource, takes_values,
+};
 pub use commands::{COMMAND_TIMEOUT, CommandId, FirmwareOrder, Refusal};
 pub use config::{Access, ClientConfig, FirmwareRight, PACKAGE_PATH, ServerConfig, coap_config};
 pub use registration::RegistrationState;
@@ -59,7 +62,7 @@ pub struct Client {
 }
 
 /// What a client tells its driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Resolve the server's name, open a new socket for this session, drop the old one, and call [`Client::start`]; when
     /// that can't be done, [`Client::handle_unreachable`]. Told for every session at the beginning.
@@ -101,6 +104,19 @@ pub enum Event {
         command: CommandId,
         /// Who.
         session: SessionId,
+    },
+    /// A server writes the value of a point.
+    Point {
+        /// Answer this.
+        command: CommandId,
+        /// Who.
+        session: SessionId,
+        /// The IPSO object.
+        object: u16,
+        /// Its instance.
+        instance: u16,
+        /// What, of the type that the object's main resource has.
+        value: Value,
     },
     /// A server wants something of the firmware.
     Firmware {
@@ -149,6 +165,7 @@ impl Client {
             connectivity: None,
             firmware: FirmwareView::default(),
             flashing: FlashingView::default(),
+            points: Box::default(),
         };
         let ack_timeout = config.coap.ack_timeout;
         Self { facts, ack_timeout, sessions, commands: Commands::default(), events, rng, turn: 0, ending: false }
@@ -253,6 +270,33 @@ impl Client {
         if self.facts.flashing != view {
             self.facts.flashing = view;
             self.report(FLASHING, now);
+        }
+    }
+
+    /// Tells the device's points, of which there may be others than before: servers that know it are told of other objects by an
+    /// Update, and observers of other values. Those that are no IPSO object are left out.
+    pub fn set_points(&mut self, mut points: Vec<PointFacts>, now: Instant) {
+        points.retain(|point| main_resource(point.object).is_some());
+        points.sort_by_key(|point| (point.object, point.instance));
+        points.dedup_by_key(|point| (point.object, point.instance));
+        let was = std::mem::replace(&mut self.facts.points, points.into());
+        let now_there = &self.facts.points;
+        let place = |point: &PointFacts| (point.object, point.instance);
+        let same =
+            was.len() == now_there.len() && was.iter().zip(now_there).all(|(one, other)| place(one) == place(other));
+        let unchanged = |point: &PointFacts| was.contains(point) && now_there.contains(point);
+        let mut changed: Vec<u16> =
+            was.iter().chain(now_there).filter(|point| !unchanged(point)).map(|point| point.object).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        if !same {
+            for index in 0..self.sessions.len() {
+                self.with(SessionId(index), now, Session::objects_changed);
+            }
+            self.report(2, now);
+        }
+        for object in changed {
+            self.report(object, now);
         }
     }
 

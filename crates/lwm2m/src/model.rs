@@ -8,6 +8,7 @@ mod board_flashing;
 mod connectivity;
 mod device;
 mod firmware;
+mod ipso;
 mod security;
 mod server;
 
@@ -22,10 +23,11 @@ pub use board_flashing::BOARD_FLASHING;
 pub use connectivity::CONNECTIVITY;
 pub use device::DEVICE;
 pub use firmware::{FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0};
+pub use ipso::IPSO;
 pub use security::SECURITY;
 pub use server::SERVER;
 
-/// The newest version of each object known here, by id.
+/// The newest version of each object known here beside [`IPSO`], by id.
 pub const OBJECTS: [&ObjectModel; 7] =
     [&SECURITY, &SERVER, &ACCESS_CONTROL, &DEVICE, &CONNECTIVITY, &FIRMWARE_UPDATE, &BOARD_FLASHING];
 
@@ -98,7 +100,7 @@ pub struct Version {
 
 /// The newest definition of an object known here.
 pub fn object(id: u16) -> Option<&'static ObjectModel> {
-    OBJECTS.into_iter().find(|object| object.id == id)
+    OBJECTS.into_iter().chain(IPSO).find(|object| object.id == id)
 }
 
 /// The type of the resource at a path of three or four levels, by the newest definition.

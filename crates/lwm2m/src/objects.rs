@@ -8,6 +8,7 @@ mod board_flashing;
 mod connectivity;
 mod device;
 mod firmware;
+mod points;
 mod server;
 
 use std::ops::Range;
@@ -26,10 +27,11 @@ pub use board_flashing::FlashingView;
 pub use connectivity::ConnectivityFacts;
 pub use device::DeviceFacts;
 pub use firmware::FirmwareView;
+pub use points::{PointFacts, main_resource, takes_values};
 pub(crate) use server::ServerSettings;
 
-/// The objects that servers see; object 0 is there but shown to nobody.
-pub(crate) const OBJECTS: [u16; 6] = [1, 2, 3, 4, 5, FLASHING];
+/// The objects that servers see, beside those of points; object 0 is there but shown to nobody.
+const OBJECTS: [u16; 6] = [1, 2, 3, 4, 5, FLASHING];
 
 /// Our own object.
 pub(crate) const FLASHING: u16 = BOARD_FLASHING.id;
@@ -49,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) firmware: FirmwareView,
     /// Object 26300.
     pub(crate) flashing: FlashingView,
+    /// IPSO objects, by object and instance.
+    pub(crate) points: Box<[PointFacts]>,
 }
 
 /// What a resource holds.
@@ -92,6 +96,18 @@ impl Facts {
     pub(crate) fn tree(&self, own: usize, settings: ServerSettings, version: Version) -> Tree<'_> {
         Tree { facts: self, own, settings, version }
     }
+
+    /// A point.
+    pub(crate) fn point(&self, object: u16, instance: u16) -> Option<&PointFacts> {
+        let found = self.points.binary_search_by_key(&(object, instance), |point| (point.object, point.instance));
+        found.ok().map(|index| &self.points[index])
+    }
+
+    /// How many instances an object has that points are shown by.
+    fn points_of(&self, object: u16) -> u16 {
+        let count = self.points.iter().filter(|point| point.object == object).count();
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
 }
 
 impl<'a> Tree<'a> {
@@ -115,6 +131,19 @@ impl<'a> Tree<'a> {
         &self.facts.firmware
     }
 
+    /// The objects that may be in the tree, by id.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = u16> {
+        let mut of_points: Vec<u16> = self.facts.points.iter().map(|point| point.object).collect();
+        of_points.dedup();
+        let (own, ours) = OBJECTS.split_at(OBJECTS.len() - 1);
+        own.iter().copied().chain(of_points).chain(ours.iter().copied())
+    }
+
+    /// A point.
+    pub(crate) fn point(&self, object: u16, instance: u16) -> Option<&'a PointFacts> {
+        self.facts.point(object, instance)
+    }
+
     /// The definition of an object that is in the tree, in the version that this server sees.
     pub(crate) fn model(&self, id: u16) -> Option<&'static ObjectModel> {
         match id {
@@ -125,17 +154,17 @@ impl<'a> Tree<'a> {
             5 if self.firmware_1_0() => Some(&FIRMWARE_UPDATE_1_0),
             5 => Some(&FIRMWARE_UPDATE),
             FLASHING if self.server().flashing_object => Some(&BOARD_FLASHING),
-            _ => None,
+            _ => self.facts.point(id, 0).and_then(|_| object(id)),
         }
     }
 
     /// The version to state for an object where it is not the one that the session's LwM2M version implies.
     pub(crate) fn stated_version(&self, id: u16) -> Option<Version> {
-        if id != 5 {
+        if id != 5 && self.facts.point(id, 0).is_none() {
             return None;
         }
-        let implied = if self.version >= Version::V1_2 { Version::V1_1 } else { Version::V1_0 };
-        self.model(5).map(|model| model.version).filter(|version| *version != implied)
+        let implied = if id == 5 && self.version >= Version::V1_2 { Version::V1_1 } else { Version::V1_0 };
+        self.model(id).map(|model| model.version).filter(|version| *version != implied)
     }
 
     /// The instances that this server may see.
@@ -145,11 +174,11 @@ impl<'a> Tree<'a> {
                 let own = u16::try_from(self.own).unwrap_or(u16::MAX - 1);
                 own..own + 1
             }
-            2 => 0..access::entry_count(&self.facts.servers, self.facts.connectivity.is_some()),
+            2 => 0..access::entry_count(self.facts),
             3 | 5 => 0..1,
             4 if self.facts.connectivity.is_some() => 0..1,
             FLASHING if self.server().flashing_object => 0..1,
-            _ => 0..0,
+            _ => 0..self.facts.points_of(id),
         }
     }
 
@@ -177,7 +206,7 @@ impl<'a> Tree<'a> {
             }
             5 => firmware::content(&self.facts.firmware, resource, self.firmware_1_0()),
             FLASHING => board_flashing::content(&self.facts.flashing, resource),
-            _ => Content::Absent,
+            _ => self.facts.point(id, instance).map_or(Content::Absent, |facts| points::content(facts, resource)),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The model tables against the OMA registry's own XML (copies in `tests/oma`).
 
 use lwm2m::model::{
-    self, ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel,
-    Operations, Range, ResourceModel, SECURITY, SERVER, Version,
+    self, ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, IPSO,
+    ObjectModel, Operations, Range, ResourceModel, SECURITY, SERVER, Version,
 };
 use lwm2m::path::Path;
 use lwm2m::value::{Kind, Value};
@@ -62,6 +62,7 @@ fn kind(text: &str) -> Option<Kind> {
         "String" => Kind::String,
         "Integer" => Kind::Integer,
         "Unsigned Integer" => Kind::Unsigned,
+        "Float" => Kind::Float,
         "Boolean" => Kind::Boolean,
         "Opaque" => Kind::Opaque,
         "Time" => Kind::Time,
@@ -87,6 +88,16 @@ fn every_table_agrees_with_its_xml() {
     check(&FIRMWARE_UPDATE, include_str!("oma/5-1_1.xml"));
     check(&FIRMWARE_UPDATE_1_0, include_str!("oma/5-1_0.xml"));
     check(&BOARD_FLASHING, include_str!("../../../docs/26300.xml"));
+    for model in IPSO {
+        let file = format!(
+            "{}/tests/oma/{}-{}_{}.xml",
+            env!("CARGO_MANIFEST_DIR"),
+            model.id,
+            model.version.major,
+            model.version.minor
+        );
+        check(model, &std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")));
+    }
 }
 
 /// The elements of a document, in order, as `tag` and `/tag`.

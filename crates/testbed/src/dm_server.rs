@@ -288,6 +288,9 @@ impl DmServer {
         if known.peer != peer {
             return Response::new(Code::BAD_REQUEST);
         }
+        if !request.payload.is_empty() {
+            known.objects = String::from_utf8_lossy(&request.payload).into_owned();
+        }
         let lifetime = request.query.iter().find_map(|query| query.strip_prefix("lt=")?.parse().ok());
         known.lifetime = lifetime.unwrap_or(known.lifetime);
         known.seen = now;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use coap::{Code, ExchangeId, Response};
 
 use super::{Client, Event, SessionId};
+use crate::value::Value;
 
 /// A command that is not answered by then has failed (5.00).
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,6 +82,11 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) enum Order {
     Reboot,
+    Point {
+        object: u16,
+        instance: u16,
+        value: Value,
+    },
     Firmware {
         /// Never empty.
         orders: Vec<FirmwareOrder>,
@@ -152,12 +158,15 @@ impl Client {
         if !self.commands.has_room(session) {
             return self.respond(session, exchange, Code::INTERNAL_SERVER_ERROR, now);
         }
-        let (mut rest, flaw) = match order {
-            Order::Reboot => (Vec::new(), None),
-            Order::Firmware { orders, flaw } => (orders, flaw),
+        let id = self.commands.next_id();
+        let (mut rest, flaw, other) = match order {
+            Order::Reboot => (Vec::new(), None, Some(Event::Reboot { command: id, session })),
+            Order::Point { object, instance, value } => {
+                (Vec::new(), None, Some(Event::Point { command: id, session, object, instance, value }))
+            }
+            Order::Firmware { orders, flaw } => (orders, flaw, None),
         };
         rest.reverse();
-        let id = self.commands.next_id();
         let first = rest.pop();
         let push = match first {
             Some(FirmwareOrder::Push { .. }) => self.sessions[session.0].push.as_ref().map(|push| push.begun_by),
@@ -166,10 +175,8 @@ impl Client {
         let success = flaw.unwrap_or(success_of(first.as_ref()));
         let deadline = now + COMMAND_TIMEOUT;
         self.commands.pending.push(Pending { id, session, exchange, deadline, success, push, rest });
-        self.events.push_back(match first {
-            None => Event::Reboot { command: id, session },
-            Some(order) => Event::Firmware { command: id, session, order },
-        });
+        let order = first.map(|order| Event::Firmware { command: id, session, order });
+        self.events.extend(other.or(order));
     }
 
     /// Takes the answer to a command: gives out the next order, or answers the server.

@@ -11,12 +11,12 @@ use crate::attributes::Attributes;
 use crate::format::ContentFormat;
 use crate::link::{self, Link, LinkValue};
 use crate::model::Version;
-use crate::objects::{Content, OBJECTS, Tree};
+use crate::objects::{Content, Tree};
 use crate::path::Path;
 
 /// The objects and instances that a server is told of when we register.
 pub(super) fn registration(tree: &Tree<'_>) -> String {
-    let links: Vec<Link> = OBJECTS.into_iter().flat_map(|object| registration_links(tree, object)).collect();
+    let links: Vec<Link> = tree.objects().flat_map(|object| registration_links(tree, object)).collect();
     link::write(&links)
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Registration {
     asked_lifetime: u32,
     /// The lifetime that the server knows, in seconds.
     told_lifetime: u32,
+    /// There are other objects than the server was told of.
+    objects: bool,
     /// Something came up while an Update was under way: send another.
     again: bool,
     last_error: Option<Box<str>>,
@@ -108,6 +110,7 @@ impl Registration {
             location: None,
             asked_lifetime: 0,
             told_lifetime: 0,
+            objects: false,
             again: false,
             last_error: None,
         }
@@ -177,6 +180,15 @@ impl Session {
             State::Registered { until, .. } => self.send_update(until, 1, context),
             State::Updating { .. } => self.registration.again = true,
             _ => {}
+        }
+    }
+
+    /// There are other objects now: a server that knows us is told.
+    pub(super) fn objects_changed(&mut self, context: &mut Context<'_>) {
+        self.registration.objects = true;
+        match self.registration.state {
+            State::Registering { .. } => self.registration.again = true,
+            _ => self.update(context),
         }
     }
 
@@ -269,6 +281,10 @@ impl Session {
         request.query.push(format!("ep={}", context.facts.endpoint));
         request.query.push(format!("lt={}", self.settings.lifetime));
         request.query.push("b=U".to_owned());
+        self.with_objects(request, context)
+    }
+
+    fn with_objects(&self, request: Request, context: &Context<'_>) -> Request {
         let links = discover::registration(&self.tree(context.facts));
         request.with_payload(ContentFormat::LinkFormat.number(), links)
     }

@@ -11,7 +11,7 @@ use super::{FirmwareOrder, push};
 use crate::access::Rights;
 use crate::format::{self, ContentFormat, DecodeError};
 use crate::model::ObjectModel;
-use crate::objects::Tree;
+use crate::objects::{self, Tree};
 use crate::path::Path;
 use crate::record::Record;
 use crate::value::Value;
@@ -51,6 +51,7 @@ pub(super) fn write(
     match model.id {
         1 => write_account(tree, model, path, &records, mode),
         5 => write_firmware(tree, model, records),
+        _ if tree.point(model.id, 0).is_some() => write_point(tree, model, records),
         _ => Err(Code::METHOD_NOT_ALLOWED),
     }
 }
@@ -59,7 +60,7 @@ pub(super) fn write(
 fn check_target(tree: &Tree<'_>, model: &ObjectModel, path: Path) -> Result<(), Code> {
     let (Some(instance), Some(resource)) = (path.instance(), path.resource()) else { return Ok(()) };
     let definition = model.resource(resource).ok_or(Code::NOT_FOUND)?;
-    if tree.content(model.id, instance, resource) == crate::objects::Content::Absent {
+    if tree.content(model.id, instance, resource) == objects::Content::Absent {
         return Err(Code::NOT_FOUND);
     }
     if !definition.operations.write {
@@ -106,6 +107,27 @@ fn write_account(
         }
     }
     Ok(Reply::Changed(Effect::Settings(settings)))
+}
+
+/// A point: its value, where object and device let it be written. What people call it is the device's own affair.
+fn write_point(tree: &Tree<'_>, model: &ObjectModel, records: Vec<Record>) -> Result<Reply, Code> {
+    let mut value = None;
+    for record in records {
+        let [object, instance, resource] = *record.path.levels() else { return Err(Code::BAD_REQUEST) };
+        let writable = tree.point(object, instance).is_some_and(|point| point.writable);
+        let is_main = objects::main_resource(object).is_some_and(|(main, _)| main == resource);
+        if !writable || !is_main {
+            return Err(Code::METHOD_NOT_ALLOWED);
+        }
+        if !is_acceptable(model, &record) {
+            return Err(Code::BAD_REQUEST);
+        }
+        value = Some((object, instance, record.value));
+    }
+    match value {
+        Some((object, instance, value)) => Ok(Reply::Ask(Order::Point { object, instance, value })),
+        None => Ok(Reply::Changed(Effect::None)),
+    }
 }
 
 /// Object 5: one order for each value, the values that only the answer may refuse included.

@@ -7,7 +7,7 @@ use crate::value::Value;
 /// What a resource of an entry holds.
 pub(super) fn content(facts: &Facts, instance: u16, resource: u16) -> Content {
     let servers = &facts.servers;
-    let Some(entry) = access::entry(servers, facts.connectivity.is_some(), instance) else { return Content::Absent };
+    let Some(entry) = access::entry(facts, instance) else { return Content::Absent };
     match resource {
         0 => Content::integer(entry.object),
         1 => Content::integer(entry.instance),

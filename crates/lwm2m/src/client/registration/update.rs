@@ -20,7 +20,7 @@ const UPDATE_ATTEMPTS: u8 = 2;
 impl Session {
     pub(super) fn send_update(&mut self, until: Option<Instant>, attempt: u8, context: &mut Context<'_>) {
         self.registration.again = false;
-        let request = self.update_request();
+        let request = self.update_request(context);
         match self.coap.request(request, context.now) {
             Ok(request) => {
                 let give_up = until.map(|until| context.now + patience(until, attempt, context.now));
@@ -31,8 +31,8 @@ impl Session {
         }
     }
 
-    /// Only what changed is told: never the objects, which stay, and the lifetime when the server wrote another.
-    pub(super) fn update_request(&mut self) -> Request {
+    /// Only what changed is told: the objects when there are others, and the lifetime when the server wrote another.
+    pub(super) fn update_request(&mut self, context: &Context<'_>) -> Request {
         let mut request = Request::new(Code::POST);
         request.path = self.registration.location.as_deref().unwrap_or_default().to_vec();
         let lifetime = self.settings.lifetime;
@@ -40,7 +40,7 @@ impl Session {
         if lifetime != self.registration.told_lifetime {
             request.query.push(format!("lt={lifetime}"));
         }
-        request
+        if self.registration.objects { self.with_objects(request, context) } else { request }
     }
 
     pub(super) fn update_answered(&mut self, response: &Response, sent: Instant, context: &mut Context<'_>) {
@@ -82,6 +82,8 @@ impl Session {
         let told = self.registration.asked_lifetime;
         self.registration.told_lifetime = told;
         self.registration.last_error = None;
+        // What changed meanwhile is still to be told.
+        self.registration.objects &= self.registration.again;
         let lifetime = Duration::from_secs(told.into());
         let until = (told > 0).then(|| sent + lifetime);
         let update_at = until.map(|_| sent + update_interval(lifetime, context.rng));
