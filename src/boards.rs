@@ -11,6 +11,7 @@ mod file;
 mod identify;
 mod joining;
 mod naming;
+mod points;
 mod registry;
 mod settings;
 mod template;

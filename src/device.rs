@@ -45,7 +45,10 @@ pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Pha
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
-pub use point::{POINT_TEXT_MAX, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen};
+pub use point::{
+    GattPoint, NumberForm, POINT_TEXT_MAX, POINTS_MAX, PinMode, PinPoint, Point, PointOrder, PointValue, PointsSeen,
+    ShownPoint, Watch,
+};
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};
 pub use update::{

@@ -20,6 +20,7 @@ mod reload;
 mod start;
 mod tapes;
 mod views;
+mod watching;
 mod which;
 mod worked;
 
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::boards::Registry;
 use crate::config::Config;
 use crate::control::{CheckItem, ControlRequest, Lifecycle, LifecycleOrder, LogControl};
-use crate::device::{Answer, BoardId, DeviceId, Link, Question, QuestionFailed};
+use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
@@ -44,6 +45,7 @@ use crate::update::{self, Effect};
 use flashing::Flashings;
 use ledger::Ledger;
 use recorder::Recorder;
+use watching::Watches;
 
 /// How long the de-registration of all devices may take.
 const DEREGISTRATION: Duration = Duration::from_secs(5);
@@ -57,6 +59,14 @@ const EVENTS_WAITING: usize = 4096;
 enum Event {
     /// A question of the registry was answered.
     Answered { link: Link, question: Question, outcome: Result<Answer, QuestionFailed> },
+    /// A question could not be asked, for somebody took the link first.
+    Held { link: Link, question: Question },
+    /// Somebody waited for a link in vain: it may be free now.
+    Waits(Link),
+    /// A watch of points has ended.
+    Unwatched { link: Link, outcome: Result<(), QuestionFailed>, stopped: bool },
+    /// A link whose watch failed was left alone for long enough.
+    WatchAgain(Link),
     /// No flash is running any more: the way to stop is free.
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
@@ -93,6 +103,9 @@ struct Gateway {
     flashings: Flashings,
     /// Updates that wait for their device to come back.
     returning: HashMap<DeviceId, oneshot::Sender<Link>>,
+    /// Devices whose points are read.
+    watches: Watches,
+    points: mpsc::Sender<(Link, PointsSeen)>,
     /// Why boards cannot be updated, as far as the log has it.
     troubles_told: BTreeSet<(BoardId, String)>,
     log: LogControl,
@@ -108,6 +121,7 @@ struct Inbox {
     effects: mpsc::Receiver<Effect>,
     operators: mpsc::Receiver<ControlRequest>,
     releases: leases::Releases,
+    points: mpsc::Receiver<(Link, PointsSeen)>,
     lifecycle: mpsc::Receiver<LifecycleOrder>,
     own: mpsc::Receiver<Event>,
 }
@@ -140,10 +154,18 @@ impl Gateway {
                 Some(event) = inbox.clients.recv() => self.handle_client(event).await,
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
+                Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen),
                 link = inbox.releases.next() => self.handle_released(link).await,
                 () = tokio::time::sleep(joining::TURN), if self.registry.is_flooded() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
+                    Event::Held { link, question } => {
+                        self.registry.handle_held(&link, &question);
+                        self.handle_free(link).await;
+                    }
+                    Event::Waits(link) => self.handle_free(link).await,
+                    Event::Unwatched { link, outcome, stopped } => self.handle_unwatched(link, outcome, stopped),
+                    Event::WatchAgain(link) => self.watch_again(&link),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => {
@@ -185,6 +207,7 @@ impl Gateway {
     /// Leaves the servers and closes the journal.
     async fn end(mut self, inbox: Inbox) {
         drop(inbox);
+        self.stop_all_watches();
         self.proxy.shut_down(DEREGISTRATION).await;
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");

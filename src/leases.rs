@@ -5,10 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::device::{Lease, Link};
+
+/// So long whoever only reads points may take to give a link back.
+const YIELD_WITHIN: Duration = Duration::from_secs(15);
 
 /// Which links are held, and by whom. Cloning gives another handle on the same table.
 #[derive(Debug, Clone, Default)]
@@ -39,19 +45,64 @@ impl Table {
     /// # Errors
     /// When somebody holds it.
     pub fn take(&self, link: &Link, holder: &str) -> Result<Lease, Held> {
+        self.insert(link, holder, None)
+    }
+
+    /// Takes a link for somebody who gives it back when anybody else wants it, which the token says: a watch of points.
+    ///
+    /// # Errors
+    /// When somebody holds it, or waits for it.
+    pub fn take_yielding(&self, link: &Link, holder: &str) -> Result<(Lease, CancellationToken), Held> {
+        let wanted = CancellationToken::new();
+        let lease = self.insert(link, holder, Some(wanted.clone()))?;
+        Ok((lease, wanted))
+    }
+
+    /// Whether a link is held by somebody who gives it back when it is wanted.
+    pub fn yields(&self, link: &Link) -> bool {
+        self.shared.lock().held.get(link).is_some_and(|holder| holder.wanted.is_some())
+    }
+
+    /// Takes a link, and waits for it where its holder yields.
+    ///
+    /// # Errors
+    /// When somebody holds it who does not yield, or does not do so in time.
+    pub async fn preempt(&self, link: &Link, holder: &str) -> Result<Lease, Held> {
+        let deadline = Instant::now() + YIELD_WITHIN;
+        let _wanting = Wanting::new(&self.shared, link);
+        loop {
+            let freed = self.shared.freed.notified();
+            let held = match self.take(link, holder) {
+                Ok(lease) => return Ok(lease),
+                Err(held) => held,
+            };
+            let yields = match self.shared.lock().held.get(link) {
+                Some(other) => other.wanted.as_ref().map(CancellationToken::cancel).is_some(),
+                None => true,
+            };
+            if !yields || timeout_at(deadline, freed).await.is_err() {
+                return Err(held);
+            }
+        }
+    }
+
+    fn insert(&self, link: &Link, holder: &str, wanted: Option<CancellationToken>) -> Result<Lease, Held> {
         let mut state = self.shared.lock();
         if let Some(other) = state.held.get(link) {
-            return Err(Held { link: link.clone(), holder: other.to_string() });
+            return Err(Held { link: link.clone(), holder: other.name.to_string() });
         }
-        let holder: Arc<str> = holder.into();
-        state.held.insert(link.clone(), Arc::clone(&holder));
+        if wanted.is_some() && state.wanted.contains_key(link) {
+            return Err(Held { link: link.clone(), holder: "somebody who waits for it".to_owned() });
+        }
+        let name: Arc<str> = holder.into();
+        state.held.insert(link.clone(), Holder { name: Arc::clone(&name), wanted });
         let shared = Arc::clone(&self.shared);
-        Ok(Lease::new(link.clone(), holder, Box::new(move |link| shared.give_back(link))))
+        Ok(Lease::new(link.clone(), name, Box::new(move |link| shared.give_back(link))))
     }
 
     /// Who holds a link, if anybody does.
     pub fn holder(&self, link: &Link) -> Option<String> {
-        self.shared.lock().held.get(link).map(ToString::to_string)
+        self.shared.lock().held.get(link).map(|holder| holder.name.to_string())
     }
 }
 
@@ -77,12 +128,24 @@ impl Releases {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
+    /// Wakes who works off `released`.
     notify: Notify,
+    /// Wakes all who wait for one link.
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct Holder {
+    name: Arc<str>,
+    /// Cancelled when somebody else wants the link, for a holder that yields.
+    wanted: Option<CancellationToken>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    held: BTreeMap<Link, Arc<str>>,
+    held: BTreeMap<Link, Holder>,
+    /// How many wait for a link.
+    wanted: BTreeMap<Link, usize>,
     released: BTreeSet<Link>,
 }
 
@@ -98,6 +161,32 @@ impl Shared {
         state.released.insert(link.clone());
         drop(state);
         self.notify.notify_one();
+        self.freed.notify_waiters();
+    }
+}
+
+/// Keeps those who yield from taking a link that somebody waits for.
+struct Wanting<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+}
+
+impl<'a> Wanting<'a> {
+    fn new(shared: &'a Shared, link: &'a Link) -> Self {
+        *shared.lock().wanted.entry(link.clone()).or_default() += 1;
+        Self { shared, link }
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(count) = state.wanted.get_mut(self.link) {
+            *count -= 1;
+            if *count == 0 {
+                state.wanted.remove(self.link);
+            }
+        }
     }
 }
 
@@ -119,6 +208,38 @@ mod tests {
         drop(lease);
         assert_eq!(table.holder(&link("a")), None);
         assert!(table.take(&link("a"), "question").is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_yields_is_told_and_who_does_not_is_left_alone() {
+        let (table, _releases) = Table::new();
+        let (lease, wanted) = table.take_yielding(&link("a"), "reading points").expect("free");
+        assert!(table.take(&link("a"), "update").is_err() && !wanted.is_cancelled());
+        let watch = tokio::spawn(async move {
+            wanted.cancelled().await;
+            drop(lease);
+        });
+        let job = table.preempt(&link("a"), "update").await.expect("given back");
+        watch.await.expect("ends");
+        let held = table.preempt(&link("a"), "question").await.expect_err("a job is left alone");
+        assert_eq!(held.holder, "update");
+        drop(job);
+        assert!(table.take_yielding(&link("a"), "reading points").is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_yields_does_not_take_what_somebody_waits_for() {
+        let (table, _releases) = Table::new();
+        let (lease, _wanted) = table.take_yielding(&link("a"), "reading points").expect("free");
+        let other = table.clone();
+        let job = tokio::spawn(async move { other.preempt(&link("a"), "update").await });
+        while table.shared.lock().wanted.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(lease);
+        assert!(table.take_yielding(&link("a"), "reading points").is_err());
+        assert!(job.await.expect("ends").is_ok());
+        assert!(table.shared.lock().wanted.is_empty());
     }
 
     #[tokio::test]

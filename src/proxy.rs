@@ -5,6 +5,7 @@
 //! [`Event::Firmware`], and the answer comes back through the channel that the event carries.
 
 mod driver;
+mod points;
 mod push;
 mod resolver;
 mod settings;
@@ -20,10 +21,12 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 pub use lwm2m::client::RegistrationState;
+pub use points::is_point_object;
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
 
 use crate::device::{
-    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, Requester,
+    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, PointValue,
+    Requester, ShownPoint,
 };
 
 /// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
@@ -51,6 +54,19 @@ pub enum Event {
         device: DeviceId,
         /// The server's name.
         server: String,
+        /// `Err` with the reason answers 5.00.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// A server writes the value of a point.
+    Point {
+        /// Of which device.
+        device: DeviceId,
+        /// The server's name.
+        server: String,
+        /// Which point.
+        key: String,
+        /// What, in the device's own unit.
+        value: PointValue,
         /// `Err` with the reason answers 5.00.
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -100,6 +116,7 @@ struct Running {
     commands: mpsc::Sender<Command>,
     /// Only the newest counts: nothing waits for a client that is busy, and nothing goes before its commands.
     flashing: watch::Sender<FlashingView>,
+    points: watch::Sender<Vec<ShownPoint>>,
     task: JoinHandle<()>,
 }
 
@@ -132,9 +149,10 @@ impl Proxy {
         let span = tracing::info_span!("device", name = %id);
         let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
         let (flashing, shown) = watch::channel(FlashingView::default());
-        let task = tokio::spawn(driver.run(inbox, shown).instrument(span));
+        let (points, told) = watch::channel(Vec::new());
+        let task = tokio::spawn(driver.run(inbox, shown, told).instrument(span));
         tracing::debug!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
-        self.clients.insert(id, Running { commands, flashing, task });
+        self.clients.insert(id, Running { commands, flashing, points, task });
     }
 
     /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
@@ -162,6 +180,13 @@ impl Proxy {
     pub fn set_flashing(&self, device: &DeviceId, view: FlashingView) {
         if let Some(running) = self.clients.get(device) {
             running.flashing.send_replace(view);
+        }
+    }
+
+    /// Tells a client the points of its device. What was told before and not yet looked at is lost.
+    pub fn set_points(&self, device: &DeviceId, points: Vec<ShownPoint>) {
+        if let Some(running) = self.clients.get(device) {
+            running.points.send_replace(points);
         }
     }
 

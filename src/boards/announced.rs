@@ -157,6 +157,13 @@ fn uuid(text: &str) -> Option<Uuid> {
     }
 }
 
+impl Uuid {
+    /// In full, in small letters.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Facts {
     fn all(&self) -> impl Iterator<Item = &Source> {
         let named = [&self.mac, &self.version, &self.manufacturer, &self.model, &self.serial_number];
@@ -272,7 +279,7 @@ impl<'de> Deserialize<'de> for Source {
     }
 }
 
-fn some_glob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<GlobMatcher>, D::Error> {
+pub(super) fn some_glob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<GlobMatcher>, D::Error> {
     let text = String::deserialize(deserializer)?;
     glob(&text).map(Some).map_err(de::Error::custom)
 }

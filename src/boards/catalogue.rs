@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use super::announced::{BleMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
+use super::points::PointsText;
 use crate::device::{
-    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, RebootMethod, RetryRules, RollbackPolicy,
-    ServiceType, VersionQuestion, WayBack,
+    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, RebootMethod, RetryRules,
+    RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
 };
 
 /// The files that are part of the binary, by name.
@@ -49,6 +50,7 @@ pub(super) struct Board {
     pub(super) http: Option<String>,
     pub(super) light: Option<Light>,
     pub(super) facts: Facts,
+    pub(super) points: PointsText,
     pub(super) clues: Vec<Clue>,
     /// The usual profile first, then the alternatives in the order of trying.
     profiles: Vec<Arc<FlashProfile>>,
@@ -132,6 +134,16 @@ impl Catalogue {
         self.boards.get(board).map(|board| board.name.as_str())
     }
 
+    /// The IPSO objects that a board's points become.
+    pub fn point_objects(&self, board: &BoardId) -> BTreeSet<u16> {
+        self.boards.get(board).map(|board| board.points.objects()).unwrap_or_default()
+    }
+
+    /// What servers are shown of a device's points.
+    pub fn shown(&self, board: &BoardId, points: &[Point]) -> Vec<ShownPoint> {
+        self.boards.get(board).map(|board| board.points.shown(points)).unwrap_or_default()
+    }
+
     pub(super) fn get(&self, board: &BoardId) -> Option<&Board> {
         self.boards.get(board)
     }
@@ -145,7 +157,7 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, mdns, ble, http, light, facts, identify, flash } = board.into_inner();
+        let BoardText { name, lwm2m, usb, mdns, ble, http, light, facts, points, identify, flash } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
@@ -155,6 +167,7 @@ impl Board {
             http,
             light,
             facts,
+            points: points.map(toml::Spanned::into_inner).unwrap_or_default(),
             clues: identify.into_iter().map(toml::Spanned::into_inner).collect(),
             profiles: flash.map_or_else(|| vec![Arc::new(unflashable(id))], |flash| profiles(id, flash)),
             file: text.file.clone(),

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::announced::{BleMatch, Facts, ServiceMatch};
+use super::points::PointsText;
 use crate::device::{
     Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
 };
@@ -62,6 +63,8 @@ pub(super) struct BoardText {
     /// Where its facts stand in what it announces and answers.
     #[serde(default)]
     pub(super) facts: Facts,
+    /// What it tells besides what it is.
+    pub(super) points: Option<Spanned<PointsText>>,
     #[serde(default)]
     pub(super) identify: Vec<Spanned<Clue>>,
     /// A board without it is looked after, and not flashed.
@@ -279,6 +282,9 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
     }
     if board.http.is_none() && !board.facts.pointers().is_empty() {
         wrong(span, "facts stand in an HTTP answer, but `http` does not say what to ask for".to_owned());
+    }
+    for flaw in board.points.iter().flat_map(|points| points.get_ref().flaws()) {
+        wrong(board.points.as_ref().map_or(0..0, Spanned::span), flaw);
     }
     if let Some(flash) = &board.flash {
         check_flash(flash, wrong);

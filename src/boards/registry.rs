@@ -8,6 +8,7 @@
 
 mod joins;
 mod reasons;
+mod watches;
 
 pub use joins::JoinError;
 

@@ -4,6 +4,7 @@
 //! one becomes, by the board's file; `proxy` shows them to servers. The same keys come back when a server writes.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -41,6 +42,104 @@ pub struct Point {
     pub writable: bool,
     /// What it holds now; `None` while the device has not told, or says that it knows no value.
     pub value: Option<PointValue>,
+}
+
+/// How a device is watched for its points, as its board file says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Watch {
+    /// Over the native API of an ESPHome device, which tells what it has.
+    Esphome,
+    /// By reading Bluetooth characteristics again and again. Keys are `gatt/UUID`, kind `gatt`.
+    Gatt {
+        /// Which.
+        values: Vec<GattPoint>,
+        /// How often.
+        every: Duration,
+    },
+    /// Over a running Firmata, which tells pins as they change. Keys are `pin/NUMBER`, kind `pin`.
+    Firmata {
+        /// Line speed.
+        baud: u32,
+        /// Which pins, and how they are used.
+        pins: Vec<PinPoint>,
+    },
+}
+
+/// A characteristic that holds a number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GattPoint {
+    /// Its UUID, in full and in small letters.
+    pub uuid: String,
+    /// How the number is written there.
+    pub form: NumberForm,
+}
+
+/// A number of some bytes, the lowest first (Core specification supplement, GATT Specification Supplement, 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NumberForm {
+    /// One byte.
+    U8,
+    /// One byte, signed.
+    S8,
+    /// Two bytes.
+    U16,
+    /// Two bytes, signed.
+    S16,
+    /// Three bytes.
+    U24,
+    /// Three bytes, signed.
+    S24,
+    /// Four bytes.
+    U32,
+    /// Four bytes, signed.
+    S32,
+}
+
+/// A pin of a Firmata board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PinPoint {
+    /// Its number, as Firmata counts: on an Uno 14 is A0.
+    pub pin: u8,
+    /// What for.
+    pub mode: PinMode,
+}
+
+/// What a pin is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PinMode {
+    /// Read, high or low.
+    Input,
+    /// Read, with the chip's own resistor to the supply.
+    Pullup,
+    /// Written, high or low.
+    Output,
+    /// Its voltage is read, as the converter's number.
+    Analog,
+    /// Written as a number, 0 to 255.
+    Pwm,
+}
+
+/// A point as servers see it: which IPSO object it is.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ShownPoint {
+    /// What leads back to it.
+    pub key: String,
+    /// The IPSO object (OMA registry), 3200 to 3347.
+    pub object: u16,
+    /// Its instance.
+    pub instance: u16,
+    /// What it holds, in `unit`; `None` while that is not known.
+    pub value: Option<PointValue>,
+    /// 5701.
+    pub unit: Option<String>,
+    /// 5750.
+    pub name: Option<String>,
+    /// Whether the device takes a value.
+    pub writable: bool,
+    /// What a number of the device's is multiplied by to be in `unit`.
+    pub scale: f64,
 }
 
 /// What a watch tells.

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{CheckItem, CheckState};
 use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
+use crate::proxy;
 use crate::update::{SignaturePolicy, Signatures};
 
 /// Boards and tools, fitting together, and the keys.
@@ -67,7 +68,14 @@ fn mismatches(config: &Config, catalogue: &Catalogue, tools: &Tools) -> Vec<File
     });
     let boards = tools.boards().filter(|board| !known(board)).map(|board| unknown(format!("executors.{board}"), board));
     let table = tools.problems().into_iter().map(|(key, message)| config.error_at(&key, message));
-    devices.chain(boards).chain(table).collect()
+    let points = catalogue.boards().flat_map(|board| {
+        let odd = catalogue.point_objects(board).into_iter().filter(|object| !proxy::is_point_object(*object));
+        odd.filter_map(|object| {
+            let error = catalogue.error_at(board, format!("its points cannot be shown as object {object}"))?;
+            Some(error.with_hint("expected an IPSO object with one value, e.g. 3303 (temperature) or 3306 (actuation)"))
+        })
+    });
+    devices.chain(boards).chain(table).chain(points).collect()
 }
 
 /// Why boards cannot be updated at all, with the remedy. Blocking: asks programs for their versions.

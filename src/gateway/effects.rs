@@ -29,6 +29,9 @@ impl Gateway {
                 });
             }
             proxy::Event::Reboot { device, server, reply } => self.reboot(&device, &server, reply),
+            proxy::Event::Point { device, server, key, value, reply } => {
+                self.write_point(&device, &server, (key, value), reply);
+            }
             proxy::Event::Session { device, server, registered } => {
                 self.update.reachable(device, server, registered).await;
             }
@@ -44,13 +47,14 @@ impl Gateway {
         if info.reboot == RebootMethod::None {
             return refuse(reply, format!("board {} has no way to be restarted from here", info.board));
         }
-        let lease = match self.leases.take(&info.link, &format!("reboot of {device}")) {
-            Ok(lease) => lease,
-            Err(held) => return refuse(reply, held.to_string()),
-        };
         info!(%device, server, "restarting");
-        let (serial, method) = (self.serial.clone(), info.reboot);
+        let (serial, leases, method) = (self.serial.clone(), self.leases.clone(), info.reboot);
+        let (link, holder) = (info.link.clone(), format!("reboot of {device}"));
         tokio::spawn(async move {
+            let lease = match leases.preempt(&link, &holder).await {
+                Ok(lease) => lease,
+                Err(held) => return refuse(reply, held.to_string()),
+            };
             let (_lease, outcome) = serial.restart(lease, method).await;
             let _ = reply.send(outcome.map_err(|error| error.to_string()));
         });
@@ -160,8 +164,21 @@ impl Gateway {
     }
 
     fn lend(&self, device: &DeviceId, link: &Link, reply: oneshot::Sender<Result<Lease, String>>) {
-        let lease = self.leases.take(link, &format!("update of {device}"));
-        let _ = reply.send(lease.map_err(|held| held.to_string()));
+        let holder = format!("update of {device}");
+        let lease = self.leases.take(link, &holder);
+        if lease.is_ok() || !self.leases.yields(link) {
+            return drop(reply.send(lease.map_err(|held| held.to_string())));
+        }
+        let (leases, events, link) = (self.leases.clone(), self.events.clone(), link.clone());
+        tokio::spawn(async move {
+            let lease = leases.preempt(&link, &holder).await.map_err(|held| held.to_string());
+            let in_vain = lease.is_err();
+            // The update may have been stopped meanwhile: the lease comes back then.
+            drop(reply.send(lease));
+            if in_vain {
+                let _ = events.send(Event::Waits(link)).await;
+            }
+        });
     }
 
     fn await_return(&mut self, device: DeviceId, reply: oneshot::Sender<Link>) {

@@ -9,6 +9,8 @@ use crate::store::Ack;
 use crate::transports;
 use crate::update::Adoption;
 
+/// What a lease for a question is called.
+const ASKING: &str = "finding out what it is";
 /// So many reasons why a board cannot be updated are warned of.
 const TROUBLES_TOLD: usize = 256;
 
@@ -49,12 +51,21 @@ impl Gateway {
         self.note_answer(link, question, &outcome);
         let decisions = self.registry.handle_answer(link, question, outcome);
         self.carry_out(decisions).await;
+        self.watch_link(link);
     }
 
     pub(super) async fn handle_released(&mut self, link: Link) {
         let decisions = self.registry.handle_released(&link);
         self.carry_out(decisions).await;
-        self.update.lease_released(link).await;
+        self.update.lease_released(link.clone()).await;
+        self.watch_link(&link);
+    }
+
+    /// What waits for a link may have missed that it came back.
+    pub(super) async fn handle_free(&mut self, link: Link) {
+        if self.leases.holder(&link).is_none() {
+            self.handle_released(link).await;
+        }
     }
 
     pub(super) async fn handle_troubles(&mut self, troubles: BTreeMap<BoardId, String>) {
@@ -85,16 +96,23 @@ impl Gateway {
     }
 
     fn ask(&mut self, link: Link, question: Question) {
-        let lease = match self.leases.take(&link, "finding out what it is") {
-            Ok(lease) => lease,
+        let lease = match self.leases.take(&link, ASKING) {
+            Ok(lease) => Some(lease),
+            Err(_) if self.leases.yields(&link) => None,
             Err(held) => {
                 tracing::debug!(%held, "a question has to wait");
                 return self.registry.handle_held(&link, &question);
             }
         };
+        let leases = self.leases.clone();
         let (serial, ble, http) = (self.serial.clone(), self.ble.clone(), self.http.clone());
         let (player, events) = (self.player.clone(), self.events.clone());
         tokio::spawn(async move {
+            let lease = match lease {
+                Some(lease) => Ok(lease),
+                None => leases.preempt(&link, ASKING).await,
+            };
+            let Ok(lease) = lease else { return drop(events.send(Event::Held { link, question }).await) };
             if let Some(player) = player {
                 let outcome = player.answer(&link, &question);
                 drop(lease);
@@ -119,6 +137,7 @@ impl Gateway {
         if let Some(view) = self.flashings.view(&device) {
             self.proxy.set_flashing(&device, view);
         }
+        self.watch(&device);
     }
 
     /// One warning for each reason, not for each of a thousand devices; `nuncio status` has it of every one.
@@ -150,6 +169,7 @@ impl Gateway {
 
     async fn device_gone(&mut self, device: &DeviceId) {
         tracing::info!(%device, "gone");
+        self.forget_points(device);
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
     }

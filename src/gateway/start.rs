@@ -14,6 +14,7 @@ use super::joining::Turns;
 use super::ledger::Ledger;
 use super::recorder::Recorder;
 use super::tapes::{Player, Recordings};
+use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
@@ -64,6 +65,7 @@ pub(super) async fn start(
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
     let proxy = Proxy::new(config.servers.clone(), clients_out);
     let (leases, releases) = leases::Table::new();
+    let (points_out, points) = mpsc::channel(EVENTS_WAITING);
     let known = store.identities().await?;
     let worked = store.worked().await?.into_iter().map(|one| ((one.port, one.board), one.vars)).collect();
     let recorder = Recorder::new(&config.gateway.name, store.open_records().await?);
@@ -112,13 +114,15 @@ pub(super) async fn start(
         recorder,
         flashings: Flashings::default(),
         returning: HashMap::new(),
+        watches: Watches::default(),
+        points: points_out,
         troubles_told: BTreeSet::new(),
         log,
         events,
         stop_now: CancellationToken::new(),
         config,
     };
-    Ok((gateway, Inbox { links, clients, effects, operators, releases, lifecycle, own }))
+    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
 }
 
 /// Several errors of files, each drawn.

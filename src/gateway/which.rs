@@ -3,7 +3,6 @@
 use super::Gateway;
 use crate::control::{Answer, Failure, FailureCode, Identified, Who};
 use crate::device::PointOut;
-use crate::leases::Held;
 
 impl Gateway {
     pub(super) fn who(&self, word: &str) -> Result<Who, Failure> {
@@ -23,16 +22,18 @@ impl Gateway {
                     .with_hint("a board file says so by `light` or `reboot` (config/boards.d/README.md)")
             };
             let how = self.registry.point_out(&info.id).ok_or_else(no_way)?;
-            let held = |held: Held| Failure::new(FailureCode::NotNow, held.to_string());
-            let lease = self.leases.take(&info.link, "making it blink").map_err(held)?;
-            Ok((info.id.clone(), how, lease))
+            Ok((info.id.clone(), how, info.link.clone()))
         });
-        let (device, how, lease) = match found {
+        let (device, how, link) = match found {
             Ok(found) => found,
             Err(failure) => return drop(reply.send(Err(failure))),
         };
-        let serial = self.serial.clone();
+        let (serial, leases) = (self.serial.clone(), self.leases.clone());
         tokio::spawn(async move {
+            let lease = match leases.preempt(&link, "making it blink").await {
+                Ok(lease) => lease,
+                Err(held) => return drop(reply.send(Err(Failure::new(FailureCode::NotNow, held.to_string())))),
+            };
             let (lease, outcome) = serial.point_out(lease, how).await;
             drop(lease);
             let by = match how {

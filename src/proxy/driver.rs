@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lwm2m::client::{self, Client, CommandId, Refusal, SessionId};
+use lwm2m::value::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, trace, warn};
 
@@ -18,8 +19,10 @@ use super::resolver::Resolver;
 use super::sockets::{self, BURST, DATAGRAM_MAX, Socket};
 use super::told::{News, Outage, Told};
 use super::translate;
-use super::{Command, Event, ServerSettings, SessionStatus};
-use crate::device::{BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView};
+use super::{Command, Event, ServerSettings, SessionStatus, points};
+use crate::device::{
+    BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, ShownPoint,
+};
 
 /// How long the loop rests when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -32,6 +35,8 @@ enum Done {
     Firmware(CommandId, Option<FirmwareReply>),
     /// An answer to the first block of a push.
     Push(SessionId, CommandId, Option<FirmwareReply>),
+    /// An answer to a value for a point.
+    Point(CommandId, Result<(), String>),
     /// An answer to a reboot.
     Reboot(CommandId, Result<(), String>),
 }
@@ -61,6 +66,7 @@ pub(super) struct Driver {
     device: DeviceId,
     board: BoardId,
     flashing: FlashingView,
+    points: Vec<ShownPoint>,
     client: Client,
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
@@ -94,6 +100,7 @@ impl Driver {
             device: device.id.clone(),
             board: device.board.clone(),
             flashing: FlashingView::default(),
+            points: Vec::new(),
             client,
             resolvers: Arc::clone(&shared.resolvers),
             outages: Arc::clone(&shared.outages),
@@ -109,7 +116,12 @@ impl Driver {
     }
 
     /// Runs until the client has de-registered everywhere, or the gateway is gone.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut flashing: watch::Receiver<FlashingView>) {
+    pub(super) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut flashing: watch::Receiver<FlashingView>,
+        mut points: watch::Receiver<Vec<ShownPoint>>,
+    ) {
         let mut timer = std::pin::pin!(tokio::time::sleep(IDLE));
         let mut armed = None;
         let mut turn = 0;
@@ -140,6 +152,10 @@ impl Driver {
                 Ok(()) = flashing.changed() => {
                     self.flashing.clone_from(&flashing.borrow_and_update());
                     self.show_flashing();
+                }
+                Ok(()) = points.changed() => {
+                    self.points.clone_from(&points.borrow_and_update());
+                    self.client.set_points(points::facts(&self.points), Instant::now());
                 }
             }
             self.drain();
@@ -212,6 +228,9 @@ impl Driver {
             }
             client::Event::Reboot { command, session } => self.ask_reboot(command, session),
             client::Event::Firmware { command, session, order } => self.ask_firmware(command, session, order),
+            client::Event::Point { command, session, object, instance, value } => {
+                self.ask_point(command, session, (object, instance), value);
+            }
             client::Event::ShutDown => {}
         }
     }
@@ -270,6 +289,12 @@ impl Driver {
                 let result = self.begin_push(session, reply);
                 self.client.answer(command, result, now);
             }
+            Done::Point(command, result) => {
+                if let Err(reason) = &result {
+                    warn!(reason, "the device did not take a value");
+                }
+                self.client.answer(command, result.map_err(|_| Refusal::Failed), now);
+            }
             Done::Reboot(command, result) => {
                 if let Err(reason) = &result {
                     warn!(reason, "reboot not possible");
@@ -288,6 +313,24 @@ impl Driver {
         self.pending.push(Box::pin(async move {
             let result = answer.await.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()));
             Done::Reboot(command, result)
+        }));
+    }
+
+    fn ask_point(&mut self, command: CommandId, session: SessionId, (object, instance): (u16, u16), value: Value) {
+        let place = |point: &&ShownPoint| (point.object, point.instance) == (object, instance);
+        let point = self.points.iter().find(place);
+        let asked = point.and_then(|point| Some((point.key.clone(), points::written(point, value)?)));
+        let Some((key, value)) = asked else {
+            return self.client.answer(command, Err(Refusal::BadValue), Instant::now());
+        };
+        let (reply, answer) = oneshot::channel();
+        let (device, server) = (self.device.clone(), self.servers[session.0].name.clone());
+        if self.events.try_send(Event::Point { device, server, key, value, reply }).is_err() {
+            return self.client.answer(command, Err(Refusal::Failed), Instant::now());
+        }
+        self.pending.push(Box::pin(async move {
+            let result = answer.await.unwrap_or_else(|_| Err("its watch has ended".to_owned()));
+            Done::Point(command, result)
         }));
     }
 

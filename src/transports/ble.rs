@@ -18,11 +18,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::telling::Telling;
 use super::{BleSettings, Event};
-use crate::device::{Access, Answer, Evidence, Lease, Link, LinkReport, Question, QuestionFailed};
+use crate::device::{
+    Access, Answer, Evidence, GattPoint, Lease, Link, LinkReport, Point, PointOrder, PointValue, PointsSeen, Question,
+    QuestionFailed,
+};
 
 /// What this transport is called where it has troubles.
 const NAME: &str = "ble";
@@ -71,7 +75,7 @@ impl Handle {
             (Link::Ble(address), Question::Gatt { characteristics }) => {
                 let radio = self.radio.lock().await;
                 match radio.as_ref() {
-                    Some(adapter) => gatt::read(adapter, *address, characteristics).await,
+                    Some(adapter) => gatt::ask(adapter, *address, characteristics).await,
                     None => Err(QuestionFailed::Gone),
                 }
             }
@@ -79,6 +83,63 @@ impl Handle {
         };
         (lease, outcome)
     }
+
+    /// Reads characteristics again and again until `stop`, or nobody listens. A device that gives none is tried at the next
+    /// turn; what it gave before is not known any more.
+    pub async fn watch(
+        &self,
+        lease: Lease,
+        (values, every): (Vec<GattPoint>, Duration),
+        seen: mpsc::Sender<(Link, PointsSeen)>,
+        mut orders: mpsc::Receiver<PointOrder>,
+        stop: CancellationToken,
+    ) -> (Lease, Result<(), QuestionFailed>) {
+        let Link::Ble(address) = *lease.link() else { return (lease, Err(QuestionFailed::Unsupported)) };
+        let wanted: Vec<String> = values.iter().map(|value| value.uuid.clone()).collect();
+        while !stop.is_cancelled() {
+            let read = {
+                let radio = self.radio.lock().await;
+                match radio.as_ref() {
+                    Some(adapter) => gatt::read(adapter, address, &wanted).await,
+                    None => Err(QuestionFailed::Gone),
+                }
+            };
+            if let Err(error) = &read {
+                debug!(%address, %error, "its values are not read");
+            }
+            let read = read.unwrap_or_default();
+            let number = |value: &GattPoint| gatt::number(read.get(&value.uuid)?, value.form).map(PointValue::Number);
+            let points = values.iter().map(|value| point(value, number(value))).collect();
+            if seen.send((lease.link().clone(), PointsSeen::All(points))).await.is_err() {
+                break;
+            }
+            let next = sleep(every);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = &mut next => break,
+                    Some(order) = orders.recv() => refuse(order),
+                }
+            }
+        }
+        (lease, Ok(()))
+    }
+}
+
+/// Nothing is written to characteristics.
+fn refuse(order: PointOrder) {
+    let why = "nothing is written over Bluetooth".to_owned();
+    match order {
+        PointOrder::Write { reply, .. } => drop(reply.send(Err(why))),
+        PointOrder::PointOut { reply } => drop(reply.send(Err(why))),
+    }
+}
+
+/// What a watch of a device is told of: its points, under keys `gatt/UUID`.
+fn point(wanted: &GattPoint, value: Option<PointValue>) -> Point {
+    let key = format!("gatt/{}", wanted.uuid);
+    Point { key, kind: "gatt".to_owned(), class: None, unit: None, name: None, writable: false, value }
 }
 
 struct Scanner {

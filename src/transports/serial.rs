@@ -25,13 +25,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 pub use self::patterns::PatternError;
 use self::patterns::Patterns;
 use self::scan::Scanner;
 use super::{Event, SerialSettings};
-use crate::device::{Access, Answer, Lease, PointOut, Question, QuestionFailed, RebootMethod};
+use crate::device::{
+    Access, Answer, Lease, Link, PinPoint, PointOrder, PointOut, PointsSeen, Question, QuestionFailed, RebootMethod,
+};
 
 /// How long a port that refused to be opened is listed so, where looking alone cannot tell.
 const REFUSAL_LASTS: Duration = Duration::from_secs(30);
@@ -95,6 +98,21 @@ impl Handle {
     /// Makes it visible what hangs on the leased link: takes some seconds.
     pub async fn point_out(&self, lease: Lease, how: PointOut) -> (Lease, Result<(), QuestionFailed>) {
         self.open(lease, move |path| questions::point_out(path, how)).await
+    }
+
+    /// Watches the pins of a running Firmata until `stop`, or the port is gone: what they hold goes to `seen`, what is to be
+    /// written comes from `orders`.
+    pub async fn watch(
+        &self,
+        lease: Lease,
+        (baud, pins): (u32, Vec<PinPoint>),
+        seen: mpsc::Sender<(Link, PointsSeen)>,
+        orders: mpsc::Receiver<PointOrder>,
+        stop: CancellationToken,
+    ) -> (Lease, Result<(), QuestionFailed>) {
+        let link = lease.link().clone();
+        let mut ends = questions::Ends { link, seen, orders, stop };
+        self.open(lease, move |path| questions::watch(path, baud, &pins, &mut ends)).await
     }
 
     /// Looks over the ports at once.

@@ -93,6 +93,11 @@ impl Port {
         Ok(false)
     }
 
+    /// Lets as much be read again as one question may: for who reads on and on.
+    pub(super) fn refill(&mut self) {
+        self.left = MAX_READ;
+    }
+
     /// Sends bytes.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), QuestionFailed> {
         trace!(port = %self.path.display(), bytes = %bytes.escape_ascii(), "sending");

@@ -8,6 +8,7 @@ mod pointing;
 mod slip;
 mod stk500;
 mod stk500v2;
+mod watch;
 
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use crate::device::{Answer, Evidence, Question, QuestionFailed, RebootMethod};
 const RESTART_BAUD: u32 = 115_200;
 
 pub(super) use pointing::point_out;
+pub(super) use watch::{Ends, run as watch};
 
 /// Opens the port and asks.
 pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFailed> {

@@ -44,7 +44,7 @@ pub(super) fn ask(path: &Path, question: &ListenQuestion) -> Result<Answer, Ques
                 Some(Heard::Firmata(Message::Firmware { name, major, minor })) => {
                     return Ok(firmata(name, major, minor, pins(&mut port)?));
                 }
-                Some(Heard::Firmata(Message::Pins(_))) | None => {}
+                Some(Heard::Firmata(_)) | None => {}
             }
         }
         match ask_at {
@@ -67,7 +67,7 @@ fn pins(port: &mut Port) -> Result<Option<u16>, QuestionFailed> {
     while port.read(&mut received, until)? {
         for byte in received.drain(..) {
             if let Some(Message::Pins(pins)) = parser.push(byte) {
-                return Ok(Some(pins));
+                return Ok(u16::try_from(pins.len()).ok());
             }
         }
     }

@@ -1,0 +1,34 @@
+//! What devices are watched for their points, and when.
+
+use super::{Questions, Registry};
+use crate::boards::identify;
+use crate::device::{Access, DeviceId, Link, Point, ServiceSeen, ShownPoint, Watch};
+
+impl Registry {
+    /// How a device is to be watched just now, with the service that it is reached by; `None` where its board has no points,
+    /// where it may not be opened, while it is being updated, and while it is being asked.
+    pub fn watch(&self, id: &DeviceId) -> Option<(Watch, Option<ServiceSeen>)> {
+        let device = self.devices.get(id).filter(|device| device.present && !device.held)?;
+        let seen = self.links.get(&device.info.link).filter(|seen| seen.asking.is_none() && !seen.waiting)?;
+        let watch = self.catalogue.get(&device.info.board)?.points.watch()?;
+        let service = identify::service(&seen.report).cloned();
+        let may = match (&watch, &device.info.link) {
+            // Opening the port may restart the board.
+            (Watch::Firmata { .. }, Link::Serial(_)) => self.questions >= Questions::Serial,
+            (Watch::Gatt { .. }, Link::Ble(_)) => self.media.ble,
+            (Watch::Esphome, Link::Service(_)) => self.media.hosts && service.is_some(),
+            _ => false,
+        };
+        (may && seen.report.access == Access::Usable).then_some((watch, service))
+    }
+
+    /// What servers are shown of a device's points.
+    pub fn shown(&self, id: &DeviceId, points: &[Point]) -> Vec<ShownPoint> {
+        self.devices.get(id).map(|device| self.catalogue.shown(&device.info.board, points)).unwrap_or_default()
+    }
+
+    /// The device on a link.
+    pub fn on_link(&self, link: &Link) -> Option<&DeviceId> {
+        self.links.get(link)?.device.as_ref()
+    }
+}

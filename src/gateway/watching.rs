@@ -1,0 +1,165 @@
+//! Points of devices: watched over their links for as long as nobody else wants those, shown to servers, and written.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Event, Gateway};
+use crate::device::{DeviceId, Link, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen, QuestionFailed, Watch};
+
+/// Orders that wait for one watch.
+const ORDERS_WAITING: usize = 16;
+/// How long a link is left alone after a watch of it has failed.
+const AFTER_FAILURE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The watches that run, by link.
+#[derive(Debug, Default)]
+pub(super) struct Watches(BTreeMap<Link, Watching>);
+
+#[derive(Debug)]
+struct Watching {
+    device: DeviceId,
+    orders: mpsc::Sender<PointOrder>,
+    stop: CancellationToken,
+    /// It failed: nothing runs, and its link is left alone for a time.
+    failed: bool,
+    points: Vec<Point>,
+}
+
+impl Gateway {
+    /// Begins to watch a device where that is to be done and its link is free.
+    pub(super) fn watch(&mut self, device: &DeviceId) {
+        if self.player.is_some() {
+            return;
+        }
+        let Some((watch, service)) = self.registry.watch(device) else { return };
+        let Some(link) = self.registry.device(device).map(|info| info.link.clone()) else { return };
+        if self.watches.0.get(&link).is_some_and(|watching| watching.device == *device) {
+            return;
+        }
+        let Ok((lease, wanted)) = self.leases.take_yielding(&link, "reading its points") else { return };
+        self.stop_watching(&link);
+        let (orders, orders_in) = mpsc::channel(ORDERS_WAITING);
+        let stop = wanted.child_token();
+        let watching =
+            Watching { device: device.clone(), orders, stop: stop.clone(), failed: false, points: Vec::new() };
+        self.watches.0.insert(link.clone(), watching);
+        tracing::debug!(%device, %link, "its points are watched");
+        let (seen, events, serial, ble) =
+            (self.points.clone(), self.events.clone(), self.serial.clone(), self.ble.clone());
+        tokio::spawn(async move {
+            let _ = &service;
+            let (lease, outcome) = match watch {
+                Watch::Firmata { baud, pins } => serial.watch(lease, (baud, pins), seen, orders_in, stop.clone()).await,
+                Watch::Gatt { values, every } => ble.watch(lease, (values, every), seen, orders_in, stop.clone()).await,
+                Watch::Esphome => (lease, Err(QuestionFailed::Unsupported)),
+            };
+            // The loop may have ended meanwhile. First this: what waits for the link finds no watch that seems to run.
+            let _ = events.send(Event::Unwatched { link, outcome, stopped: stop.is_cancelled() }).await;
+            drop(lease);
+        });
+    }
+
+    /// A watch has ended.
+    pub(super) fn handle_unwatched(&mut self, link: Link, outcome: Result<(), QuestionFailed>, stopped: bool) {
+        let Some(watching) = self.watches.0.get_mut(&link) else { return };
+        if let (Err(error), false) = (&outcome, stopped) {
+            tracing::info!(device = %watching.device, %link, %error, "its points are not read");
+        }
+        if stopped {
+            self.watches.0.remove(&link);
+            return;
+        }
+        watching.failed = true;
+        // What it held is not known any more.
+        watching.points.iter_mut().for_each(|point| point.value = None);
+        let shown = self.registry.shown(&watching.device, &watching.points);
+        self.proxy.set_points(&watching.device, shown);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AFTER_FAILURE).await;
+            // The loop may have ended meanwhile.
+            let _ = events.send(Event::WatchAgain(link)).await;
+        });
+    }
+
+    /// A link was left alone for long enough.
+    pub(super) fn watch_again(&mut self, link: &Link) {
+        if self.watches.0.get(link).is_some_and(|watching| watching.failed) {
+            self.watches.0.remove(link);
+            self.watch_link(link);
+        }
+    }
+
+    /// Watches the device on a link, where there is one.
+    pub(super) fn watch_link(&mut self, link: &Link) {
+        if let Some(device) = self.registry.on_link(link).cloned() {
+            self.watch(&device);
+        }
+    }
+
+    /// The device on a link is gone, or another one.
+    fn stop_watching(&mut self, link: &Link) {
+        if let Some(watching) = self.watches.0.remove(link) {
+            watching.stop.cancel();
+        }
+    }
+
+    /// A device is gone: its watch ends.
+    pub(super) fn forget_points(&mut self, device: &DeviceId) {
+        let links: Vec<Link> = self
+            .watches
+            .0
+            .iter()
+            .filter(|(_, watching)| watching.device == *device)
+            .map(|(link, _)| link.clone())
+            .collect();
+        links.iter().for_each(|link| self.stop_watching(link));
+    }
+
+    /// No watch goes on.
+    pub(super) fn stop_all_watches(&mut self) {
+        self.watches.0.values().for_each(|watching| watching.stop.cancel());
+        self.watches.0.clear();
+    }
+
+    /// A watch tells something.
+    pub(super) fn handle_points(&mut self, link: &Link, seen: PointsSeen) {
+        let Some(watching) = self.watches.0.get_mut(link) else { return };
+        match seen {
+            PointsSeen::All(mut points) => {
+                points.truncate(POINTS_MAX);
+                watching.points = points;
+            }
+            PointsSeen::Value { key, value } => {
+                let Some(point) = watching.points.iter_mut().find(|point| point.key == key) else { return };
+                point.value = value;
+            }
+        }
+        let shown = self.registry.shown(&watching.device, &watching.points);
+        self.proxy.set_points(&watching.device, shown);
+    }
+
+    /// A server writes the value of a point.
+    pub(super) fn write_point(
+        &self,
+        device: &DeviceId,
+        server: &str,
+        (key, value): (String, PointValue),
+        reply: oneshot::Sender<Result<(), String>>,
+    ) {
+        tracing::info!(%device, server, key, %value, "writing");
+        let watching = self.watches.0.values().find(|watching| watching.device == *device && !watching.failed);
+        let refused = match watching {
+            Some(watching) => match watching.orders.try_send(PointOrder::Write { key, value, reply }) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) => order,
+            },
+            None => PointOrder::Write { key, value, reply },
+        };
+        if let PointOrder::Write { reply, .. } = refused {
+            drop(reply.send(Err("the device is not connected to just now".to_owned())));
+        }
+    }
+}
