@@ -96,7 +96,10 @@ impl Gateway {
         self.proxy.set_firmware(&device, view.clone()).await;
         match (was, view.state) {
             (FirmwareState::Updating, FirmwareState::Updating) => {}
-            (_, FirmwareState::Updating) => self.registry.hold(&device),
+            (_, FirmwareState::Updating) => {
+                self.registry.hold(&device);
+                self.tell_no_values(&device);
+            }
             (FirmwareState::Updating, _) => self.updated(device).await,
             _ => {}
         }
@@ -121,6 +124,7 @@ impl Gateway {
         if self.ledger.view(device).state != FirmwareState::Updating {
             let decisions = self.registry.unhold(device);
             self.carry_out(decisions).await;
+            self.watch(device);
         }
     }
 

@@ -22,9 +22,17 @@ struct Watching {
     device: DeviceId,
     orders: mpsc::Sender<PointOrder>,
     stop: CancellationToken,
-    /// It failed: nothing runs, and its link is left alone for a time.
-    failed: bool,
+    state: State,
     points: Vec<Point>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Somebody else wanted the link.
+    Stopped,
+    /// It failed: the link is left alone for a time.
+    Failed,
 }
 
 impl Gateway {
@@ -35,15 +43,17 @@ impl Gateway {
         }
         let Some((watch, service)) = self.registry.watch(device) else { return };
         let Some(link) = self.registry.device(device).map(|info| info.link.clone()) else { return };
-        if self.watches.0.get(&link).is_some_and(|watching| watching.device == *device) {
+        let known = self.watches.0.get(&link).filter(|watching| watching.device == *device);
+        if known.is_some_and(|watching| watching.state != State::Stopped) {
             return;
         }
+        let points = known.map(|watching| watching.points.clone()).unwrap_or_default();
         let Ok((lease, wanted)) = self.leases.take_yielding(&link, "reading its points") else { return };
         self.stop_watching(&link);
         let (orders, orders_in) = mpsc::channel(ORDERS_WAITING);
         let stop = wanted.child_token();
         let watching =
-            Watching { device: device.clone(), orders, stop: stop.clone(), failed: false, points: Vec::new() };
+            Watching { device: device.clone(), orders, stop: stop.clone(), state: State::Running, points };
         self.watches.0.insert(link.clone(), watching);
         tracing::debug!(%device, %link, "its points are watched");
         let (seen, events, serial, ble) =
@@ -68,14 +78,12 @@ impl Gateway {
             tracing::info!(device = %watching.device, %link, %error, "its points are not read");
         }
         if stopped {
-            self.watches.0.remove(&link);
+            watching.state = State::Stopped;
             return;
         }
-        watching.failed = true;
-        // What it held is not known any more.
-        watching.points.iter_mut().for_each(|point| point.value = None);
-        let shown = self.registry.shown(&watching.device, &watching.points);
-        self.proxy.set_points(&watching.device, shown);
+        watching.state = State::Failed;
+        let device = watching.device.clone();
+        self.tell_no_values(&device);
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(AFTER_FAILURE).await;
@@ -84,10 +92,18 @@ impl Gateway {
         });
     }
 
+    /// What a device's points held is not known any more.
+    pub(super) fn tell_no_values(&mut self, device: &DeviceId) {
+        for watching in self.watches.0.values_mut().filter(|watching| watching.device == *device) {
+            watching.points.iter_mut().for_each(|point| point.value = None);
+            self.proxy.set_points(device, self.registry.shown(device, &watching.points));
+        }
+    }
+
     /// A link was left alone for long enough.
     pub(super) fn watch_again(&mut self, link: &Link) {
-        if self.watches.0.get(link).is_some_and(|watching| watching.failed) {
-            self.watches.0.remove(link);
+        if let Some(watching) = self.watches.0.get_mut(link).filter(|watching| watching.state == State::Failed) {
+            watching.state = State::Stopped;
             self.watch_link(link);
         }
     }
@@ -150,7 +166,7 @@ impl Gateway {
         reply: oneshot::Sender<Result<(), String>>,
     ) {
         tracing::info!(%device, server, key, %value, "writing");
-        let watching = self.watches.0.values().find(|watching| watching.device == *device && !watching.failed);
+        let watching = self.watches.0.values().find(|watching| watching.device == *device && watching.state == State::Running);
         let refused = match watching {
             Some(watching) => match watching.orders.try_send(PointOrder::Write { key, value, reply }) {
                 Ok(()) => return,
