@@ -250,7 +250,7 @@ Examples:
     },
     /// Tell who has a device's link: an update or a question of the gateway, or a program outside it
     Who {
-        /// Name, endpoint name or link of a device, or a port that is none
+        /// Name, endpoint name or link of a device, or a port that is none; a Bluetooth adapter, e.g. hci0; a USB hub, e.g. usb:1-2
         device: String,
         #[command(flatten)]
         asking: Asking,

@@ -16,6 +16,14 @@ use crate::device::{Lease, Link};
 /// So long whoever only reads points may take to give a link back.
 const YIELD_WITHIN: Duration = Duration::from_secs(15);
 
+/// What a lease is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Resource {
+    Link(Link),
+    /// A host: all services that it announces are its own, and it is asked one thing at a time.
+    Host(String),
+}
+
 /// Which links are held, and by whom. Cloning gives another handle on the same table.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -58,9 +66,18 @@ impl Table {
         Ok((lease, wanted))
     }
 
+    /// A link leads to a service of this host from now on, or to none. Links to one host are held together.
+    pub fn set_host(&self, link: &Link, host: Option<&str>) {
+        let mut state = self.shared.lock();
+        match host {
+            Some(host) => state.hosts.insert(link.clone(), host.to_owned()),
+            None => state.hosts.remove(link),
+        };
+    }
+
     /// Whether a link is held by somebody who gives it back when it is wanted.
     pub fn yields(&self, link: &Link) -> bool {
-        self.shared.lock().held.get(link).is_some_and(|holder| holder.wanted.is_some())
+        self.shared.lock().on(link).is_some_and(|holder| holder.wanted.is_some())
     }
 
     /// Takes a link, and waits for it where its holder yields.
@@ -76,7 +93,7 @@ impl Table {
                 Ok(lease) => return Ok(lease),
                 Err(held) => held,
             };
-            let yields = match self.shared.lock().held.get(link) {
+            let yields = match self.shared.lock().on(link) {
                 Some(other) => other.wanted.as_ref().map(CancellationToken::cancel).is_some(),
                 None => true,
             };
@@ -88,21 +105,22 @@ impl Table {
 
     fn insert(&self, link: &Link, holder: &str, wanted: Option<CancellationToken>) -> Result<Lease, Held> {
         let mut state = self.shared.lock();
-        if let Some(other) = state.held.get(link) {
+        if let Some(other) = state.on(link) {
             return Err(Held { link: link.clone(), holder: other.name.to_string() });
         }
         if wanted.is_some() && state.wanted.contains_key(link) {
             return Err(Held { link: link.clone(), holder: "somebody who waits for it".to_owned() });
         }
         let name: Arc<str> = holder.into();
-        state.held.insert(link.clone(), Holder { name: Arc::clone(&name), wanted });
+        let resource = state.resource(link);
+        state.held.insert(resource.clone(), Holder { name: Arc::clone(&name), wanted });
         let shared = Arc::clone(&self.shared);
-        Ok(Lease::new(link.clone(), name, Box::new(move |link| shared.give_back(link))))
+        Ok(Lease::new(link.clone(), name, Box::new(move |link| shared.give_back(link, &resource))))
     }
 
     /// Who holds a link, if anybody does.
     pub fn holder(&self, link: &Link) -> Option<String> {
-        self.shared.lock().held.get(link).map(|holder| holder.name.to_string())
+        self.shared.lock().on(link).map(|holder| holder.name.to_string())
     }
 }
 
@@ -143,10 +161,22 @@ struct Holder {
 
 #[derive(Debug, Default)]
 struct State {
-    held: BTreeMap<Link, Holder>,
+    held: BTreeMap<Resource, Holder>,
+    /// The hosts of links that are services.
+    hosts: BTreeMap<Link, String>,
     /// How many wait for a link.
     wanted: BTreeMap<Link, usize>,
     released: BTreeSet<Link>,
+}
+
+impl State {
+    fn resource(&self, link: &Link) -> Resource {
+        self.hosts.get(link).map_or_else(|| Resource::Link(link.clone()), |host| Resource::Host(host.clone()))
+    }
+
+    fn on(&self, link: &Link) -> Option<&Holder> {
+        self.held.get(&self.resource(link))
+    }
 }
 
 impl Shared {
@@ -155,10 +185,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, link: &Link) {
+    fn give_back(&self, link: &Link, resource: &Resource) {
         let mut state = self.lock();
-        state.held.remove(link);
+        state.held.remove(resource);
         state.released.insert(link.clone());
+        if let Resource::Host(host) = resource {
+            let others: Vec<Link> =
+                state.hosts.iter().filter(|(_, other)| *other == host).map(|(link, _)| link.clone()).collect();
+            state.released.extend(others);
+        }
         drop(state);
         self.notify.notify_one();
         self.freed.notify_waiters();
@@ -208,6 +243,26 @@ mod tests {
         drop(lease);
         assert_eq!(table.holder(&link("a")), None);
         assert!(table.take(&link("a"), "question").is_ok());
+    }
+
+    #[tokio::test]
+    async fn services_of_one_host_are_held_together_and_come_back_together() {
+        let (table, mut releases) = Table::new();
+        let services = ["mdns:a._http._tcp", "mdns:a._esphomelib._tcp", "mdns:b._http._tcp"];
+        let [web, api, other] = services.map(|text| text.parse::<Link>().expect("a link"));
+        for (link, host) in [(&web, "a"), (&api, "a"), (&other, "b")] {
+            table.set_host(link, Some(host));
+        }
+        let lease = table.take(&web, "question").expect("free");
+        assert!(table.take(&api, "watch").is_err() && table.take(&other, "watch").is_ok());
+        assert_eq!(table.holder(&api).as_deref(), Some("question"));
+        // A host that changes its name meanwhile keeps nobody out for ever.
+        table.set_host(&web, None);
+        drop(lease);
+        assert!(table.take(&api, "watch").is_ok());
+        let mut released = vec![releases.next().await, releases.next().await, releases.next().await];
+        released.sort();
+        assert!(released.contains(&api) && released.contains(&web));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
     ("arduino-nano.toml", include_str!("arduino-nano.toml")),
     ("arduino-ota.toml", include_str!("arduino-ota.toml")),
     ("arduino-uno.toml", include_str!("arduino-uno.toml")),
+    ("ble-environment.toml", include_str!("ble-environment.toml")),
     ("esp32.toml", include_str!("esp32.toml")),
     ("esp32c3.toml", include_str!("esp32c3.toml")),
     ("esp32s3.toml", include_str!("esp32s3.toml")),

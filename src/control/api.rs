@@ -45,6 +45,8 @@ pub struct GatewayStatus {
     pub state: PathBuf,
     /// The configuration file in use; `None` when only the defaults hold.
     pub config: Option<PathBuf>,
+    /// Tasks that run: one for each client, and for each thing under way.
+    pub tasks: usize,
     /// What the operator should know, one line each: a damaged database that was put aside, a reload that failed.
     pub notes: Vec<String>,
 }
@@ -337,11 +339,11 @@ pub struct Identified {
     pub by: String,
 }
 
-/// Who has a link.
+/// Who has a link, an adapter or a hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
-    /// The link.
-    pub link: Link,
+    /// The link; else `adapter hci0` or `hub usb:1-2`.
+    pub link: String,
     /// The device on it.
     pub device: Option<DeviceId>,
     /// Who inside the daemon holds it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
-use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Link, Question, QuestionFailed};
+use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Evidence, Link, LinkReport, Question, QuestionFailed};
 use crate::store::Ack;
 use crate::transports;
 use crate::update::Adoption;
@@ -20,9 +20,13 @@ impl Gateway {
         self.let_join().await;
         let decisions = match event {
             transports::Event::Appeared(report) | transports::Event::Changed(report) => {
+                self.leases.set_host(&report.link, host(&report));
                 self.registry.handle_link(report)
             }
-            transports::Event::Vanished(link) => self.registry.handle_vanished(&link),
+            transports::Event::Vanished(link) => {
+                self.leases.set_host(&link, None);
+                self.registry.handle_vanished(&link)
+            }
             transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
         };
         self.carry_out(decisions).await;
@@ -180,6 +184,14 @@ impl Gateway {
         let (worked, hub) = (self.worked_at(&info.id), self.registry.hub(&info.id));
         self.update.adopt(Adoption { device, profile, link, version, worked, hub }).await;
     }
+}
+
+/// The host that a service runs on.
+fn host(report: &LinkReport) -> Option<&str> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Service(seen) => Some(seen.host.as_str()),
+        _ => None,
+    })
 }
 
 /// Nobody waits for it; where it could not be written down, that is told.

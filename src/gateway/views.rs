@@ -92,6 +92,7 @@ impl Gateway {
             started: self.started,
             state: self.config.gateway.state.clone(),
             config: self.config.file().map(PathBuf::from),
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             notes: self.notes.iter().chain(self.obstacles.values()).cloned().collect(),
         }
     }

@@ -52,8 +52,7 @@ impl Gateway {
         self.stop_watching(&link);
         let (orders, orders_in) = mpsc::channel(ORDERS_WAITING);
         let stop = wanted.child_token();
-        let watching =
-            Watching { device: device.clone(), orders, stop: stop.clone(), state: State::Running, points };
+        let watching = Watching { device: device.clone(), orders, stop: stop.clone(), state: State::Running, points };
         self.watches.0.insert(link.clone(), watching);
         tracing::debug!(%device, %link, "its points are watched");
         let (seen, events, serial, ble) =
@@ -166,7 +165,8 @@ impl Gateway {
         reply: oneshot::Sender<Result<(), String>>,
     ) {
         tracing::info!(%device, server, key, %value, "writing");
-        let watching = self.watches.0.values().find(|watching| watching.device == *device && watching.state == State::Running);
+        let watching =
+            self.watches.0.values().find(|watching| watching.device == *device && watching.state == State::Running);
         let refused = match watching {
             Some(watching) => match watching.orders.try_send(PointOrder::Write { key, value, reply }) {
                 Ok(()) => return,

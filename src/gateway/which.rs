@@ -2,15 +2,39 @@
 
 use super::Gateway;
 use crate::control::{Answer, Failure, FailureCode, Identified, Who};
-use crate::device::PointOut;
+use crate::device::{Access, DeviceInfo, Exclusive, FirmwareState, PointOut};
 
 impl Gateway {
     pub(super) fn who(&self, word: &str) -> Result<Who, Failure> {
+        if let Some(who) = self.who_has_adapter(word).or_else(|| self.who_has_hub(word)) {
+            return Ok(who);
+        }
         let link = self.find(word).map(|info| info.link.clone()).or_else(|| self.find_link(word));
         let link = link.ok_or_else(|| self.unknown(word))?;
         let (report, device) =
             self.registry.links().find(|(report, _)| report.link == link).ok_or_else(|| self.unknown(word))?;
-        Ok(Who { holder: self.leases.holder(&link), device: device.cloned(), access: report.access.clone(), link })
+        let (holder, access) = (self.leases.holder(&link), report.access.clone());
+        Ok(Who { holder, device: device.cloned(), access, link: link.to_string() })
+    }
+
+    fn who_has_adapter(&self, word: &str) -> Option<Who> {
+        let (name, holder) = self.ble.adapter().filter(|(name, _)| name == word)?;
+        Some(Who { link: format!("adapter {name}"), device: None, holder, access: Access::Usable })
+    }
+
+    /// A hub is held by the update of a device that must have it for itself.
+    fn who_has_hub(&self, word: &str) -> Option<Who> {
+        let path = word.strip_prefix("usb:")?;
+        let on_it = |info: &&DeviceInfo| self.registry.hub(&info.id).is_some_and(|hub| *hub == *path);
+        let mut devices = self.registry.devices().filter(on_it).peekable();
+        devices.peek()?;
+        let takes_all = |info: &&DeviceInfo| {
+            let exclusive = self.registry.profile(&info.id).is_some_and(|profile| profile.exclusive == Exclusive::Hub);
+            exclusive && self.ledger.view(&info.id).state == FirmwareState::Updating
+        };
+        let device = devices.find(takes_all).map(|info| info.id.clone());
+        let holder = device.as_ref().map(|device| format!("update of {device}"));
+        Some(Who { link: format!("hub {word}"), device, holder, access: Access::Usable })
     }
 
     /// Makes it visible which board a device is. Its update, a question to it or another such wish comes first.

@@ -6,17 +6,18 @@
 //! Driven by `gateway`.
 
 mod gatt;
+mod radio;
 mod seen;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use btleplug::api::{Central, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter};
 use btleplug::platform::{Adapter, Manager, PeripheralId};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use tokio::sync::{Mutex, mpsc};
+use radio::Radio;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -47,9 +48,6 @@ pub struct Handle {
     radio: Radio,
 }
 
-/// The one adapter that is used: whoever holds the lock has it for himself.
-type Radio = Arc<Mutex<Option<Adapter>>>;
-
 /// Starts scanning. Ends when nobody takes its events.
 pub fn spawn(settings: &BleSettings, events: mpsc::Sender<Event>) -> Handle {
     let radio = Radio::default();
@@ -57,7 +55,7 @@ pub fn spawn(settings: &BleSettings, events: mpsc::Sender<Event>) -> Handle {
         let scanner = Scanner {
             settings: settings.clone(),
             manager: None,
-            radio: Arc::clone(&radio),
+            radio: radio.clone(),
             telling: Telling::new(NAME),
             missed: BTreeMap::new(),
             told_data: BTreeMap::new(),
@@ -73,8 +71,8 @@ impl Handle {
     pub async fn ask(&self, lease: Lease, question: Question) -> (Lease, Result<Answer, QuestionFailed>) {
         let outcome = match (lease.link(), &question) {
             (Link::Ble(address), Question::Gatt { characteristics }) => {
-                let radio = self.radio.lock().await;
-                match radio.as_ref() {
+                let radio = self.radio.take("finding out what a device is").await;
+                match radio.adapter() {
                     Some(adapter) => gatt::ask(adapter, *address, characteristics).await,
                     None => Err(QuestionFailed::Gone),
                 }
@@ -82,6 +80,11 @@ impl Handle {
             _ => Err(QuestionFailed::Unsupported),
         };
         (lease, outcome)
+    }
+
+    /// The adapter's name, and what for it is taken just now; `None` where there is none.
+    pub fn adapter(&self) -> Option<(String, Option<String>)> {
+        self.radio.holder()
     }
 
     /// Reads characteristics again and again until `stop`, or nobody listens. A device that gives none is tried at the next
@@ -96,10 +99,11 @@ impl Handle {
     ) -> (Lease, Result<(), QuestionFailed>) {
         let Link::Ble(address) = *lease.link() else { return (lease, Err(QuestionFailed::Unsupported)) };
         let wanted: Vec<String> = values.iter().map(|value| value.uuid.clone()).collect();
+        let mut known = BTreeSet::new();
         while !stop.is_cancelled() {
             let read = {
-                let radio = self.radio.lock().await;
-                match radio.as_ref() {
+                let radio = self.radio.take("reading a device's points").await;
+                match radio.adapter() {
                     Some(adapter) => gatt::read(adapter, address, &wanted).await,
                     None => Err(QuestionFailed::Gone),
                 }
@@ -109,7 +113,10 @@ impl Handle {
             }
             let read = read.unwrap_or_default();
             let number = |value: &GattPoint| gatt::number(read.get(&value.uuid)?, value.form).map(PointValue::Number);
-            let points = values.iter().map(|value| point(value, number(value))).collect();
+            // What a device does not have is no point of it; what it gave once stays one.
+            known.extend(read.keys().cloned());
+            let there = values.iter().filter(|value| known.contains(&value.uuid));
+            let points = there.map(|value| point(value, number(value))).collect();
             if seen.send((lease.link().clone(), PointsSeen::All(points))).await.is_err() {
                 break;
             }
@@ -184,7 +191,7 @@ impl Scanner {
                 }
                 Stop::Failed(reason) => Some(reason),
             };
-            *self.radio.lock().await = None;
+            self.radio.set(None).await;
             self.telling.clear();
             self.missed.clear();
             self.told_data.clear();
@@ -232,7 +239,7 @@ impl Scanner {
             Ok(heard) => heard,
             Err(error) => return Stop::Absent(error.to_string()),
         };
-        *self.radio.lock().await = Some(adapter);
+        self.radio.set(Some(adapter)).await;
         self.telling.set_trouble(None);
         let mut pause = self.settings.pause;
         loop {
@@ -280,9 +287,8 @@ impl Scanner {
     /// One scan; whether a device came or went.
     async fn window(&mut self, heard: &mut Heard) -> Result<bool, Stop> {
         // Nobody is asked meanwhile.
-        let radio = Arc::clone(&self.radio);
-        let radio = radio.lock().await;
-        let Some(adapter) = radio.as_ref() else { return Err(Stop::Absent("the adapter went".to_owned())) };
+        let radio = self.radio.take("scanning").await;
+        let Some(adapter) = radio.adapter() else { return Err(Stop::Absent("the adapter went".to_owned())) };
         let lost = |error: btleplug::Error| Stop::Absent(error.to_string());
         let before = self.telling.count();
         let mut news = false;

@@ -81,6 +81,29 @@ pub(super) fn a_ble_device_is_registered_while_it_is_heard(lab: &Lab) {
     gateway.await_registered(&[POD_NAME]);
 }
 
+/// What a sensor measures, as the bytes are told: 0x0866 hundredths of a degree, and 95 %.
+const SENSOR: Peripheral<'_> = Peripheral {
+    who: "sensor",
+    address: "F0:F1:F2:F3:F4:0A",
+    public: false,
+    advertised: Advertised { name: Some("bench"), service: Some("181a"), maker: None },
+    gatt: &[("181a", "2a6e", "f\u{8}"), ("180f", "2a19", "_"), ("180a", "2a26", "4.0")],
+};
+
+pub(super) fn what_a_sensor_measures_is_read_at_the_server(lab: &Lab) {
+    let (machine, mut radio, gateway) = site(lab);
+    radio.appear(&SENSOR);
+    let name = "ble-f0f1f2f3f40a";
+    gateway.await_registered(&[name]);
+    for (path, value) in [("3303/0/5700", "21.5"), ("3303/0/5701", "Cel"), ("3320/0/5700", "95.0"), ("3/0/3", "4.0")] {
+        eventually(&format!("{path} is {value}"), PATIENCE, || {
+            (lab.leshan.read(name, path).text() == value).then_some(())
+        });
+    }
+    assert_eq!(lab.leshan.read(name, "3304/0/5700").code, 404, "it measures no humidity");
+    drop(machine);
+}
+
 pub(super) fn only_what_the_site_knows_is_registered(lab: &Lab) {
     let (mut machine, mut radio, gateway) = site(lab);
     radio.appear(&BEACON);
@@ -139,4 +162,18 @@ pub(super) fn an_adapter_that_is_switched_off_is_told(lab: &Lab) {
     gateway.await_line(&mut machine, "bluetoothctl power on");
     machine.must("bluetoothctl power on");
     gateway.await_registered(&[POD_NAME]);
+}
+
+pub(super) fn a_bluetoothd_that_starts_anew_is_found_again(lab: &Lab) {
+    let (mut machine, mut radio, gateway) = site(lab);
+    radio.appear(&POD);
+    gateway.await_registered(&[POD_NAME]);
+    gateway.await_device(&mut machine, "whose version is read", version);
+    machine.must("systemctl restart bluetooth");
+    gateway.await_line(&mut machine, "Bluetooth is gone, and its devices with it");
+    eventually("BlueZ powers the adapter", PATIENCE * 3, || {
+        machine.shell("bluetoothctl show").output.contains("Powered: yes").then_some(())
+    });
+    gateway.await_registered(&[POD_NAME]);
+    gateway.await_device(&mut machine, "whose version is read again", version);
 }

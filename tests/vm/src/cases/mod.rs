@@ -37,10 +37,12 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
         a_loose_contact;
     bluetooth:
         a_ble_device_is_registered_while_it_is_heard
+        what_a_sensor_measures_is_read_at_the_server
         only_what_the_site_knows_is_registered
         an_adapter_that_is_pulled_out_takes_its_devices_along
         bluetooth_comes_after_the_gateway
-        an_adapter_that_is_switched_off_is_told;
+        an_adapter_that_is_switched_off_is_told
+        a_bluetoothd_that_starts_anew_is_found_again;
 };
 
 /// An Uno with its own USB chip.
