@@ -13,6 +13,7 @@ mod limits;
 mod logging;
 mod output;
 mod plan;
+mod points;
 mod report;
 mod run;
 mod show;
@@ -248,6 +249,13 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// List what a device measures and switches, with its values: what servers see as IPSO objects
+    Points {
+        /// Name, endpoint name or link of the device
+        device: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Tell who has a device's link: an update or a question of the gateway, or a program outside it
     Who {
         /// Name, endpoint name or link of a device, or a port that is none; a Bluetooth adapter, e.g. hci0; a USB hub, e.g. usb:1-2
@@ -365,6 +373,7 @@ impl Command {
             | Self::Approve { asking, .. }
             | Self::Forget { asking, .. }
             | Self::Rename { asking, .. }
+            | Self::Points { asking, .. }
             | Self::Who { asking, .. }
             | Self::Identify { asking, .. }
             | Self::Why { asking, .. } => asking.json,
@@ -408,6 +417,7 @@ where
             tape::replay(config::load(chosen)?, lines, &tape::How { at_once, json, log }, gateway)
         }
         Command::Identify { device, asking } => ask(which::identify(client(&asking)?, device, asking.json)),
+        Command::Points { device, asking } => ask(points::points(client(&asking)?, device, asking.json)),
         Command::Who { device, asking } => ask(which::who(client(&asking)?, device, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),

@@ -22,8 +22,8 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
-    LinkStatus, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status, UpdateStatus,
-    Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
+    LinkStatus, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
+    UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
@@ -125,6 +125,13 @@ pub enum ControlRequest {
     Record {
         /// Where the lines go.
         lines: mpsc::Sender<TapeLine>,
+    },
+    /// What a device tells besides what it is.
+    Points {
+        /// Which device.
+        device: String,
+        /// Its points.
+        reply: Answer<Points>,
     },
     /// Who has a link.
     Who {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::{
     Access, BoardId, Brake, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
-    Requester, Sha256Digest, UpdateId, UpdateResult,
+    Requester, Sha256Digest, ShownPoint, UpdateId, UpdateResult,
 };
 
 /// All devices, and the links that are no device.
@@ -337,6 +337,17 @@ pub struct Identified {
     pub device: DeviceId,
     /// By what, in words.
     pub by: String,
+}
+
+/// What a device tells besides what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Points {
+    /// The device.
+    pub device: DeviceId,
+    /// Why they are not read just now; `None` while they are.
+    pub not_read: Option<String>,
+    /// As servers are shown them.
+    pub points: Vec<ShownPoint>,
 }
 
 /// Who has a link, an adapter or a hub.

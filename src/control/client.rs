@@ -15,7 +15,7 @@ use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
-    Status, Verdict, Who, Why,
+    Points, Status, Verdict, Who, Why,
 };
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
@@ -197,6 +197,17 @@ impl Client {
     pub async fn who(&self, device: &str) -> Result<Who, ClientError> {
         match self.ask(Request::Who { device: device.to_owned() }).await? {
             Reply::Who(who) => Ok(who),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What a device tells besides what it is.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NoSuchDevice`] when there is none.
+    pub async fn points(&self, device: &str) -> Result<Points, ClientError> {
+        match self.ask(Request::Points { device: device.to_owned() }).await? {
+            Reply::Points(points) => Ok(points),
             other => Err(unexpected(&other)),
         }
     }

@@ -178,6 +178,9 @@ async fn handle(
         Request::Identify { device } => {
             ask(requests, |reply| ControlRequest::Identify { device, reply }, Reply::Identified).await
         }
+        Request::Points { device } => {
+            ask(requests, |reply| ControlRequest::Points { device, reply }, Reply::Points).await
+        }
         Request::Who { device } => ask(requests, |reply| ControlRequest::Who { device, reply }, Reply::Who).await,
         Request::Flash { device, image, version, now } => {
             let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };

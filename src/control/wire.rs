@@ -15,7 +15,7 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
-    Status, Verdict, Who, Why,
+    Points, Status, Verdict, Who, Why,
 };
 
 /// Version of this protocol; both ends must speak the same.
@@ -73,6 +73,9 @@ pub(super) enum Request {
     Who {
         device: String,
     },
+    Points {
+        device: String,
+    },
     Record,
     Identify {
         device: String,
@@ -111,6 +114,7 @@ pub(super) enum Reply {
     Brakes(BrakeReport),
     Joined(JoinReport),
     Who(Who),
+    Points(Points),
     Identified(Identified),
     Tape(Box<TapeLine>),
     Cancelled,

@@ -30,6 +30,7 @@ impl Gateway {
             ControlRequest::Join { order, reply } => drop(reply.send(self.join(order).await)),
             ControlRequest::Identify { device, reply } => self.identify(&device, reply),
             ControlRequest::Record { lines } => self.begin_tape(lines),
+            ControlRequest::Points { device, reply } => drop(reply.send(self.points(&device))),
             ControlRequest::Who { device, reply } => drop(reply.send(self.who(&device))),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Event, Gateway};
+use crate::control::{Failure, Points};
 use crate::device::{DeviceId, Link, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen, QuestionFailed, Watch};
 
 /// Orders that wait for one watch.
@@ -154,6 +155,20 @@ impl Gateway {
         }
         let shown = self.registry.shown(&watching.device, &watching.points);
         self.proxy.set_points(&watching.device, shown);
+    }
+
+    /// A device's points, as servers are shown them.
+    pub(super) fn points(&self, word: &str) -> Result<Points, Failure> {
+        let device = self.find(word).map(|info| info.id.clone()).ok_or_else(|| self.unknown(word))?;
+        let watching = self.watches.0.values().find(|watching| watching.device == device);
+        let points = watching.map(|watching| self.registry.shown(&device, &watching.points)).unwrap_or_default();
+        let not_read = match watching.map(|watching| watching.state) {
+            Some(State::Running) => None,
+            Some(State::Stopped) => Some("somebody else has its link just now".to_owned()),
+            Some(State::Failed) => Some("the last try failed; the log says why, and another one follows".to_owned()),
+            None => Some(self.registry.why_not_watched(&device)),
+        };
+        Ok(Points { device, not_read, points })
     }
 
     /// A server writes the value of a point.

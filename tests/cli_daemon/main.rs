@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use nuncio::control::{
     BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, Identified, JoinOrder,
-    JoinReport, LinkStatus, Listener, Outcome, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus,
-    Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
+    JoinReport, LinkStatus, Listener, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake,
+    ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
     Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
-    Phase, ReportedVersion, Requester, Sha256Digest, ToolOutput, UpdateEvent, UpdateId, UpdateResult,
+    Phase, PointValue, ReportedVersion, Requester, Sha256Digest, ShownPoint, ToolOutput, UpdateEvent, UpdateId,
+    UpdateResult,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -282,6 +283,46 @@ fn join(order: &JoinOrder) -> Result<JoinReport, Failure> {
     if word == "nobody" { Err(Failure::no_such_device(word)) } else { Ok(report) }
 }
 
+fn points(word: &str) -> Result<Points, Failure> {
+    let point = |object, value, unit: Option<&str>, writable| ShownPoint {
+        key: format!("k/{object}"),
+        object,
+        instance: 0,
+        value,
+        unit: unit.map(str::to_owned),
+        name: Some(format!("p {object}")),
+        writable,
+        scale: 0.5,
+    };
+    let values = vec![
+        point(3303, Some(PointValue::Number(21.5)), Some("Cel"), false),
+        point(3306, Some(PointValue::Flag(true)), None, true),
+        point(3341, Some(PointValue::Text("\u{1b}[1mok".to_owned())), None, true),
+        point(3300, None, None, false),
+    ];
+    let device = DeviceId::new("press-3");
+    match word {
+        "nobody" => Err(Failure::no_such_device(word)),
+        "press-3" => Ok(Points { device, not_read: None, points: values }),
+        _ => {
+            Ok(Points { device, not_read: Some("somebody else has its link just now".to_owned()), points: Vec::new() })
+        }
+    }
+}
+
+#[test]
+fn points_are_listed_with_their_values_and_units() {
+    let daemon = Daemon::start(gateway);
+    let told = daemon.says(&["points", "press-3"]);
+    for words in ["OBJECT", "3303/0", "21.5", "Cel", "3306/0", "on", "writable", "\u{fffd}[1mok"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let none = daemon.says(&["points", "other"]);
+    assert_eq!(none, "press-3: points are not read: somebody else has its link just now.\n");
+    assert_eq!(daemon.documents(&["points", "press-3", "--json"]).1, 0);
+    assert_eq!(daemon.documents(&["points", "other", "--json"]).1, 0);
+}
+
 fn who(word: &str) -> Result<Who, Failure> {
     let who = |link: &str, access| Who {
         link: link.to_owned(),
@@ -337,6 +378,7 @@ fn gateway(request: ControlRequest) {
             let identified = Identified { device: DeviceId::new(device), by: "its light on pin 13 blinked".to_owned() };
             drop(reply.send(Ok(identified)));
         }
+        ControlRequest::Points { device, reply } => drop(reply.send(points(&device))),
         ControlRequest::Who { device, reply } => drop(reply.send(who(&device))),
         ControlRequest::Brake { reply, .. } => drop(reply.send(Ok(brakes()))),
         ControlRequest::Rollback { verdict: end, .. } => drop(end.send(Ok(verdict(Outcome::Proven, None)))),

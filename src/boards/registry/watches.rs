@@ -22,6 +22,22 @@ impl Registry {
         (may && seen.report.access == Access::Usable).then_some((watch, service))
     }
 
+    /// Why a device is not watched, for people.
+    pub fn why_not_watched(&self, id: &DeviceId) -> String {
+        let device = self.devices.get(id);
+        let watch = device.and_then(|device| self.catalogue.get(&device.info.board)?.points.watch());
+        match watch {
+            None => "its board file names no points (config/boards.d/README.md)",
+            Some(Watch::Firmata { .. }) if self.questions < Questions::Serial => {
+                "`[serial] questions = \"serial\"` allows it: opening the port may restart the board"
+            }
+            Some(Watch::Gatt { .. }) if !self.media.ble => "`[ble] ask` forbids it",
+            Some(Watch::Esphome) if !self.media.hosts => "`[mdns] ask` forbids it",
+            Some(_) => "its link is not there, is in use, or is none that its points can be read over",
+        }
+        .to_owned()
+    }
+
     /// What servers are shown of a device's points.
     pub fn shown(&self, id: &DeviceId, points: &[Point]) -> Vec<ShownPoint> {
         self.devices.get(id).map(|device| self.catalogue.shown(&device.info.board, points)).unwrap_or_default()
