@@ -154,7 +154,7 @@ impl Gateway {
                 Some(event) = inbox.clients.recv() => self.handle_client(event).await,
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
-                Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen),
+                Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
                 link = inbox.releases.next() => self.handle_released(link).await,
                 () = tokio::time::sleep(joining::TURN), if self.registry.is_flooded() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {

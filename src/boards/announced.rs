@@ -64,6 +64,8 @@ pub(super) struct Facts {
     pub(super) hardware_version: Vec<Source>,
     /// `wifi` or `ethernet`.
     pub(super) bearer: Vec<Source>,
+    /// How strongly it receives its WiFi, in dBm.
+    pub(super) signal: Vec<Source>,
 }
 
 /// One place in what a device says; with ` ~ PATTERN` only what its first group matches.
@@ -167,7 +169,7 @@ impl Uuid {
 impl Facts {
     fn all(&self) -> impl Iterator<Item = &Source> {
         let named = [&self.mac, &self.version, &self.manufacturer, &self.model, &self.serial_number];
-        named.into_iter().chain([&self.hardware_version, &self.bearer]).flatten()
+        named.into_iter().chain([&self.hardware_version, &self.bearer, &self.signal]).flatten()
     }
 
     /// Whether the MAC address stands in an answer.

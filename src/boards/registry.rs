@@ -500,7 +500,11 @@ impl Registry {
             serial_number: fact_or(&facts.serial_number, &usb.and_then(|usb| usb.serial.clone())),
             hardware_version: fact_or(&facts.hardware_version, &None),
             version: announced.or_else(|| known.and_then(|device| device.info.version.clone())).or(told),
-            connectivity: connectivity(&seen.report, fact(&facts.bearer)),
+            connectivity: connectivity(
+                &seen.report,
+                fact(&facts.bearer),
+                signal(fact(&facts.signal)).or_else(|| known.and_then(Device::signal)),
+            ),
             reboot: profile.reboot,
             not_updatable: self.trouble(&seen.report, board_id),
             quarantined: known.and_then(|device| device.info.quarantined.clone()),
@@ -719,6 +723,13 @@ impl Registry {
     }
 }
 
+impl Device {
+    /// How strongly it receives its WiFi, as it told last.
+    fn signal(&self) -> Option<i16> {
+        self.info.connectivity.as_ref().filter(|connectivity| connectivity.bearer == Bearer::Wlan)?.signal
+    }
+}
+
 impl Seen {
     fn new(report: LinkReport) -> Self {
         Self { report, asked: Asked::default(), asking: None, waiting: false, device: None, kept_out: None }
@@ -733,18 +744,25 @@ fn same_thing(one: &LinkReport, other: &LinkReport) -> bool {
     usb == other_usb && (usb.is_some() || !moved)
 }
 
-/// How a device is connected; `bearer` is what it says of that itself.
-fn connectivity(report: &LinkReport, bearer: Option<Fact>) -> Option<Connectivity> {
+/// A signal strength that a device tells, in dBm, where it is one.
+fn signal(told: Option<Fact>) -> Option<i16> {
+    told?.0.parse().ok().filter(|dbm| (-128..=20).contains(dbm))
+}
+
+/// How a device is connected; `bearer` is what it says of that itself, `signal` how strongly it receives its WiFi.
+fn connectivity(report: &LinkReport, bearer: Option<Fact>, signal: Option<i16>) -> Option<Connectivity> {
     if identify::ble(report).is_some() {
         return Some(Connectivity { bearer: Bearer::Bluetooth, signal: report.signal, addresses: Vec::new() });
     }
     let service = identify::service(report)?;
-    let bearer = match bearer?.0.to_ascii_lowercase().as_str() {
-        "wifi" | "wlan" => Bearer::Wlan,
-        "ethernet" => Bearer::Ethernet,
+    let bearer = match bearer.map(|(bearer, _)| bearer.to_ascii_lowercase()).as_deref() {
+        Some("wifi" | "wlan") => Bearer::Wlan,
+        Some("ethernet") => Bearer::Ethernet,
+        // Who tells how strong its WiFi is has one.
+        None if signal.is_some() => Bearer::Wlan,
         _ => return None,
     };
-    Some(Connectivity { bearer, signal: report.signal, addresses: service.addresses.clone() })
+    Some(Connectivity { bearer, signal: report.signal.or(signal), addresses: service.addresses.clone() })
 }
 
 /// The profile for what its bootloader told, else the usual one.

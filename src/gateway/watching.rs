@@ -141,7 +141,7 @@ impl Gateway {
     }
 
     /// A watch tells something.
-    pub(super) fn handle_points(&mut self, link: &Link, seen: PointsSeen) {
+    pub(super) async fn handle_points(&mut self, link: &Link, seen: PointsSeen) {
         let Some(watching) = self.watches.0.get_mut(link) else { return };
         match seen {
             PointsSeen::All(mut points) => {
@@ -155,6 +155,10 @@ impl Gateway {
         }
         let shown = self.registry.shown(&watching.device, &watching.points);
         self.proxy.set_points(&watching.device, shown);
+        if let Some(dbm) = signal(&watching.points) {
+            let decisions = self.registry.set_signal(&watching.device, dbm);
+            self.carry_out(decisions).await;
+        }
     }
 
     /// A device's points, as servers are shown them.
@@ -192,5 +196,16 @@ impl Gateway {
         if let PointOrder::Write { reply, .. } = refused {
             drop(reply.send(Err("the device is not connected to just now".to_owned())));
         }
+    }
+}
+
+/// What a device with WiFi tells of its reception, in dBm, where one of its points is that.
+fn signal(points: &[Point]) -> Option<i16> {
+    let is_it = |point: &&Point| {
+        point.class.as_deref() == Some("signal_strength") && point.unit.as_deref().is_some_and(|unit| unit == "dBm")
+    };
+    match points.iter().find(is_it)?.value {
+        Some(PointValue::Number(dbm)) if (-128.0..=20.0).contains(&dbm) => Some(dbm.round() as i16),
+        _ => None,
     }
 }

@@ -84,6 +84,8 @@ impl Registry {
             ("model", &facts.model),
             ("serial number", &facts.serial_number),
             ("hardware version", &facts.hardware_version),
+            ("bearer", &facts.bearer),
+            ("signal", &facts.signal),
         ];
         for (what, sources) in named {
             if let Some((text, source)) = announced::read(sources, &Self::said(seen)) {

@@ -1,6 +1,6 @@
 //! What devices are watched for their points, and when.
 
-use super::{Questions, Registry};
+use super::{Decision, Questions, Registry};
 use crate::boards::identify;
 use crate::device::{Access, DeviceId, Link, Point, ServiceSeen, ShownPoint, Watch};
 
@@ -41,6 +41,16 @@ impl Registry {
     /// What servers are shown of a device's points.
     pub fn shown(&self, id: &DeviceId, points: &[Point]) -> Vec<ShownPoint> {
         self.devices.get(id).map(|device| self.catalogue.shown(&device.info.board, points)).unwrap_or_default()
+    }
+
+    /// A device tells how strongly it receives its WiFi, in dBm.
+    pub fn set_signal(&mut self, id: &DeviceId, dbm: i16) -> Vec<Decision> {
+        let Some(device) = self.devices.get_mut(id) else { return Vec::new() };
+        let Some(connectivity) = &mut device.info.connectivity else { return Vec::new() };
+        if connectivity.signal.replace(dbm) == Some(dbm) {
+            return Vec::new();
+        }
+        vec![Decision::DeviceChanged(device.info.clone())]
     }
 
     /// The device on a link.
