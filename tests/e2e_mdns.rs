@@ -333,19 +333,25 @@ fn who_does_not_announce_what_it_is_is_asked_by_http() {
     let mut plug = scene.lan.machine("tasmota-0123");
     // As much of Tasmota 14.2's answer as counts here (`Status 0`).
     let status = r#"{"Status":{"DeviceName":"Pump"},"StatusFWR":{"Version":"14.2.0(tasmota32)","Hardware":"ESP32-D0WD-V3 v3.0"},
-        "StatusNET":{"Hostname":"tasmota-0123","Mac":"A4:CF:12:00:00:07"}}"#;
+        "StatusNET":{"Hostname":"tasmota-0123","Mac":"A4:CF:12:00:00:07"},"StatusSTS":{"Wifi":{"RSSI":78,"Signal":-61}}}"#;
     web_server(plug.listen(80), "/cm?cmnd=Status%200", status);
     plug.announce("Pump", "_http._tcp", 80, &[("devicetype", "tasmota")]);
     let mut lamp = scene.lan.machine_with("wled-desk", Addresses::LinkLocal);
-    let info = r#"{"ver":"0.15.0","release":"ESP32","arch":"esp32","mac":"a4cf12000008"}"#;
+    let info =
+        r#"{"ver":"0.15.0","release":"ESP32","arch":"esp32","mac":"a4cf12000008","wifi":{"rssi":-56,"signal":88}}"#;
     web_server(lamp.listen(80), "/json/info", info);
     lamp.announce("wled-desk", "_wled._tcp", 80, &[("mac", "a4cf12000008")]);
-    for (endpoint, version, hardware) in
-        [("mac-a4cf12000007", "14.2.0(tasmota32)", "ESP32-D0WD-V3 v3.0"), ("mac-a4cf12000008", "0.15.0", "esp32")]
-    {
+    for (endpoint, version, hardware, dbm) in [
+        ("mac-a4cf12000007", "14.2.0(tasmota32)", "ESP32-D0WD-V3 v3.0", "-61"),
+        ("mac-a4cf12000008", "0.15.0", "esp32", "-56"),
+    ] {
         scene.await_there(endpoint);
         let server = servers()[0];
         eventually("the version", PATIENCE, || (server.read(endpoint, "3/0/3").text() == version).then_some(()));
         assert_eq!(server.read(endpoint, "3/0/18").text(), hardware);
+        assert_eq!(server.read(endpoint, "4/0/2").text(), dbm);
+        let told =
+            |server: &Leshan| server.client(endpoint).is_some_and(|client| client.to_string().contains("\"/4/0\""));
+        eventually("servers know of object 4", PATIENCE, || servers().into_iter().all(told).then_some(()));
     }
 }

@@ -248,13 +248,18 @@ impl Client {
         }
     }
 
-    /// Tells how the device itself is connected; observers are notified of what changed. Whether there is such an object at all
-    /// is settled before the first registration: servers are told of objects then.
+    /// Tells how the device itself is connected; observers are notified of what changed, and servers that know the device of
+    /// an object that comes or goes.
     pub fn set_connectivity(&mut self, facts: Option<ConnectivityFacts>, now: Instant) {
-        if self.facts.connectivity != facts {
-            self.facts.connectivity = facts;
-            self.report(4, now);
+        if self.facts.connectivity == facts {
+            return;
         }
+        let comes_or_goes = self.facts.connectivity.is_some() != facts.is_some();
+        self.facts.connectivity = facts;
+        if comes_or_goes {
+            self.objects_changed(now);
+        }
+        self.report(4, now);
     }
 
     /// Tells where the update is; observers are notified of what changed, each change by itself.
@@ -290,14 +295,19 @@ impl Client {
         changed.sort_unstable();
         changed.dedup();
         if !same {
-            for index in 0..self.sessions.len() {
-                self.with(SessionId(index), now, Session::objects_changed);
-            }
-            self.report(2, now);
+            self.objects_changed(now);
         }
         for object in changed {
             self.report(object, now);
         }
+    }
+
+    /// There are other objects than before, and other entries about them.
+    fn objects_changed(&mut self, now: Instant) {
+        for index in 0..self.sessions.len() {
+            self.with(SessionId(index), now, Session::objects_changed);
+        }
+        self.report(2, now);
     }
 
     /// Sends an Update soon, where there is a registration.
