@@ -109,10 +109,19 @@ impl Player {
     /// What came of a question then; each answer is given once.
     pub(super) fn answer(&self, link: &Link, question: &Question) -> Result<Answer, QuestionFailed> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = answers.iter().position(|(over, asked, _)| over == link && asked == question);
+        let at = answers.iter().position(|(over, asked, _)| over == link && covers(asked, question));
         match at.and_then(|at| answers.remove(at)) {
             Some((.., outcome)) => outcome,
             None => Err(QuestionFailed::Failed("that was not asked when this was recorded".to_owned())),
         }
+    }
+}
+
+/// Whether what was asked then is what is asked now: a newer board file may want to know more of the same answer.
+fn covers(then: &Question, now: &Question) -> bool {
+    match (then, now) {
+        (Question::Http { path: then, .. }, Question::Http { path: now, .. }) => then == now,
+        (Question::Gatt { .. }, Question::Gatt { .. }) => true,
+        (then, now) => then == now,
     }
 }

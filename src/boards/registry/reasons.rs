@@ -5,7 +5,7 @@ use crate::boards::catalogue::Board;
 use crate::boards::identify::{self, Opinion};
 use crate::boards::why::{Sureness, Verdict, Why, WhyStep};
 use crate::boards::{announced, asking};
-use crate::device::{Access, Answer, DeviceId, Link, Question, QuestionFailed, TapeEvent};
+use crate::device::{Access, Answer, DeviceId, Evidence, Identity, Link, Question, QuestionFailed, TapeEvent};
 
 impl Registry {
     /// What is known now, as it would have been told one after the other.
@@ -47,6 +47,7 @@ impl Registry {
             steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
         }
         if let Some(device) = device {
+            steps.push(WhyStep::new("identity", Verdict::Noted, self.how_sure(seen, &device.info.identity)));
             self.explain_facts(seen, &mut steps);
             self.explain_version(seen, device, &mut steps);
         } else if let Some(other) = self.double(link) {
@@ -73,6 +74,25 @@ impl Registry {
             board: board.map(|(board, _)| board),
             steps,
         })
+    }
+
+    /// What a device is recognised by, and how far that can be relied on.
+    fn how_sure(&self, seen: &Seen, identity: &Identity) -> &'static str {
+        let by_chip = seen.asked.evidence().any(|evidence| matches!(evidence, Evidence::EspChip { mac: Some(_), .. }));
+        match identity {
+            Identity::Mac(_) if by_chip || self.serial_is_mac(&seen.report) => "sure: a MAC address that its chip told",
+            Identity::Mac(_) => {
+                "fairly sure: a MAC address that it tells of itself; anybody on the network could tell that one"
+            }
+            Identity::UsbSerial(_) => "sure: a USB serial number that nothing else here has",
+            Identity::Ble(_) => "fairly sure: a Bluetooth address that stays, which anybody near could send",
+            Identity::Configured(_) => "as sure as its `[[device]]` entry",
+            Identity::Host(_) => "not sure: a host name, which anybody may take when it is free",
+            Identity::UsbPath(_) => {
+                "not sure: the USB socket it hangs on; another board of its type in there would be taken for it"
+            }
+            Identity::PortPath(_) => "not sure at all: the path of its port, which another board may get",
+        }
     }
 
     fn explain_facts(&self, seen: &Seen, steps: &mut Vec<WhyStep>) {
