@@ -175,6 +175,12 @@ impl Gateway {
         Ok(Points { device, not_read, points })
     }
 
+    /// Where orders to a device that is watched just now go.
+    pub(super) fn orders(&self, device: &DeviceId) -> Option<mpsc::Sender<PointOrder>> {
+        let is_it = |watching: &&Watching| watching.device == *device && watching.state == State::Running;
+        self.watches.0.values().find(is_it).map(|watching| watching.orders.clone())
+    }
+
     /// A server writes the value of a point.
     pub(super) fn write_point(
         &self,
@@ -184,14 +190,13 @@ impl Gateway {
         reply: oneshot::Sender<Result<(), String>>,
     ) {
         tracing::info!(%device, server, key, %value, "writing");
-        let watching =
-            self.watches.0.values().find(|watching| watching.device == *device && watching.state == State::Running);
-        let refused = match watching {
-            Some(watching) => match watching.orders.try_send(PointOrder::Write { key, value, reply }) {
+        let order = PointOrder::Write { key, value, reply };
+        let refused = match self.orders(device) {
+            Some(orders) => match orders.try_send(order) {
                 Ok(()) => return,
                 Err(mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) => order,
             },
-            None => PointOrder::Write { key, value, reply },
+            None => order,
         };
         if let PointOrder::Write { reply, .. } = refused {
             drop(reply.send(Err("the device is not connected to just now".to_owned())));

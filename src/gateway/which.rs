@@ -1,8 +1,10 @@
 //! Which device is which: who has its link, and what makes it visible.
 
+use tokio::sync::{mpsc, oneshot};
+
 use super::Gateway;
 use crate::control::{Answer, Failure, FailureCode, Identified, Who};
-use crate::device::{Access, DeviceInfo, Exclusive, FirmwareState, PointOut};
+use crate::device::{Access, DeviceId, DeviceInfo, Exclusive, FirmwareState, PointOrder, PointOut};
 
 impl Gateway {
     pub(super) fn who(&self, word: &str) -> Result<Who, Failure> {
@@ -39,6 +41,11 @@ impl Gateway {
 
     /// Makes it visible which board a device is. Its update, a question to it or another such wish comes first.
     pub(super) fn identify(&self, word: &str, reply: Answer<Identified>) {
+        if let Some(info) = self.find(word).filter(|info| self.registry.point_out(&info.id).is_none())
+            && let Some(orders) = self.orders(&info.id)
+        {
+            return by_its_watch(info.id.clone(), orders, reply);
+        }
         let found = self.find(word).ok_or_else(|| self.unknown(word)).and_then(|info| {
             let no_way = || {
                 let text = format!("{}: nothing is known of it that could blink", info.id);
@@ -68,4 +75,18 @@ impl Gateway {
             drop(reply.send(answer.map_err(|error| Failure::new(FailureCode::Failed, error.to_string()))));
         });
     }
+}
+
+/// Who is connected to the device anyway makes it visible.
+fn by_its_watch(device: DeviceId, orders: mpsc::Sender<PointOrder>, reply: Answer<Identified>) {
+    tokio::spawn(async move {
+        let (done, outcome) = oneshot::channel();
+        let asked = orders.send(PointOrder::PointOut { reply: done }).await;
+        let outcome = match asked {
+            Ok(()) => outcome.await.unwrap_or_else(|_| Err("the connection to it ended".to_owned())),
+            Err(_) => Err("it is not connected to just now".to_owned()),
+        };
+        let answer = outcome.map(|by| Identified { device, by });
+        drop(reply.send(answer.map_err(|error| Failure::new(FailureCode::Failed, error))));
+    });
 }
