@@ -164,7 +164,7 @@ impl Gateway {
                         self.handle_free(link).await;
                     }
                     Event::Waits(link) => self.handle_free(link).await,
-                    Event::Unwatched { link, outcome, stopped } => self.handle_unwatched(link, outcome, stopped),
+                    Event::Unwatched { link, outcome, stopped } => self.handle_unwatched(link, &outcome, stopped),
                     Event::WatchAgain(link) => self.watch_again(&link),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Waited(device) => self.let_go(&device).await,

@@ -260,7 +260,7 @@ mod tests {
         table.set_host(&web, None);
         drop(lease);
         assert!(table.take(&api, "watch").is_ok());
-        let mut released = vec![releases.next().await, releases.next().await, releases.next().await];
+        let mut released = [releases.next().await, releases.next().await, releases.next().await];
         released.sort();
         assert!(released.contains(&api) && released.contains(&web));
     }

@@ -93,7 +93,7 @@ fn a_users_board_replaces_the_built_in_one_of_the_same_id_in_whatever_file() {
     let text = PUMP.replace("board.pump", "board.arduino-uno");
     let catalogue = load(&overlay(&[("mine.toml", &text)]));
     assert_eq!(catalogue.name(&BoardId::new("arduino-uno")), Some("Pump controller"));
-    assert_eq!(catalogue.boards().count(), ALL);
+    assert_eq!(catalogue.boards().count(), all());
 }
 
 #[test]
@@ -127,5 +127,5 @@ fn all_bad_files_are_told_at_once() {
 #[test]
 fn a_folder_that_is_not_there_is_no_error() {
     let nowhere = Path::new("/nonexistent/nuncio");
-    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), ALL);
+    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), all());
 }

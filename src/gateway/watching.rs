@@ -72,9 +72,9 @@ impl Gateway {
     }
 
     /// A watch has ended.
-    pub(super) fn handle_unwatched(&mut self, link: Link, outcome: Result<(), QuestionFailed>, stopped: bool) {
+    pub(super) fn handle_unwatched(&mut self, link: Link, outcome: &Result<(), QuestionFailed>, stopped: bool) {
         let Some(watching) = self.watches.0.get_mut(&link) else { return };
-        if let (Err(error), false) = (&outcome, stopped) {
+        if let (Err(error), false) = (outcome, stopped) {
             tracing::info!(device = %watching.device, %link, %error, "its points are not read");
         }
         if stopped {

@@ -129,7 +129,7 @@ impl Board {
         match mode {
             PinMode::Input | PinMode::Pullup => {
                 self.port.write(&[0xF4, pin, if mode == PinMode::Pullup { 0x0B } else { 0x00 }])?;
-                self.port.write(&[0xD0 | (pin / PINS_OF_PORT & 0x0F), 1])
+                self.port.write(&[0xD0 | ((pin / PINS_OF_PORT) & 0x0F), 1])
             }
             PinMode::Analog => {
                 let channel = channels[usize::from(pin)];
@@ -174,7 +174,7 @@ impl Board {
         // What the pin holds then is asked for, and not supposed.
         let asked = pin.map_or(Ok(()), |pin| self.port.write(&[0xF0, 0x6D, pin, 0xF7]));
         let outcome = written.and(asked);
-        drop(reply.send(outcome.as_ref().map(|()| ()).map_err(ToString::to_string)));
+        drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
         outcome
     }
 
