@@ -20,8 +20,8 @@ timeout = "1m"
 
 const FLASHED: [&str; 7] =
     ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
-const LOOKED_AFTER: [&str; 8] =
-    ["arduino-ota", "esphome", "mcumgr-ble", "nordic-dfu", "shelly", "shelly-1", "tasmota", "wled"];
+const LOOKED_AFTER: &[&str] =
+    &["arduino-ota", "ble-environment", "esphome", "mcumgr-ble", "nordic-dfu", "shelly", "shelly-1", "tasmota", "wled"];
 const ALL: usize = FLASHED.len() + LOOKED_AFTER.len();
 
 fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -40,7 +40,7 @@ fn load(folder: &tempfile::TempDir) -> Catalogue {
 fn the_built_in_boards_are_whole() {
     let catalogue = Catalogue::load(None).expect("good");
     let ids: BTreeSet<&str> = catalogue.boards().map(BoardId::as_str).collect();
-    assert_eq!(ids, FLASHED.into_iter().chain(LOOKED_AFTER).collect());
+    assert_eq!(ids, FLASHED.into_iter().chain(LOOKED_AFTER.iter().copied()).collect());
     for id in catalogue.boards() {
         let profile = catalogue.profile(id).expect("a profile");
         let flashed = FLASHED.contains(&id.as_str());
@@ -93,7 +93,7 @@ fn a_users_board_replaces_the_built_in_one_of_the_same_id_in_whatever_file() {
     let text = PUMP.replace("board.pump", "board.arduino-uno");
     let catalogue = load(&overlay(&[("mine.toml", &text)]));
     assert_eq!(catalogue.name(&BoardId::new("arduino-uno")), Some("Pump controller"));
-    assert_eq!(catalogue.boards().count(), all());
+    assert_eq!(catalogue.boards().count(), ALL);
 }
 
 #[test]
@@ -127,5 +127,5 @@ fn all_bad_files_are_told_at_once() {
 #[test]
 fn a_folder_that_is_not_there_is_no_error() {
     let nowhere = Path::new("/nonexistent/nuncio");
-    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), all());
+    assert_eq!(Catalogue::load(Some(nowhere)).expect("good").boards().count(), ALL);
 }
