@@ -160,7 +160,10 @@ impl Gateway {
 
     async fn device_changed(&mut self, info: DeviceInfo) {
         self.adopt(&info).await;
+        let device = info.id.clone();
         self.proxy.set_device(info).await;
+        // Its link may be another one.
+        self.watch(&device);
     }
 
     async fn device_returned(&mut self, info: DeviceInfo) {

@@ -33,6 +33,8 @@ impl Gateway {
         self.executor.set_tools(Arc::clone(&data.tools));
         self.update.set_signatures(Arc::clone(&data.signatures)).await;
         self.mdns.set_types(start::service_types(&self.config, &data.catalogue));
+        // They begin again, by what the files say now, when their links have come back.
+        self.stop_all_watches();
         let decisions = self.registry.set_catalogue(Arc::clone(&data.catalogue));
         self.carry_out(decisions).await;
         start::look_for_tools(data, self.events.clone());
