@@ -18,7 +18,7 @@ use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use source::Source;
@@ -58,6 +58,8 @@ pub struct Config {
     pub mdns: MdnsSettings,
     /// `[ble]`.
     pub ble: BleSettings,
+    /// `[esphome]`.
+    pub esphome: EsphomeSettings,
     /// `[update]`.
     pub update: UpdateSettings,
     /// `[download]`.
@@ -180,6 +182,7 @@ fn assemble(
         tcp: sections.tcp,
         mdns: sections.mdns,
         ble: sections.ble,
+        esphome: sections.esphome,
         update: sections.update,
         download: sections.download,
         history: sections.history,

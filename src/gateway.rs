@@ -39,7 +39,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, ble, http, mdns, serial};
+use crate::transports::{self, ble, esphome, http, mdns, serial};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -86,6 +86,7 @@ struct Gateway {
     mdns: mdns::Handle,
     ble: ble::Handle,
     http: http::Handle,
+    esphome: esphome::Handle,
     recordings: tapes::Recordings,
     /// Answers questions in place of all transports.
     player: Option<tapes::Player>,

@@ -87,6 +87,8 @@ enum Place {
     Name,
     /// `gatt:UUID`, a characteristic that is read.
     Gatt(Uuid),
+    /// `api:NAME`, a field of what an ESPHome device tells of itself.
+    Api(String),
     /// `http:POINTER`, a value in the JSON that the device answers (RFC 6901, without the first slash).
     Http(String),
 }
@@ -174,7 +176,12 @@ impl Facts {
 
     /// Whether the MAC address stands in an answer.
     pub(super) fn mac_is_asked(&self) -> bool {
-        self.mac.iter().any(|source| matches!(source.place, Place::Gatt(_) | Place::Http(_)))
+        self.mac.iter().any(|source| matches!(source.place, Place::Gatt(_) | Place::Http(_) | Place::Api(_)))
+    }
+
+    /// Whether any fact stands in what an ESPHome device tells of itself.
+    pub(super) fn api_is_asked(&self) -> bool {
+        self.all().any(|source| matches!(source.place, Place::Api(_)))
     }
 
     /// The characteristics that facts stand in.
@@ -208,7 +215,9 @@ impl Source {
             (Place::Instance, Evidence::Service(seen)) => seen.name.instance(),
             (Place::Name, Evidence::Ble(seen)) => seen.name.as_deref()?,
             (Place::Gatt(Uuid(key)), Evidence::Gatt { values }) => values.get(key)?,
-            (Place::Http(key), Evidence::Http { values }) => values.get(key)?,
+            (Place::Http(key), Evidence::Http { values }) | (Place::Api(key), Evidence::Esphome { values }) => {
+                values.get(key)?
+            }
             _ => return None,
         };
         let text = match &self.pattern {
@@ -243,6 +252,7 @@ impl fmt::Display for Source {
                 write!(f, "gatt {}", short.unwrap_or(uuid))
             }
             Place::Http(pointer) => write!(f, "http {pointer}"),
+            Place::Api(name) => write!(f, "api {name}"),
         }
     }
 }
@@ -257,6 +267,7 @@ fn place(text: &str) -> Option<Place> {
             ("txt", key) => Place::Txt(key.to_ascii_lowercase()),
             ("gatt", key) => Place::Gatt(uuid(key)?),
             ("http", pointer) => Place::Http(pointer.to_owned()),
+            ("api", name) => Place::Api(name.to_owned()),
             _ => return None,
         },
     };
@@ -272,7 +283,7 @@ impl<'de> Deserialize<'de> for Source {
         };
         let place = place(at).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), or http:POINTER"
+                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), api:NAME (ESPHome), or http:POINTER"
             ))
         })?;
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();

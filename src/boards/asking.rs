@@ -57,7 +57,7 @@ impl Asked {
 pub(super) fn needs(question: &Question) -> Questions {
     match question {
         // Reading over the network or the air restarts nothing; whether that is allowed at all, is asked elsewhere.
-        Question::Gatt { .. } | Question::Http { .. } => Questions::Passive,
+        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } => Questions::Passive,
         Question::Listen(_) => Questions::Serial,
         Question::Stk500 { .. } | Question::Stk500v2 { .. } | Question::EspRom { .. } => Questions::Bootloader,
     }
@@ -76,6 +76,7 @@ pub(super) fn same(one: &Question, other: &Question) -> bool {
         (Question::Http { path, pointers, .. }, Question::Http { path: other, pointers: others, .. }) => {
             (path, pointers) == (other, others)
         }
+        (Question::Esphome { .. }, Question::Esphome { .. }) => true,
         (one, other) => one == other,
     }
 }
@@ -104,5 +105,6 @@ pub(super) fn describe(question: &Question) -> String {
         Question::EspRom { baud, .. } => format!("esp-rom chip at {baud} baud"),
         Question::Gatt { characteristics } => format!("{} Bluetooth characteristics", characteristics.len()),
         Question::Http { path, .. } => format!("HTTP {path}"),
+        Question::Esphome { .. } => "ESPHome's native API".to_owned(),
     }
 }

@@ -290,6 +290,7 @@ fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
         | Evidence::Ble(_)
         | Evidence::Gatt { .. }
         | Evidence::Http { .. }
+        | Evidence::Esphome { .. }
         | Evidence::Connected
         | Evidence::Banner { .. } => None,
         Evidence::Firmata { name, pins, .. } => {
@@ -331,7 +332,7 @@ fn told(evidence: &Evidence) -> String {
         Evidence::Usb(usb) => usb_name(usb),
         Evidence::Service(service) => format!("it announces {}", service.name),
         Evidence::Ble(seen) => format!("it advertises as {}", seen.address),
-        Evidence::Gatt { values } | Evidence::Http { values } => {
+        Evidence::Gatt { values } | Evidence::Http { values } | Evidence::Esphome { values } => {
             let told: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
             format!("it tells {}", listed(&told))
         }

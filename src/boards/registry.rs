@@ -780,6 +780,9 @@ fn over_the_air(board: &Board, report: &LinkReport) -> Option<Question> {
     let (characteristics, pointers) = (board.facts.characteristics(), board.facts.pointers());
     match &report.link {
         Link::Ble(_) if !characteristics.is_empty() => Some(Question::Gatt { characteristics }),
+        Link::Service(_) if board.facts.api_is_asked() => {
+            Some(Question::Esphome { service: Box::new(identify::service(report)?.clone()) })
+        }
         Link::Service(_) if !pointers.is_empty() => {
             let (service, path) = (Box::new(identify::service(report)?.clone()), board.http.clone()?);
             Some(Question::Http { service, path, pointers })

@@ -10,7 +10,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::GatewaySettings;
@@ -39,6 +39,7 @@ pub(super) struct Checked {
     pub(super) tcp: TcpSettings,
     pub(super) mdns: MdnsSettings,
     pub(super) ble: BleSettings,
+    pub(super) esphome: EsphomeSettings,
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
@@ -74,6 +75,7 @@ pub(super) fn check(
             tcp: tcp?,
             mdns: mdns?,
             ble: ble?,
+            esphome: raw.esphome?,
             update: update?,
             download: download?,
             history: history?,

@@ -17,13 +17,13 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "gateway",
     "server",
     "device",
@@ -33,6 +33,7 @@ const SECTIONS: [&str; 13] = [
     "tcp",
     "mdns",
     "ble",
+    "esphome",
     "update",
     "download",
     "history",
@@ -65,6 +66,7 @@ pub(super) struct Raw {
     pub(super) tcp: Option<TcpSettings>,
     pub(super) mdns: Option<MdnsSettings>,
     pub(super) ble: Option<BleSettings>,
+    pub(super) esphome: Option<EsphomeSettings>,
     pub(super) update: Option<UpdateSettings>,
     pub(super) download: Option<DownloadSettings>,
     pub(super) history: Option<HistorySettings>,
@@ -90,6 +92,7 @@ pub(super) fn read(
         tcp: reader.section("tcp", defaults, &mut user),
         mdns: reader.section("mdns", defaults, &mut user),
         ble: reader.section("ble", defaults, &mut user),
+        esphome: reader.section("esphome", defaults, &mut user),
         update: reader.section("update", defaults, &mut user),
         download: reader.section("download", defaults, &mut user),
         history: reader.section("history", defaults, &mut user),

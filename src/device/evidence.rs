@@ -44,6 +44,11 @@ pub enum Evidence {
         /// By the place in the JSON answer, without the first slash (RFC 6901).
         values: BTreeMap<String, String>,
     },
+    /// What it told of itself over ESPHome's native API, by the names of its `api.proto`.
+    Esphome {
+        /// As text.
+        values: BTreeMap<String, String>,
+    },
     /// It answered a TCP connect.
     Connected,
     /// Firmata's report (`F0 79`) and, where asked for, how many pins its analog mapping lists.
@@ -124,6 +129,11 @@ pub enum Question {
     Gatt {
         /// Their UUIDs, in full and in small letters.
         characteristics: Vec<String>,
+    },
+    /// Ask a device what it is over ESPHome's native API.
+    Esphome {
+        /// The service that announces it, with its addresses.
+        service: Box<ServiceSeen>,
     },
     /// GET a path of a device's web server, and pick values from the JSON that it answers.
     Http {

@@ -121,7 +121,7 @@ impl Player {
 fn covers(then: &Question, now: &Question) -> bool {
     match (then, now) {
         (Question::Http { path: then, .. }, Question::Http { path: now, .. }) => then == now,
-        (Question::Gatt { .. }, Question::Gatt { .. }) => true,
+        (Question::Gatt { .. }, Question::Gatt { .. }) | (Question::Esphome { .. }, Question::Esphome { .. }) => true,
         (then, now) => then == now,
     }
 }

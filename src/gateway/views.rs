@@ -131,6 +131,7 @@ fn describe(evidence: &Evidence) -> String {
             None => "Bluetooth, without a name".to_owned(),
         },
         Evidence::Gatt { .. } => "tells of itself by Bluetooth".to_owned(),
+        Evidence::Esphome { .. } => "tells of itself by ESPHome's native API".to_owned(),
         Evidence::Http { .. } => "tells of itself by HTTP".to_owned(),
         Evidence::Connected => "answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),

@@ -56,14 +56,18 @@ impl Gateway {
         let watching = Watching { device: device.clone(), orders, stop: stop.clone(), state: State::Running, points };
         self.watches.0.insert(link.clone(), watching);
         tracing::debug!(%device, %link, "its points are watched");
-        let (seen, events, serial, ble) =
-            (self.points.clone(), self.events.clone(), self.serial.clone(), self.ble.clone());
+        let (seen, events) = (self.points.clone(), self.events.clone());
+        let (serial, ble, esphome) = (self.serial.clone(), self.ble.clone(), self.esphome.clone());
         tokio::spawn(async move {
-            let _ = &service;
-            let (lease, outcome) = match watch {
-                Watch::Firmata { baud, pins } => serial.watch(lease, (baud, pins), seen, orders_in, stop.clone()).await,
-                Watch::Gatt { values, every } => ble.watch(lease, (values, every), seen, orders_in, stop.clone()).await,
-                Watch::Esphome => (lease, Err(QuestionFailed::Unsupported)),
+            let (lease, outcome) = match (watch, service) {
+                (Watch::Firmata { baud, pins }, _) => {
+                    serial.watch(lease, (baud, pins), seen, orders_in, stop.clone()).await
+                }
+                (Watch::Gatt { values, every }, _) => {
+                    ble.watch(lease, (values, every), seen, orders_in, stop.clone()).await
+                }
+                (Watch::Esphome, Some(service)) => esphome.watch(lease, service, seen, orders_in, stop.clone()).await,
+                (Watch::Esphome, None) => (lease, Err(QuestionFailed::Unsupported)),
             };
             // The loop may have ended meanwhile. First this: what waits for the link finds no watch that seems to run.
             let _ = events.send(Event::Unwatched { link, outcome, stopped: stop.is_cancelled() }).await;

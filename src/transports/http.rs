@@ -53,8 +53,7 @@ impl Handle {
 
 async fn get(service: &ServiceSeen, path: &str) -> Result<serde_json::Value, QuestionFailed> {
     let failed = |what: &str| QuestionFailed::Failed(what.to_owned());
-    let addresses: Vec<SocketAddr> =
-        service.addresses.iter().filter_map(|address| address_of(address, service.port)).collect();
+    let addresses = addresses(service);
     if addresses.is_empty() {
         return Err(failed("it announces no address that could be asked"));
     }
@@ -79,6 +78,11 @@ async fn get(service: &ServiceSeen, path: &str) -> Result<serde_json::Value, Que
         }
     }
     serde_json::from_slice(&body).map_err(|_| failed("its web server answers no JSON"))
+}
+
+/// Where a service can be reached, as far as it announces addresses that a device can have.
+pub(super) fn addresses(service: &ServiceSeen) -> Vec<SocketAddr> {
+    service.addresses.iter().filter_map(|address| address_of(address, service.port)).collect()
 }
 
 /// An address that a device may announce, where it is one that a device can have.

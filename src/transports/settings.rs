@@ -1,7 +1,9 @@
 //! What the configuration says about links.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::esphome::Key;
 use crate::device::{Questions, units};
 
 /// `[serial]`.
@@ -69,4 +71,12 @@ pub struct BleSettings {
     pub gone_after: u8,
     /// Whether devices may be connected to, to read what their board files want to know.
     pub ask: bool,
+}
+
+/// `[esphome]`.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EsphomeSettings {
+    /// Keys of encrypted native APIs, by the names of devices: globs over instance and host.
+    pub keys: BTreeMap<String, Key>,
 }

@@ -27,7 +27,7 @@ pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFa
         Question::Listen(question) => listen::ask(path, question),
         Question::Stk500 { baud } => stk500::ask(&mut Port::open(path, *baud)?, *baud),
         Question::Stk500v2 { baud } => stk500v2::ask(&mut Port::open(path, *baud)?, *baud),
-        Question::Gatt { .. } | Question::Http { .. } => Err(QuestionFailed::Unsupported),
+        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } => Err(QuestionFailed::Unsupported),
         Question::EspRom { baud, app_offset } => esp_rom::ask(&mut Port::open(path, *baud)?, *app_offset),
     }
 }

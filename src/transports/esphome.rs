@@ -1,0 +1,349 @@
+//! ESPHome devices by their native API (TCP, usually 6053): asked for what they are, and watched for what they have.
+//!
+//! Only devices that announced themselves are connected to, at the addresses that they announced. Driven by `gateway`.
+
+mod connection;
+mod key;
+mod message;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::{Glob, GlobMatcher};
+use prost::Message as _;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use self::connection::{Connection, failed};
+use self::message::Entity;
+use super::http::addresses;
+use crate::device::{
+    Answer, Evidence, Lease, Link, POINTS_MAX, PointOrder, PointValue, PointsSeen, Question, QuestionFailed,
+    ServiceSeen,
+};
+
+pub use key::Key;
+
+/// How long one question may take; devices on bad WiFi are slow.
+const WITHIN: Duration = Duration::from_secs(15);
+/// At most so many devices are asked at once.
+const AT_ONCE: usize = 16;
+/// A device that says nothing for so long is asked whether it is there, and given up after as long again. ESPHome's own clients
+/// do so after 20 s.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// The first pause after a connection that was lost or did not come; doubles up to the last.
+const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+/// How often a lamp goes on and off to be seen, and for how long each.
+const BLINKS: usize = 3;
+const BLINK: Duration = Duration::from_millis(700);
+/// The class of a button that makes a device show itself.
+const IDENTIFY: &str = "identify";
+
+/// Asks and watches devices. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    places: Arc<Semaphore>,
+    keys: Arc<[(String, GlobMatcher, Key)]>,
+}
+
+impl Handle {
+    /// With these keys, by globs over the names of devices; the most letters count. A name that is no glob fits itself alone.
+    pub fn new(keys: &BTreeMap<String, Key>) -> Self {
+        let matcher = |name: &String| Glob::new(name).or_else(|_| Glob::new(&globset::escape(name)));
+        let mut keys: Vec<_> = keys
+            .iter()
+            .filter_map(|(name, key)| Some((name.clone(), matcher(name).ok()?.compile_matcher(), key.clone())))
+            .collect();
+        keys.sort_by_key(|(name, ..)| std::cmp::Reverse(name.trim_matches('*').len()));
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), keys: keys.into() }
+    }
+
+    fn key(&self, service: &ServiceSeen) -> Option<&Key> {
+        let fits = |(_, glob, _): &&(String, GlobMatcher, Key)| {
+            glob.is_match(service.name.instance()) || glob.is_match(&service.host)
+        };
+        self.keys.iter().find(fits).map(|(.., key)| key)
+    }
+
+    /// Where and how a device is connected to.
+    fn way(&self, service: &ServiceSeen) -> Result<(Vec<SocketAddr>, Option<&Key>), QuestionFailed> {
+        let key = self.key(service);
+        // `api_encryption_supported` alone says that a key could be given to it, not that it has one.
+        if key.is_none() && service.txt.contains_key("api_encryption") {
+            return Err(failed("its native API is encrypted: give its key under `[esphome] keys`, and it is asked"));
+        }
+        // A key for all does not lock out those that have none.
+        let encrypted = service.txt.contains_key("api_encryption") || self.is_for_it_alone(service);
+        Ok((addresses(service), key.filter(|_| encrypted)))
+    }
+
+    fn is_for_it_alone(&self, service: &ServiceSeen) -> bool {
+        self.keys.iter().any(|(name, ..)| name == service.name.instance() || *name == service.host)
+    }
+
+    /// Asks a question over the leased link.
+    pub async fn ask(&self, lease: Lease, question: Question) -> (Lease, Result<Answer, QuestionFailed>) {
+        let Question::Esphome { service } = question else { return (lease, Err(QuestionFailed::Unsupported)) };
+        let place = self.places.acquire().await;
+        let outcome = timeout(WITHIN, self.info(&service)).await;
+        drop(place);
+        let outcome = outcome.unwrap_or_else(|_| Err(failed("its native API does not answer")));
+        let answer = |values| Answer { evidence: vec![Evidence::Esphome { values }], version: None };
+        (lease, outcome.map(answer))
+    }
+
+    async fn info(&self, service: &ServiceSeen) -> Result<BTreeMap<String, String>, QuestionFailed> {
+        let (addresses, key) = self.way(service)?;
+        let mut connection = greet(&addresses, key).await?;
+        connection.send(message::DEVICE_INFO_REQUEST, &[]).await?;
+        let info = loop {
+            match connection.next().await? {
+                (message::DEVICE_INFO_RESPONSE, body) => break message::DeviceInfo::decode(&body[..]),
+                (kind, body) => courtesy(&mut connection, kind, &body).await?,
+            }
+        };
+        let info = info.map_err(|_| failed("it tells of itself what cannot be read"))?;
+        // It would take a line that only breaks for a fault of its own.
+        let _ = connection.send(message::DISCONNECT_REQUEST, &[]).await;
+        Ok(info.values().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Watches what a device has until `stop`, or nobody listens. A connection that is lost is made again; meanwhile nothing is
+    /// known of its points.
+    pub async fn watch(
+        &self,
+        lease: Lease,
+        service: ServiceSeen,
+        seen: mpsc::Sender<(Link, PointsSeen)>,
+        mut orders: mpsc::Receiver<PointOrder>,
+        stop: CancellationToken,
+    ) -> (Lease, Result<(), QuestionFailed>) {
+        let link = lease.link().clone();
+        let mut watch = Watch { link, seen, entities: Vec::new() };
+        let (mut pause, mut told) = (AGAIN, None);
+        loop {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return (lease, Ok(())),
+                ended = watch.connected(self, &service, &mut orders) => ended,
+            };
+            let Err(reason) = ended else { return (lease, Ok(())) };
+            if told.as_ref() == Some(&reason) {
+                debug!(link = %watch.link, %reason, "its points are not read");
+            } else {
+                info!(link = %watch.link, %reason, "its points are not read");
+            }
+            told = Some(reason);
+            if watch.forget_values().await.is_err() {
+                return (lease, Ok(()));
+            }
+            if began.elapsed() > AGAIN_MAX {
+                pause = AGAIN;
+            }
+            let next = sleep(pause);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return (lease, Ok(())),
+                    () = &mut next => break,
+                    Some(order) = orders.recv() => refuse(order, "it is not connected to just now"),
+                }
+            }
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+}
+
+/// Connects and says hello.
+async fn greet(addresses: &[SocketAddr], key: Option<&Key>) -> Result<Connection, QuestionFailed> {
+    let mut connection = timeout(WITHIN, Connection::open(addresses, key))
+        .await
+        .unwrap_or_else(|_| Err(failed("its native API does not answer")))?;
+    let hello = message::Hello { client_info: "nuncio".to_owned(), api_version_major: 1, api_version_minor: 10 };
+    connection.send(message::HELLO_REQUEST, &hello.encode_to_vec()).await?;
+    loop {
+        match timeout(WITHIN, connection.next())
+            .await
+            .unwrap_or_else(|_| Err(failed("its native API does not answer")))?
+        {
+            (message::HELLO_RESPONSE, _) => break,
+            (kind, body) => courtesy(&mut connection, kind, &body).await?,
+        }
+    }
+    // Older firmware wants this before anything else, with or without a password; newer one passes over it.
+    connection.send(message::AUTHENTICATION_REQUEST, &[]).await?;
+    Ok(connection)
+}
+
+/// What every connection has to answer.
+async fn courtesy(connection: &mut Connection, kind: u32, body: &[u8]) -> Result<(), QuestionFailed> {
+    match kind {
+        message::PING_REQUEST => connection.send(message::PING_RESPONSE, &[]).await,
+        message::DISCONNECT_REQUEST => {
+            connection.send(message::DISCONNECT_RESPONSE, &[]).await?;
+            Err(failed("it ended the connection"))
+        }
+        message::AUTHENTICATION_RESPONSE => match message::AuthenticationResponse::decode(body) {
+            Ok(answer) if answer.invalid_password => Err(failed("its native API wants a password")),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn refuse(order: PointOrder, why: &str) {
+    match order {
+        PointOrder::Write { reply, .. } => drop(reply.send(Err(why.to_owned()))),
+        PointOrder::PointOut { reply } => drop(reply.send(Err(why.to_owned()))),
+    }
+}
+
+/// Nobody takes what is seen any more.
+struct NobodyListens;
+
+/// What one device has, as far as it told.
+struct Watch {
+    link: Link,
+    seen: mpsc::Sender<(Link, PointsSeen)>,
+    entities: Vec<Entity>,
+}
+
+impl Watch {
+    /// One connection, from the hello to its end; `Ok` when nobody listens any more.
+    async fn connected(
+        &mut self,
+        handle: &Handle,
+        service: &ServiceSeen,
+        orders: &mut mpsc::Receiver<PointOrder>,
+    ) -> Result<(), QuestionFailed> {
+        let (addresses, key) = handle.way(service)?;
+        let mut connection = greet(&addresses, key).await?;
+        let entities = list(&mut connection);
+        self.entities =
+            timeout(WITHIN, entities).await.unwrap_or_else(|_| Err(failed("it does not tell what it has")))?;
+        connection.send(message::SUBSCRIBE_STATES_REQUEST, &[]).await?;
+        let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
+        if self.tell(PointsSeen::All(points)).await.is_err() {
+            return Ok(());
+        }
+        debug!(link = %self.link, entities = self.entities.len(), "its points are read");
+        let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                message = connection.next() => {
+                    let (kind, body) = message?;
+                    silent = false;
+                    match message::state(kind, &body) {
+                        Some((key, value)) => {
+                            if self.changed(key, value).await.is_err() {
+                                return Ok(());
+                            }
+                        }
+                        None => courtesy(&mut connection, kind, &body).await?,
+                    }
+                }
+                _ = ping.tick() => {
+                    if std::mem::replace(&mut silent, true) {
+                        return Err(failed("it does not answer any more"));
+                    }
+                    connection.send(message::PING_REQUEST, &[]).await?;
+                }
+                Some(order) = orders.recv() => self.carry_out(&mut connection, order).await?,
+            }
+        }
+    }
+
+    async fn changed(&mut self, key: u32, value: Option<PointValue>) -> Result<(), NobodyListens> {
+        let Some(entity) = self.entities.iter_mut().find(|entity| entity.key == key) else { return Ok(()) };
+        if entity.point.value == value {
+            return Ok(());
+        }
+        entity.point.value.clone_from(&value);
+        let key = entity.point.key.clone();
+        self.tell(PointsSeen::Value { key, value }).await
+    }
+
+    async fn tell(&self, seen: PointsSeen) -> Result<(), NobodyListens> {
+        self.seen.send((self.link.clone(), seen)).await.map_err(|_| NobodyListens)
+    }
+
+    async fn forget_values(&mut self) -> Result<(), NobodyListens> {
+        self.entities.iter_mut().for_each(|entity| entity.point.value = None);
+        let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
+        self.tell(PointsSeen::All(points)).await
+    }
+
+    async fn carry_out(&mut self, connection: &mut Connection, order: PointOrder) -> Result<(), QuestionFailed> {
+        match order {
+            PointOrder::Write { key, value, reply } => {
+                let entity = self.entities.iter().find(|entity| entity.point.key == key);
+                let command =
+                    entity.ok_or("it has nothing of that name").and_then(|entity| message::command(entity, &value));
+                let outcome = match command {
+                    Ok((kind, body)) => connection.send(kind, &body).await,
+                    Err(why) => return Ok(drop(reply.send(Err(why.to_owned())))),
+                };
+                drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
+                outcome
+            }
+            PointOrder::PointOut { reply } => {
+                let outcome = self.point_out(connection).await;
+                drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
+                outcome.map(drop).or_else(|error| match error {
+                    // It has no way: the connection is none the worse.
+                    QuestionFailed::Unsupported => Ok(()),
+                    error => Err(error),
+                })
+            }
+        }
+    }
+
+    /// By its own button for that, else by a lamp, which is left as it was.
+    async fn point_out(&self, connection: &mut Connection) -> Result<String, QuestionFailed> {
+        let button =
+            |entity: &&Entity| entity.point.kind == "button" && entity.point.class.as_deref() == Some(IDENTIFY);
+        let name = |entity: &Entity| entity.point.name.clone().unwrap_or_else(|| entity.point.key.clone());
+        let order = |entity: &Entity, on| message::command(entity, &PointValue::Flag(on)).map_err(failed);
+        if let Some(button) = self.entities.iter().find(button) {
+            let (kind, body) = order(button, true)?;
+            connection.send(kind, &body).await?;
+            return Ok(format!("its button `{}` was pressed", name(button)));
+        }
+        let lamp =
+            self.entities.iter().find(|entity| entity.point.kind == "light").ok_or(QuestionFailed::Unsupported)?;
+        let was = lamp.point.value == Some(PointValue::Flag(true));
+        for turn in 0..2 * BLINKS {
+            let (kind, body) = order(lamp, (turn % 2 == 0) != was)?;
+            connection.send(kind, &body).await?;
+            sleep(BLINK).await;
+        }
+        Ok(format!("its lamp `{}` blinked", name(lamp)))
+    }
+}
+
+/// What a device has; what comes after so many is passed over.
+async fn list(connection: &mut Connection) -> Result<Vec<Entity>, QuestionFailed> {
+    connection.send(message::LIST_ENTITIES_REQUEST, &[]).await?;
+    let mut entities: Vec<Entity> = Vec::new();
+    loop {
+        let (kind, body) = connection.next().await?;
+        if kind == message::LIST_ENTITIES_DONE {
+            return Ok(entities);
+        }
+        match message::entity(kind, &body) {
+            Some(entity) => {
+                let known = |other: &Entity| other.key == entity.key || other.point.key == entity.point.key;
+                if entities.len() < POINTS_MAX && !entities.iter().any(known) {
+                    entities.push(entity);
+                }
+            }
+            None => courtesy(connection, kind, &body).await?,
+        }
+    }
+}

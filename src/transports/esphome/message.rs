@@ -1,0 +1,382 @@
+//! The messages of ESPHome's native API that are used here, with the numbers of its `api.proto`.
+
+use prost::Message;
+
+use crate::device::{POINT_TEXT_MAX, Point, PointValue};
+
+pub(super) const HELLO_REQUEST: u32 = 1;
+pub(super) const HELLO_RESPONSE: u32 = 2;
+pub(super) const AUTHENTICATION_REQUEST: u32 = 3;
+pub(super) const AUTHENTICATION_RESPONSE: u32 = 4;
+pub(super) const DISCONNECT_REQUEST: u32 = 5;
+pub(super) const DISCONNECT_RESPONSE: u32 = 6;
+pub(super) const PING_REQUEST: u32 = 7;
+pub(super) const PING_RESPONSE: u32 = 8;
+pub(super) const DEVICE_INFO_REQUEST: u32 = 9;
+pub(super) const DEVICE_INFO_RESPONSE: u32 = 10;
+pub(super) const LIST_ENTITIES_REQUEST: u32 = 11;
+pub(super) const LIST_ENTITIES_DONE: u32 = 19;
+pub(super) const SUBSCRIBE_STATES_REQUEST: u32 = 20;
+const LIST_BINARY_SENSOR: u32 = 12;
+const LIST_LIGHT: u32 = 15;
+const LIST_SENSOR: u32 = 16;
+const LIST_SWITCH: u32 = 17;
+const LIST_TEXT_SENSOR: u32 = 18;
+const LIST_NUMBER: u32 = 49;
+const LIST_BUTTON: u32 = 61;
+const BINARY_SENSOR_STATE: u32 = 21;
+const LIGHT_STATE: u32 = 24;
+const SENSOR_STATE: u32 = 25;
+const SWITCH_STATE: u32 = 26;
+const TEXT_SENSOR_STATE: u32 = 27;
+const NUMBER_STATE: u32 = 50;
+const LIGHT_COMMAND: u32 = 32;
+const SWITCH_COMMAND: u32 = 33;
+const NUMBER_COMMAND: u32 = 51;
+const BUTTON_COMMAND: u32 = 62;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Hello {
+    #[prost(string, tag = "1")]
+    pub(super) client_info: String,
+    #[prost(uint32, tag = "2")]
+    pub(super) api_version_major: u32,
+    #[prost(uint32, tag = "3")]
+    pub(super) api_version_minor: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AuthenticationResponse {
+    #[prost(bool, tag = "1")]
+    pub(super) invalid_password: bool,
+}
+
+/// What a device says of itself.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeviceInfo {
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    mac_address: String,
+    #[prost(string, tag = "4")]
+    esphome_version: String,
+    #[prost(string, tag = "5")]
+    compilation_time: String,
+    #[prost(string, tag = "6")]
+    model: String,
+    #[prost(string, tag = "8")]
+    project_name: String,
+    #[prost(string, tag = "9")]
+    project_version: String,
+    #[prost(string, tag = "12")]
+    manufacturer: String,
+    #[prost(string, tag = "13")]
+    friendly_name: String,
+}
+
+impl DeviceInfo {
+    /// What it tells, by the names that `api.proto` has for it.
+    pub(super) fn values(self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("name", self.name),
+            ("mac_address", self.mac_address),
+            ("esphome_version", self.esphome_version),
+            ("compilation_time", self.compilation_time),
+            ("model", self.model),
+            ("project_name", self.project_name),
+            ("project_version", self.project_version),
+            ("manufacturer", self.manufacturer),
+            ("friendly_name", self.friendly_name),
+        ];
+        all.into_iter().map(|(name, text)| (name, kept(text))).filter(|(_, text)| !text.is_empty())
+    }
+}
+
+/// One thing that a device has: a sensor, a switch.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entity {
+    /// What its states and commands name it by.
+    pub(super) key: u32,
+    pub(super) point: Point,
+}
+
+macro_rules! listed {
+    ($name:ident $(, $field:ident = $tag:literal)*) => {
+        #[derive(Clone, PartialEq, Message)]
+        struct $name {
+            #[prost(string, tag = "1")]
+            object_id: String,
+            #[prost(fixed32, tag = "2")]
+            key: u32,
+            #[prost(string, tag = "3")]
+            name: String,
+            $(#[prost(string, tag = $tag)] $field: String,)*
+        }
+    };
+}
+
+listed!(ListedLight);
+listed!(ListedBinarySensor, device_class = "5");
+listed!(ListedSensor, unit_of_measurement = "6", device_class = "9");
+listed!(ListedSwitch, device_class = "9");
+listed!(ListedWithClass, device_class = "8");
+listed!(ListedNumber, unit_of_measurement = "11", device_class = "13");
+
+/// Text as it is kept: bounded, and nothing in it that would move a cursor.
+fn kept(text: String) -> String {
+    let mut text: String = text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    text.truncate(text.floor_char_boundary(POINT_TEXT_MAX));
+    text
+}
+
+fn some(text: String) -> Option<String> {
+    Some(kept(text)).filter(|text| !text.is_empty())
+}
+
+/// The name in a key: newer devices leave the object id to whoever asks, who makes it of the name as they did.
+fn object_id(told: String, name: &str) -> String {
+    if !told.is_empty() {
+        return kept(told);
+    }
+    let letter = |letter: char| match letter.to_ascii_lowercase() {
+        letter @ ('a'..='z' | '0'..='9' | '-' | '_') => letter,
+        _ => '_',
+    };
+    kept(name.chars().map(letter).collect())
+}
+
+/// An entity of a list; `None` for what is of no use here, and for what cannot be read.
+pub(super) fn entity(kind: u32, body: &[u8]) -> Option<Entity> {
+    macro_rules! of {
+        ($type:ident, $kind:literal, $class:expr, $unit:expr, $writable:literal) => {{
+            let listed = $type::decode(body).ok()?;
+            let (class, unit): (Option<String>, Option<String>) = ($class(&listed), $unit(&listed));
+            let id = object_id(listed.object_id, &listed.name);
+            let point = Point {
+                key: format!("{}/{id}", $kind),
+                kind: $kind.to_owned(),
+                class,
+                unit,
+                name: some(listed.name),
+                writable: $writable,
+                value: None,
+            };
+            Some(Entity { key: listed.key, point })
+        }};
+    }
+    match kind {
+        LIST_LIGHT => of!(ListedLight, "light", |_: &ListedLight| None, |_: &ListedLight| None, true),
+        LIST_BINARY_SENSOR => of!(
+            ListedBinarySensor,
+            "binary_sensor",
+            |one: &ListedBinarySensor| some(one.device_class.clone()),
+            |_: &ListedBinarySensor| None,
+            false
+        ),
+        LIST_SENSOR => of!(
+            ListedSensor,
+            "sensor",
+            |one: &ListedSensor| some(one.device_class.clone()),
+            |one: &ListedSensor| some(one.unit_of_measurement.clone()),
+            false
+        ),
+        LIST_SWITCH => of!(
+            ListedSwitch,
+            "switch",
+            |one: &ListedSwitch| some(one.device_class.clone()),
+            |_: &ListedSwitch| None,
+            true
+        ),
+        LIST_TEXT_SENSOR => of!(
+            ListedWithClass,
+            "text_sensor",
+            |one: &ListedWithClass| some(one.device_class.clone()),
+            |_: &ListedWithClass| None,
+            false
+        ),
+        LIST_BUTTON => of!(
+            ListedWithClass,
+            "button",
+            |one: &ListedWithClass| some(one.device_class.clone()),
+            |_: &ListedWithClass| None,
+            true
+        ),
+        LIST_NUMBER => of!(
+            ListedNumber,
+            "number",
+            |one: &ListedNumber| some(one.device_class.clone()),
+            |one: &ListedNumber| some(one.unit_of_measurement.clone()),
+            true
+        ),
+        _ => None,
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FlagState {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(bool, tag = "2")]
+    state: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FlagOrMissing {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(bool, tag = "2")]
+    state: bool,
+    #[prost(bool, tag = "3")]
+    missing_state: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NumberState {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(float, tag = "2")]
+    state: f32,
+    #[prost(bool, tag = "3")]
+    missing_state: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TextState {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(string, tag = "2")]
+    state: String,
+    #[prost(bool, tag = "3")]
+    missing_state: bool,
+}
+
+/// What an entity holds now; `None` for what is no state, and for what cannot be read.
+pub(super) fn state(kind: u32, body: &[u8]) -> Option<(u32, Option<PointValue>)> {
+    match kind {
+        SWITCH_STATE | LIGHT_STATE => {
+            let told = FlagState::decode(body).ok()?;
+            Some((told.key, Some(PointValue::Flag(told.state))))
+        }
+        BINARY_SENSOR_STATE => {
+            let told = FlagOrMissing::decode(body).ok()?;
+            Some((told.key, (!told.missing_state).then_some(PointValue::Flag(told.state))))
+        }
+        SENSOR_STATE | NUMBER_STATE => {
+            let told = NumberState::decode(body).ok()?;
+            let known = !told.missing_state && told.state.is_finite();
+            // Shortest first: 20.1 as a single is no 20.100000381.
+            let number = told.state.to_string().parse().ok();
+            Some((told.key, number.filter(|_| known).map(PointValue::Number)))
+        }
+        TEXT_SENSOR_STATE => {
+            let told = TextState::decode(body).ok()?;
+            Some((told.key, (!told.missing_state).then(|| PointValue::Text(kept(told.state)))))
+        }
+        _ => None,
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SwitchCommand {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(bool, tag = "2")]
+    state: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NumberCommand {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(float, tag = "2")]
+    state: f32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LightCommand {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+    #[prost(bool, tag = "2")]
+    has_state: bool,
+    #[prost(bool, tag = "3")]
+    state: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ButtonCommand {
+    #[prost(fixed32, tag = "1")]
+    key: u32,
+}
+
+/// The message that writes a value to an entity.
+///
+/// # Errors
+/// When it takes no such value.
+pub(super) fn command(entity: &Entity, value: &PointValue) -> Result<(u32, Vec<u8>), &'static str> {
+    let key = entity.key;
+    match (entity.point.kind.as_str(), value) {
+        ("switch", PointValue::Flag(state)) => {
+            Ok((SWITCH_COMMAND, SwitchCommand { key, state: *state }.encode_to_vec()))
+        }
+        ("light", PointValue::Flag(state)) => {
+            Ok((LIGHT_COMMAND, LightCommand { key, has_state: true, state: *state }.encode_to_vec()))
+        }
+        ("number", PointValue::Number(number)) => {
+            Ok((NUMBER_COMMAND, NumberCommand { key, state: *number as f32 }.encode_to_vec()))
+        }
+        ("button", PointValue::Flag(true)) => Ok((BUTTON_COMMAND, ButtonCommand { key }.encode_to_vec())),
+        ("button", PointValue::Flag(false)) => Err("a button can only be pressed"),
+        _ => Err("it takes no such value"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_and_harmless_and_a_missing_object_id_is_made_of_the_name() {
+        let listed = ListedSensor {
+            object_id: String::new(),
+            key: 7,
+            name: "Boiler Temp. 1\u{1b}[2J".to_owned(),
+            unit_of_measurement: "°".repeat(300),
+            device_class: String::new(),
+        };
+        let Entity { key, point } = entity(LIST_SENSOR, &listed.encode_to_vec()).expect("a sensor");
+        assert_eq!((key, point.key.as_str()), (7, "sensor/boiler_temp__1__2j"));
+        assert_eq!(point.name.as_deref(), Some("Boiler Temp. 1\u{fffd}[2J"));
+        assert_eq!((point.class, point.unit.map(|unit| unit.len())), (None, Some(254)));
+    }
+
+    #[test]
+    fn states_are_numbers_as_people_write_them_or_not_known() {
+        let told = |state: f32, missing_state| {
+            state_of(SENSOR_STATE, &NumberState { key: 1, state, missing_state }.encode_to_vec())
+        };
+        assert_eq!(told(20.1, false), Some(PointValue::Number(20.1)));
+        assert_eq!(told(f32::NAN, false), None);
+        assert_eq!(told(1.0, true), None);
+        // A switch of a sub-device has its number where others say that the state is missing.
+        let switch = FlagOrMissing { key: 1, state: true, missing_state: true }.encode_to_vec();
+        assert_eq!(state_of(SWITCH_STATE, &switch), Some(PointValue::Flag(true)));
+        assert_eq!(state_of(BINARY_SENSOR_STATE, &switch), None);
+    }
+
+    fn state_of(kind: u32, body: &[u8]) -> Option<PointValue> {
+        let (key, value) = state(kind, body).expect("a state");
+        assert_eq!(key, 1);
+        value
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_safe(kind in 0_u32..120, body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = state(kind, &body);
+            let _ = entity(kind, &body);
+            let _ = DeviceInfo::decode(&body[..]).map(|info| info.values().count());
+        }
+    }
+}
