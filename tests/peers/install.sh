@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|disaster|lan|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -49,7 +49,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [[ $1 = esp || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = esphome || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -86,6 +86,7 @@ venv() { # folder requirements
 }
 esptool4() { venv "$1" "$here/esptool-4.txt"; }
 esptool5() { venv "$1" "$here/esptool-5.txt"; }
+esphome() { venv "$1" "$here/esphome.txt"; }
 
 leshan() {
   retry mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy "-Dartifact=$leshan_jar" \
@@ -116,6 +117,10 @@ group() {
       place esptool4 "$(sha256sum <"$here/esptool-4.txt")" esptool4
       place esptool5 "$(sha256sum <"$here/esptool-5.txt")" esptool5
       ;;
+    esphome)
+      debian esphome
+      place esphome "$(sha256sum <"$here/esphome.txt")" esphome
+      ;;
     leshan)
       debian leshan
       place leshan "$leshan_jar" leshan
@@ -126,8 +131,8 @@ group() {
       ;;
     tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp leshan node tls disaster lan; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, disaster, lan, deny, vm, all)" ;;
+    all) for part in avr esp leshan node tls disaster lan esphome; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
   esac
 }
 

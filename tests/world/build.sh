@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the simulated boards and the firmware images of the tests into .cache/world (or $NUNCIO_CACHE/world).
-# Quick when nothing has changed.   usage: tests/world/build.sh [avr|esp|fault|all]
+# Quick when nothing has changed.   usage: tests/world/build.sh [avr|esp|fault|esphome|all]
 #
 # What it makes is listed in README.md beside this file. A part is built in a folder of its own and moved into place as a
 # whole; its stamp is a digest of this folder's files, so a changed source rebuilds it.
@@ -86,9 +86,17 @@ fault() {
   cc -O2 -Wall -shared -fPIC -o faultfs.so "$here/faultfs.c" -ldl
 }
 
-part() { # avr|esp|fault
+esphome() {
+  need "$world/../peers/esphome/bin/esphome" esphome
+  need c++ esphome
+  cp "$here/esphome/kitchen.yaml" .
+  ESPHOME=$world/../peers/esphome/bin/esphome "$here/esphome/build.sh" kitchen.yaml kitchen
+  rm -rf .esphome
+}
+
+part() { # avr|esp|fault|esphome
   local dir=$world/$1 stamp
-  stamp=$(cd "$here" && cat build.sh ./*.c ./*.ld optiboot.sh spoil.py | sha256sum)
+  stamp=$(cd "$here" && cat build.sh ./*.c ./*.ld optiboot.sh spoil.py esphome/build.sh esphome/kitchen.yaml | sha256sum)
   [ "$(cat "$dir/.stamp" 2>/dev/null)" = "$stamp" ] && return 0
   rm -rf "$dir.new"
   mkdir "$dir.new"
@@ -105,11 +113,12 @@ part() { # avr|esp|fault
 exec 9>"$world/.lock"
 flock 9
 case ${1:-all} in
-  avr | esp | fault) part "$1" ;;
+  avr | esp | fault | esphome) part "$1" ;;
   all)
     part avr
     part esp
     part fault
+    part esphome
     ;;
-  *) echo "usage: tests/world/build.sh [avr|esp|fault|all]" >&2; exit 2 ;;
+  *) echo "usage: tests/world/build.sh [avr|esp|fault|esphome|all]" >&2; exit 2 ;;
 esac

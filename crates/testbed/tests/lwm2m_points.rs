@@ -116,6 +116,19 @@ fn a_value_is_written_by_who_may_to_what_takes_it() {
 }
 
 #[test]
+fn a_value_can_be_written_before_one_was_told() {
+    let mut world = registered();
+    world.client.set_points(vec![point(3306, 0, None, true)], world.now);
+    assert_eq!(read(&mut world, 0, "/3306/0/5850").0, Code::NOT_FOUND);
+    assert_eq!(world.ask(0, ask::write_text("/3306/0/5852", "1")).code, Code::METHOD_NOT_ALLOWED);
+    let call = world.call(0, ask::write_text("/3306/0/5850", "1"));
+    world.run_for(SECOND);
+    let Some(Event::Point { command, .. }) = world.events.pop() else { panic!("a point") };
+    world.client.answer(command, Ok(()), world.now);
+    assert_eq!(world.answer_to(0, call).code, Code::CHANGED);
+}
+
+#[test]
 fn what_is_no_ipso_object_is_shown_to_nobody() {
     let mut world = registered();
     let odd = [3, 5, 26_300, 3199, 65_535].map(|object| point(object, 0, Value::Float(1.0), true));

@@ -32,6 +32,18 @@ pub fn firmata_image() -> PathBuf {
     peer("avr", "firmata/StandardFirmata.hex")
 }
 
+/// Real ESPHome firmware for this machine; it listens on TCP port 6053.
+pub fn esphome_firmware() -> PathBuf {
+    world("esphome", "kitchen")
+}
+
+/// A device with an encrypted native API, made of foreign libraries; its arguments are still to be given.
+pub fn noise_server() -> Command {
+    let mut command = Command::new(peer("esphome", "esphome/bin/python"));
+    command.arg(repository().join("tests/world/esphome/noise_server.py"));
+    command
+}
+
 /// A foreign program or file below `.cache/peers`. Where it is missing the test fails and says what to run.
 pub(crate) fn peer(group: &str, path: &str) -> PathBuf {
     let found = cache().join("peers").join(path);
@@ -66,10 +78,12 @@ fn world(part: &'static str, name: &str) -> PathBuf {
 fn built(part: &'static str) {
     static AVR: OnceLock<()> = OnceLock::new();
     static ESP: OnceLock<()> = OnceLock::new();
+    static ESPHOME: OnceLock<()> = OnceLock::new();
     static FAULT: OnceLock<()> = OnceLock::new();
     let once = match part {
         "avr" => &AVR,
         "esp" => &ESP,
+        "esphome" => &ESPHOME,
         _ => &FAULT,
     };
     once.get_or_init(|| {

@@ -60,7 +60,9 @@ pub(super) fn write(
 fn check_target(tree: &Tree<'_>, model: &ObjectModel, path: Path) -> Result<(), Code> {
     let (Some(instance), Some(resource)) = (path.instance(), path.resource()) else { return Ok(()) };
     let definition = model.resource(resource).ok_or(Code::NOT_FOUND)?;
-    if tree.content(model.id, instance, resource) == objects::Content::Absent {
+    // A point may be written before it has told a value: a button never tells one.
+    let writable = tree.point(model.id, instance).is_some_and(|point| point.writable);
+    if tree.content(model.id, instance, resource) == objects::Content::Absent && !writable {
         return Err(Code::NOT_FOUND);
     }
     if !definition.operations.write {
