@@ -44,6 +44,7 @@ pub(super) struct Board {
     pub(super) name: String,
     pub(super) labels: Labels,
     pub(super) usb: Vec<UsbMatch>,
+    pub(super) never_reset: bool,
     pub(super) services: Vec<ServiceMatch>,
     pub(super) ble: Vec<BleMatch>,
     /// What its web server is asked for.
@@ -157,11 +158,13 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, mdns, ble, http, light, facts, points, identify, flash } = board.into_inner();
+        let BoardText { name, lwm2m, usb, never_reset, mdns, ble, http, light, facts, points, identify, flash } =
+            board.into_inner();
         Self {
             name,
             labels: lwm2m,
             usb: usb.into_iter().map(toml::Spanned::into_inner).collect(),
+            never_reset,
             services: mdns,
             ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
             http,

@@ -50,6 +50,9 @@ pub(super) struct BoardText {
     pub(super) lwm2m: Labels,
     #[serde(default, rename = "match")]
     pub(super) usb: Vec<Spanned<UsbMatch>>,
+    /// No question may open its port, and servers cannot restart it.
+    #[serde(default)]
+    pub(super) never_reset: bool,
     /// Services that it announces.
     #[serde(default)]
     pub(super) mdns: Vec<ServiceMatch>,

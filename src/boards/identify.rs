@@ -22,6 +22,8 @@ pub(super) struct Case<'a> {
     pub(super) report: &'a LinkReport,
     pub(super) asked: &'a Asked,
     pub(super) allowed: Questions,
+    /// Who says that no question may reset it.
+    pub(super) spared: Option<String>,
 }
 
 /// What follows from it.
@@ -176,6 +178,8 @@ impl Case<'_> {
             let needs = asking::needs(&question);
             if needs == Questions::Bootloader && bootloader_told {
                 opinion.note(what, Verdict::NotAsked, "its bootloader has told already what it is");
+            } else if let Some(why) = self.spared.as_ref().filter(|_| needs > Questions::Passive) {
+                opinion.note(what, Verdict::NotAsked, spared(why));
             } else if needs > self.allowed {
                 opinion.note(what, Verdict::NotAsked, forbidden(needs));
             } else if opinion.next.is_none() {
@@ -205,6 +209,11 @@ impl Case<'_> {
         };
         self.catalogue.iter().find(|(_, board)| strong(board)).map(|(id, _)| id)
     }
+}
+
+/// Why no question is asked that could reset a board.
+pub(super) fn spared(why: &str) -> String {
+    format!("{why}, and opening its port may reset it")
 }
 
 /// Why a question is not asked, as the operator reads it.

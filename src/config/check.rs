@@ -225,6 +225,7 @@ impl Checker<'_> {
     }
 
     fn serial(&mut self, serial: &SerialSettings) {
+        self.within("serial.again_after", serial.again_after, Duration::from_secs(1), Duration::from_secs(86_400));
         self.within("serial.poll", serial.poll, Duration::from_millis(50), Duration::from_secs(3600));
         for (name, patterns) in [("watch", &serial.watch), ("deny", &serial.deny)] {
             for (number, pattern) in patterns.iter().enumerate() {

@@ -73,6 +73,7 @@ pub(super) async fn start(
     let settings = RegistrySettings {
         gateway: config.gateway.name.clone(),
         questions: config.serial.questions,
+        budget: config.serial.budget,
         ask_hosts: config.mdns.ask,
         ask_ble: config.ble.ask,
         devices: config.devices.clone(),
@@ -110,7 +111,8 @@ pub(super) async fn start(
         executor,
         store,
         ledger: Ledger::default(),
-        turns: Turns::new(config.join.per_minute),
+        turns: Turns::per_minute(config.join.per_minute),
+        reopenings: Turns::every(config.serial.again_after),
         worked,
         recorder,
         flashings: Flashings::default(),

@@ -12,6 +12,11 @@ use crate::device::{Questions, units};
 pub struct SerialSettings {
     /// How far identification may go.
     pub questions: Questions,
+    /// So many questions may open a port ...
+    pub budget: u32,
+    /// ... and then one more each time this has passed.
+    #[serde(with = "units::duration")]
+    pub again_after: Duration,
     /// How often the ports are looked over.
     #[serde(with = "units::duration")]
     pub poll: Duration,

@@ -64,6 +64,9 @@ impl Registry {
             let detail = "the port cannot be used";
             steps.push(WhyStep::new("questions", Verdict::NotAsked, detail));
         }
+        if seen.exhausted {
+            steps.push(WhyStep::new("questions", Verdict::NotAsked, self.budget.used_up()));
+        }
         Some(Why {
             link: link.clone(),
             access: seen.report.access.clone(),
@@ -122,9 +125,12 @@ impl Registry {
         }
         for question in device.profile.version.iter().map(asking::version) {
             let needs = asking::needs(&question);
-            if needs > self.questions && !seen.asked.settled(&question) {
+            if needs > self.allowed(seen) && !seen.asked.settled(&question) {
                 let what = format!("version: {}", asking::describe(&question));
-                steps.push(WhyStep::new(what, Verdict::NotAsked, identify::forbidden(needs)));
+                let why = self
+                    .spared(seen)
+                    .map_or_else(|| identify::forbidden(needs).to_owned(), |why| identify::spared(&why));
+                steps.push(WhyStep::new(what, Verdict::NotAsked, why));
             }
         }
     }
