@@ -40,7 +40,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, ble, esphome, http, mdns, serial};
+use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -88,6 +88,7 @@ struct Gateway {
     ble: ble::Handle,
     http: http::Handle,
     esphome: esphome::Handle,
+    smp: smp::Handle,
     recordings: tapes::Recordings,
     /// Answers questions in place of all transports.
     player: Option<tapes::Player>,

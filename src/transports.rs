@@ -9,6 +9,7 @@ pub mod http;
 pub mod mdns;
 pub mod serial;
 mod settings;
+pub mod smp;
 pub mod tcp;
 mod telling;
 

@@ -11,7 +11,7 @@ use nuncio::boards::{
 };
 use nuncio::device::{
     Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
-    QuestionFailed, Questions, ReportedVersion, UsbIds,
+    QuestionFailed, Questions, ReportedVersion, SmpSlot, UsbIds,
 };
 use proptest::prelude::*;
 
@@ -228,7 +228,8 @@ fn a_chip_gives_its_address_as_identity_and_its_version_in_one_go() {
     let info = ready(&decisions).expect("a device");
     assert_eq!((info.board.as_str(), info.endpoint.as_str()), ("esp32", "mac-246f28aabbcc"));
     assert_eq!(info.version.map(|version| version.text).as_deref(), Some("1.4.2"));
-    assert_eq!(questions.len(), 1, "{questions:?}");
+    let loader = questions.iter().filter(|question| matches!(question, Question::EspRom { .. })).count();
+    assert_eq!((loader, questions.len()), (1, 2), "the program is asked first: {questions:?}");
 }
 
 #[test]
@@ -608,4 +609,73 @@ fn what_is_never_to_be_reset_is_never_asked() {
     let info = ready(&decisions).expect("a device");
     assert_eq!((info.reboot, asked(&decisions)), (nuncio::device::RebootMethod::None, None));
     assert_eq!(registry.point_out(&info.id), None);
+}
+
+fn improv(firmware: &str, version: &str) -> Result<Answer, QuestionFailed> {
+    let [firmware, chip, name] = [firmware, "ESP32-C3", "desk"].map(str::to_owned);
+    let evidence = vec![Evidence::Improv { firmware, version: version.to_owned(), chip, name }];
+    Ok(Answer { evidence, version: Some(ReportedVersion { text: version.to_owned(), source: "improv".to_owned() }) })
+}
+
+#[test]
+fn a_program_tells_by_improv_which_firmware_it_is() {
+    let own = "[board.lamp]\nname = \"Lamp\"\nmatch = [{ vid = \"10c4\", pid = \"ea60\", strength = \"bridge\" }]\n\
+               identify = [{ improv = { baud = 115200, firmware = [\"acme.*\"], chip = \"ESP32-C?\" } }]\n";
+    for (firmware, board) in
+        [("ESPHome", Some("esphome")), ("WLED", Some("wled")), ("acme.lamp", Some("lamp")), ("x", None)]
+    {
+        let mut registry = registry_of(with_board(own), Questions::Serial, 16, "", Vec::new());
+        let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("10c4:ea60", None, "1-1.2")]));
+        let (decisions, questions) = play(&mut registry, first, |_| improv(firmware, "2.1"));
+        let [Question::Program(program)] = &questions[..] else { panic!("{questions:?}") };
+        assert!(program.improv && !program.smp && program.at.is_empty(), "{program:?}");
+        let info = ready(&decisions);
+        assert_eq!(info.as_ref().map(|info| info.board.as_str()), board);
+        if let Some(info) = info {
+            assert_eq!(info.version.expect("a version").text, "2.1");
+        }
+    }
+}
+
+#[test]
+fn all_languages_at_one_speed_are_asked_over_one_opening_of_the_port() {
+    let own = "[board.bluno]\nname = \"Bluno\"\n\
+               identify = [{ at = { baud = 115200, ask = \"AT+VERSION=?\", answers = [\"V*\"] } }]\n";
+    let mut registry = registry_of(with_board(own), Questions::Serial, 16, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyS0", &[]));
+    let (decisions, questions) = play(&mut registry, first, |question| match question {
+        Question::Program(program) => {
+            assert!(program.improv && program.smp && program.at == ["AT+VERSION=?"], "{program:?}");
+            told(Evidence::At { values: [("AT+VERSION=?".to_owned(), "V1.97".to_owned())].into() })
+        }
+        _ => Ok(Answer::default()),
+    });
+    assert_eq!(questions.len(), 2, "{questions:?}");
+    assert_eq!(ready(&decisions).expect("a device").board.as_str(), "bluno");
+}
+
+#[test]
+fn an_smp_server_tells_its_version_and_what_it_is() {
+    let slot =
+        |slot, version: &str, active| SmpSlot { slot, version: version.to_owned(), active, ..SmpSlot::default() };
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyACM0", &[usb("2fe3:0100", None, "1-1.2")]));
+    let (decisions, _) = play(&mut registry, first, |_| {
+        let info = Some("Zephyr 4.2 nrf52840dk".to_owned());
+        told(Evidence::Smp { slots: vec![slot(1, "9.9.9", false), slot(0, "1.2.3", true)], info })
+    });
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.board.as_str(), info.model.as_deref()), ("mcumgr-serial", Some("Zephyr 4.2 nrf52840dk")));
+    let version = info.version.expect("a version");
+    assert_eq!((version.text.as_str(), version.source.as_str()), ("1.2.3", "smp version"));
+}
+
+#[test]
+fn what_talks_nonsense_is_unknown_and_quoted() {
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("10c4:ea60", None, "1-1.2")]));
+    let (decisions, _) = play(&mut registry, first, |_| told(Evidence::Said { text: "PLC v3 ready".to_owned() }));
+    assert!(ready(&decisions).is_none());
+    let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
+    assert!(why.steps.iter().any(|step| step.verdict == Verdict::Asked && step.detail.contains("`PLC v3 ready`")));
 }

@@ -11,6 +11,8 @@
     ("esp8266.toml", include_str!("esp8266.toml")),
     ("esphome.toml", include_str!("esphome.toml")),
     ("mcumgr-ble.toml", include_str!("mcumgr-ble.toml")),
+    ("mcumgr-serial.toml", include_str!("mcumgr-serial.toml")),
+    ("mcumgr-udp.toml", include_str!("mcumgr-udp.toml")),
     ("nordic-dfu.toml", include_str!("nordic-dfu.toml")),
     ("shelly.toml", include_str!("shelly.toml")),
     ("tasmota.toml", include_str!("tasmota.toml")),

@@ -89,8 +89,17 @@ enum Place {
     Gatt(Uuid),
     /// `api:NAME`, a field of what an ESPHome device tells of itself.
     Api(String),
+    /// `smp:version`, `smp:info` or `smp:hash`, of the image that runs.
+    Smp(SmpPlace),
     /// `http:POINTER`, a value in the JSON that the device answers (RFC 6901, without the first slash).
     Http(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SmpPlace {
+    Version,
+    Info,
+    Hash,
 }
 
 /// A fact and where it stood.
@@ -176,12 +185,18 @@ impl Facts {
 
     /// Whether the MAC address stands in an answer.
     pub(super) fn mac_is_asked(&self) -> bool {
-        self.mac.iter().any(|source| matches!(source.place, Place::Gatt(_) | Place::Http(_) | Place::Api(_)))
+        let asked = |place: &Place| matches!(place, Place::Gatt(_) | Place::Http(_) | Place::Api(_) | Place::Smp(_));
+        self.mac.iter().any(|source| asked(&source.place))
     }
 
     /// Whether any fact stands in what an ESPHome device tells of itself.
     pub(super) fn api_is_asked(&self) -> bool {
         self.all().any(|source| matches!(source.place, Place::Api(_)))
+    }
+
+    /// Whether any fact stands in an SMP server's answer.
+    pub(super) fn smp_is_asked(&self) -> bool {
+        self.all().any(|source| matches!(source.place, Place::Smp(_)))
     }
 
     /// The characteristics that facts stand in.
@@ -215,6 +230,14 @@ impl Source {
             (Place::Instance, Evidence::Service(seen)) => seen.name.instance(),
             (Place::Name, Evidence::Ble(seen)) => seen.name.as_deref()?,
             (Place::Gatt(Uuid(key)), Evidence::Gatt { values }) => values.get(key)?,
+            (Place::Smp(place), Evidence::Smp { slots, info }) => {
+                let runs = slots.iter().find(|slot| slot.active && slot.image == 0);
+                match place {
+                    SmpPlace::Version => &runs?.version,
+                    SmpPlace::Hash => &runs?.hash,
+                    SmpPlace::Info => info.as_deref()?,
+                }
+            }
             (Place::Http(key), Evidence::Http { values }) | (Place::Api(key), Evidence::Esphome { values }) => {
                 values.get(key)?
             }
@@ -251,6 +274,9 @@ impl fmt::Display for Source {
                 let short = uuid.strip_suffix(BASE_UUID).map(|short| short.strip_prefix("0000").unwrap_or(short));
                 write!(f, "gatt {}", short.unwrap_or(uuid))
             }
+            Place::Smp(SmpPlace::Version) => f.write_str("smp version"),
+            Place::Smp(SmpPlace::Info) => f.write_str("smp info"),
+            Place::Smp(SmpPlace::Hash) => f.write_str("smp hash"),
             Place::Http(pointer) => write!(f, "http {pointer}"),
             Place::Api(name) => write!(f, "api {name}"),
         }
@@ -262,6 +288,9 @@ fn place(text: &str) -> Option<Place> {
         "host" => Place::Host,
         "instance" => Place::Instance,
         "name" => Place::Name,
+        "smp:version" => Place::Smp(SmpPlace::Version),
+        "smp:info" => Place::Smp(SmpPlace::Info),
+        "smp:hash" => Place::Smp(SmpPlace::Hash),
         _ => match text.split_once(':')? {
             (_, "") => return None,
             ("txt", key) => Place::Txt(key.to_ascii_lowercase()),
@@ -283,7 +312,7 @@ impl<'de> Deserialize<'de> for Source {
         };
         let place = place(at).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), api:NAME (ESPHome), or http:POINTER"
+                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), smp:version, smp:info or smp:hash, api:NAME (ESPHome), or http:POINTER"
             ))
         })?;
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();

@@ -13,8 +13,8 @@ use super::announced::{BleMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
 use super::points::PointsText;
 use crate::device::{
-    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, RebootMethod, RetryRules,
-    RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
+    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, ProgramQuestion, RebootMethod,
+    RetryRules, RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
 };
 
 /// The files that are part of the binary, by name.
@@ -49,6 +49,8 @@ pub(super) struct Board {
     pub(super) ble: Vec<BleMatch>,
     /// What its web server is asked for.
     pub(super) http: Option<String>,
+    /// The UDP port of its SMP server.
+    pub(super) smp: Option<u16>,
     pub(super) light: Option<Light>,
     pub(super) facts: Facts,
     pub(super) points: PointsText,
@@ -158,7 +160,7 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, never_reset, mdns, ble, http, light, facts, points, identify, flash } =
+        let BoardText { name, lwm2m, usb, never_reset, mdns, ble, http, smp, light, facts, points, identify, flash } =
             board.into_inner();
         Self {
             name,
@@ -168,6 +170,7 @@ impl Board {
             services: mdns,
             ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
             http,
+            smp,
             light,
             facts,
             points: points.map(toml::Spanned::into_inner).unwrap_or_default(),
@@ -257,6 +260,12 @@ fn version_question(version: VersionText) -> VersionQuestion {
             reset: listen.reset,
             within: listen.within,
         }),
+        VersionText::Improv(speed) => {
+            VersionQuestion::Program(ProgramQuestion { baud: speed.baud, improv: true, ..ProgramQuestion::default() })
+        }
+        VersionText::Smp(speed) => {
+            VersionQuestion::Program(ProgramQuestion { baud: speed.baud, smp: true, ..ProgramQuestion::default() })
+        }
         VersionText::EspAppDesc(place) => VersionQuestion::EspAppDesc { baud: place.baud, offset: place.offset },
     }
 }

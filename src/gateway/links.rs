@@ -109,8 +109,8 @@ impl Gateway {
             }
         };
         let leases = self.leases.clone();
-        let (serial, ble, http, esphome) =
-            (self.serial.clone(), self.ble.clone(), self.http.clone(), self.esphome.clone());
+        let (serial, ble, http) = (self.serial.clone(), self.ble.clone(), self.http.clone());
+        let (esphome, smp) = (self.esphome.clone(), self.smp.clone());
         let (player, events) = (self.player.clone(), self.events.clone());
         tokio::spawn(async move {
             let lease = match lease {
@@ -128,6 +128,9 @@ impl Gateway {
                 Link::Ble(_) => ble.ask(lease, question.clone()).await,
                 Link::Service(_) if matches!(question, Question::Esphome { .. }) => {
                     esphome.ask(lease, question.clone()).await
+                }
+                Link::Service(_) if matches!(question, Question::SmpUdp { .. }) => {
+                    smp.ask(lease, question.clone()).await
                 }
                 Link::Service(_) => http.ask(lease, question.clone()).await,
                 Link::Serial(_) | Link::Tcp { .. } => serial.ask(lease, question.clone()).await,

@@ -24,7 +24,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, esphome, http, mdns, serial, tcp};
+use crate::transports::{ble, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -103,6 +103,7 @@ pub(super) async fn start(
         ble,
         http: http::Handle::default(),
         esphome: esphome::Handle::new(&config.esphome.keys),
+        smp: smp::Handle::default(),
         recordings: Recordings::default(),
         player,
         obstacles: BTreeMap::new(),

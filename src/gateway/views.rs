@@ -136,6 +136,10 @@ fn describe(evidence: &Evidence) -> String {
         Evidence::Connected => "answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),
         Evidence::Banner { line, .. } => format!("says \"{line}\""),
+        Evidence::Improv { firmware, version, chip, .. } => format!("{firmware} {version} on {chip}"),
+        Evidence::Smp { info, .. } => format!("SMP server {}", info.as_deref().unwrap_or_default()),
+        Evidence::At { values } => format!("answers \"{}\"", values.values().next().map_or("", String::as_str)),
+        Evidence::Said { text } => format!("says \"{text}\""),
         Evidence::Signature { protocol, bytes: [a, b, c], .. } => {
             format!("{protocol} signature {a:02x} {b:02x} {c:02x}")
         }

@@ -18,9 +18,11 @@ impl Registry {
         if !asks || self.entry(&seen.report).is_some() || self.announced(seen).mac.is_some() {
             return None;
         }
-        let question = over_the_air(board, &seen.report)?;
-        let failed = matches!(seen.asked.iter().find(|(asked, _)| asking::same(asked, &question)), Some((_, Err(_))));
-        (!failed && !seen.asked.settled(&question)).then_some(question)
+        let failed = |question: &Question| {
+            matches!(seen.asked.iter().find(|(asked, _)| asking::same(asked, question)), Some((_, Err(_))))
+        };
+        let mut questions = over_the_air(board, &seen.report).into_iter();
+        questions.find(|question| !failed(question) && !seen.asked.settled(question))
     }
 
     /// What to ask of a device whose board is known: which of its bootloaders it has, and its version.
@@ -29,7 +31,8 @@ impl Registry {
         let device = self.devices.get(seen.device.as_ref()?)?;
         let board = self.catalogue.get(&device.info.board)?;
         if !matches!(link, Link::Serial(_)) {
-            return over_the_air(board, &seen.report).filter(|question| !seen.asked.settled(question));
+            let mut questions = over_the_air(board, &seen.report).into_iter();
+            return questions.find(|question| !seen.asked.settled(question));
         }
         let variants = bootloader_variants(board, &seen.asked).into_iter();
         let ladder = if device.info.version.is_none() { device.profile.version.as_slice() } else { &[] };
@@ -113,19 +116,21 @@ fn port(report: &LinkReport) -> String {
 }
 
 /// What a device that is not on a wire is asked for its facts.
-fn over_the_air(board: &Board, report: &LinkReport) -> Option<Question> {
+fn over_the_air(board: &Board, report: &LinkReport) -> Vec<Question> {
     let (characteristics, pointers) = (board.facts.characteristics(), board.facts.pointers());
-    match &report.link {
-        Link::Ble(_) if !characteristics.is_empty() => Some(Question::Gatt { characteristics }),
-        Link::Service(_) if board.facts.api_is_asked() => {
-            Some(Question::Esphome { service: Box::new(identify::service(report)?.clone()) })
-        }
-        Link::Service(_) if !pointers.is_empty() => {
-            let (service, path) = (Box::new(identify::service(report)?.clone()), board.http.clone()?);
-            Some(Question::Http { service, path, pointers })
-        }
-        _ => None,
+    if matches!(report.link, Link::Ble(_)) && !characteristics.is_empty() {
+        return vec![Question::Gatt { characteristics }];
     }
+    let Some(service) = identify::service(report).filter(|_| matches!(report.link, Link::Service(_))) else {
+        return Vec::new();
+    };
+    let service = Box::new(service.clone());
+    let api = board.facts.api_is_asked().then(|| Question::Esphome { service: service.clone() });
+    let path = board.http.clone().filter(|_| !pointers.is_empty());
+    let http = path.map(|path| Question::Http { service: service.clone(), path, pointers });
+    let port = board.smp.filter(|_| board.facts.smp_is_asked());
+    let smp = port.map(|port| Question::SmpUdp { service, port });
+    api.into_iter().chain(http).chain(smp).collect()
 }
 
 /// Where a board has bootloaders of several speeds and the flash profile depends on which it is: how to find out.
@@ -136,7 +141,7 @@ fn bootloader_variants(board: &Board, asked: &Asked) -> Vec<Question> {
     let questions = board.clues.iter().filter_map(|clue| match clue {
         Clue::Stk500(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500 { baud: clue.baud }),
         Clue::Stk500v2(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500v2 { baud: clue.baud }),
-        Clue::Firmata(_) | Clue::EspRom(_) => None,
+        _ => None,
     });
     questions.collect()
 }

@@ -32,6 +32,16 @@ pub fn firmata_image() -> PathBuf {
     peer("avr", "firmata/StandardFirmata.hex")
 }
 
+/// The Python that has smpclient, and with it what `tests/world/smpfake.py` needs.
+pub fn smp_python() -> PathBuf {
+    peer("ask", "smpclient/bin/python")
+}
+
+/// The folder of the Improv SDK.
+pub fn improv_sdk() -> PathBuf {
+    peer("ask", "improv/serial.js").parent().expect("a file lies in a folder").to_owned()
+}
+
 /// A foreign program or file below `.cache/peers`. Where it is missing the test fails and says what to run.
 pub(crate) fn peer(group: &str, path: &str) -> PathBuf {
     let found = cache().join("peers").join(path);
