@@ -47,6 +47,16 @@ pub(super) struct BleMatch {
     manufacturer: Option<u16>,
 }
 
+/// What a discovery program tells by which a board is known.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiscoveredMatch {
+    protocol: String,
+    /// What its properties say: these keys, with values like these.
+    #[serde(deserialize_with = "globs_by_key")]
+    properties: BTreeMap<String, GlobMatcher>,
+}
+
 /// A UUID in full, in small letters; four or eight digits are an assigned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Uuid(String);
@@ -79,6 +89,8 @@ pub(super) struct Source {
 enum Place {
     /// `txt:KEY` of an mDNS record.
     Txt(String),
+    /// `property:KEY` of what a discovery program tells.
+    Property(String),
     /// `host` of an mDNS service.
     Host,
     /// `instance` of an mDNS service.
@@ -121,6 +133,22 @@ impl fmt::Display for ServiceMatch {
         write!(f, "{}", self.kind)?;
         self.name.as_ref().map_or(Ok(()), |glob| write!(f, " named `{}`", glob.glob()))?;
         self.txt.iter().try_for_each(|(key, glob)| write!(f, ", {key}={}", glob.glob()))
+    }
+}
+
+impl DiscoveredMatch {
+    /// How closely it fits: by so many things; `None` where it does not.
+    pub(super) fn fits(&self, protocol: &str, properties: &BTreeMap<String, String>) -> Option<usize> {
+        let told =
+            self.properties.iter().all(|(key, glob)| properties.get(key).is_some_and(|value| glob.is_match(value)));
+        (self.protocol == protocol && told).then_some(1 + self.properties.len())
+    }
+}
+
+impl fmt::Display for DiscoveredMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.protocol)?;
+        self.properties.iter().try_for_each(|(key, glob)| write!(f, ", {key}={}", glob.glob()))
     }
 }
 
@@ -226,6 +254,7 @@ impl Source {
     fn read(&self, evidence: &Evidence) -> Option<String> {
         let text = match (&self.place, evidence) {
             (Place::Txt(key), Evidence::Service(seen)) => seen.txt.get(key)?.as_str(),
+            (Place::Property(key), Evidence::Discovered { properties, .. }) => properties.get(key)?,
             (Place::Host, Evidence::Service(seen)) => &seen.host,
             (Place::Instance, Evidence::Service(seen)) => seen.name.instance(),
             (Place::Name, Evidence::Ble(seen)) => seen.name.as_deref()?,
@@ -267,6 +296,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Txt(key) => write!(f, "mdns-txt {key}"),
+            Place::Property(key) => write!(f, "property {key}"),
             Place::Host => f.write_str("mdns-host"),
             Place::Instance => f.write_str("mdns-instance"),
             Place::Name => f.write_str("ble-name"),
@@ -294,6 +324,7 @@ fn place(text: &str) -> Option<Place> {
         _ => match text.split_once(':')? {
             (_, "") => return None,
             ("txt", key) => Place::Txt(key.to_ascii_lowercase()),
+            ("property", key) => Place::Property(key.to_ascii_lowercase()),
             ("gatt", key) => Place::Gatt(uuid(key)?),
             ("http", pointer) => Place::Http(pointer.to_owned()),
             ("api", name) => Place::Api(name.to_owned()),
@@ -312,7 +343,7 @@ impl<'de> Deserialize<'de> for Source {
         };
         let place = place(at).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), smp:version, smp:info or smp:hash, api:NAME (ESPHome), or http:POINTER"
+                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), property:KEY (discovery), smp:version, smp:info or smp:hash, api:NAME (ESPHome), or http:POINTER"
             ))
         })?;
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();

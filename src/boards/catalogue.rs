@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::announced::{BleMatch, Facts, ServiceMatch};
+use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
 use super::points::PointsText;
 use crate::device::{
@@ -46,6 +46,7 @@ pub(super) struct Board {
     pub(super) usb: Vec<UsbMatch>,
     pub(super) never_reset: bool,
     pub(super) services: Vec<ServiceMatch>,
+    pub(super) discovered: Vec<DiscoveredMatch>,
     pub(super) ble: Vec<BleMatch>,
     /// What its web server is asked for.
     pub(super) http: Option<String>,
@@ -160,14 +161,29 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, never_reset, mdns, ble, http, smp, light, facts, points, identify, flash } =
-            board.into_inner();
+        let BoardText {
+            name,
+            lwm2m,
+            usb,
+            never_reset,
+            mdns,
+            discovered,
+            ble,
+            http,
+            smp,
+            light,
+            facts,
+            points,
+            identify,
+            flash,
+        } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
             usb: usb.into_iter().map(toml::Spanned::into_inner).collect(),
             never_reset,
             services: mdns,
+            discovered,
             ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
             http,
             smp,

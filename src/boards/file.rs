@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::announced::{BleMatch, Facts, ServiceMatch};
+use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::points::PointsText;
 use crate::device::{
     Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
@@ -58,6 +58,9 @@ pub(super) struct BoardText {
     /// Services that it announces.
     #[serde(default)]
     pub(super) mdns: Vec<ServiceMatch>,
+    /// What discovery programs tell of it.
+    #[serde(default)]
+    pub(super) discovered: Vec<DiscoveredMatch>,
     /// What it advertises by Bluetooth.
     #[serde(default)]
     pub(super) ble: Vec<Spanned<BleMatch>>,

@@ -80,6 +80,13 @@ impl Case<'_> {
             } else {
                 self.by_announcement("Bluetooth advertisement", fits, &mut opinion);
             }
+        } else if let Some((protocol, properties)) = discovered(self.report) {
+            let fits = |board: &Board| {
+                let fits =
+                    board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
+                fits.max_by_key(|(weight, _)| *weight)
+            };
+            self.by_announcement("discovery", fits, &mut opinion);
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
@@ -255,6 +262,14 @@ pub(super) fn ble(report: &LinkReport) -> Option<&BleSeen> {
     })
 }
 
+/// Protocol and properties of what a discovery program tells, where it is that.
+fn discovered(report: &LinkReport) -> Option<(&str, &BTreeMap<String, String>)> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Discovered { protocol, properties, .. } => Some((protocol.as_str(), properties)),
+        _ => None,
+    })
+}
+
 /// All that an advertisement says, as an operator reads it.
 pub(super) fn advertisement(seen: &BleSeen) -> String {
     let name = seen.name.as_deref().map_or("no name".to_owned(), |name| format!("name `{name}`"));
@@ -309,6 +324,7 @@ fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
         | Evidence::Esphome { .. }
         | Evidence::Connected
         | Evidence::Banner { .. }
+        | Evidence::Discovered { .. }
         | Evidence::Said { .. } => None,
         Evidence::Improv { firmware, chip, .. } => {
             let fits = |clue: &&Clue| matches!(clue, Clue::Improv(clue) if any(&clue.firmware, firmware) && clue.chip.as_ref().is_none_or(|glob| glob.is_match(chip)));
@@ -379,7 +395,7 @@ fn is_bootloader(evidence: &Evidence) -> bool {
 }
 
 /// Evidence as an operator reads it.
-fn told(evidence: &Evidence) -> String {
+pub(super) fn told(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Usb(usb) => usb_name(usb),
         Evidence::Service(service) => format!("it announces {}", service.name),
@@ -405,6 +421,10 @@ fn told(evidence: &Evidence) -> String {
         Evidence::At { values } => {
             let told: Vec<String> = values.iter().map(|(command, answer)| format!("`{answer}` to {command}")).collect();
             format!("it answers {}", listed(&told))
+        }
+        Evidence::Discovered { by, protocol, label, properties } => {
+            let told: Vec<String> = properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("the discovery `{by}` tells {protocol} `{label}`: {}", listed(&told))
         }
         Evidence::Said { text } => format!("it says nothing that is understood: `{text}`"),
         Evidence::Signature { protocol, bytes, baud } => {

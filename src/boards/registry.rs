@@ -71,7 +71,7 @@ impl Media {
             Link::Serial(_) => true,
             Link::Service(_) => self.hosts,
             Link::Ble(_) => self.ble,
-            Link::Tcp { .. } => false,
+            Link::Tcp { .. } | Link::Discovered(_) => false,
         }
     }
 }
@@ -195,7 +195,7 @@ impl Registry {
     /// Whether a link still leads to the same thing: the same node, the same descriptors, the same announced identity.
     fn same_thing(&self, seen: &Seen, report: &LinkReport) -> bool {
         match (&seen.device, &report.link) {
-            (Some(_), Link::Service(_) | Link::Ble(_)) => {
+            (Some(_), Link::Service(_) | Link::Ble(_) | Link::Discovered(_)) => {
                 let now = Seen { asked: seen.asked.clone(), ..Seen::new(report.clone()) };
                 self.identity(seen) == self.identity(&now)
             }
@@ -558,7 +558,7 @@ impl Registry {
 
     fn announced(&self, seen: &Seen) -> Announced {
         let (service, ble) = (identify::service(&seen.report), identify::ble(&seen.report));
-        if service.is_none() && ble.is_none() {
+        if service.is_none() && ble.is_none() && !matches!(seen.report.link, Link::Discovered(_)) {
             return Announced::default();
         }
         let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));

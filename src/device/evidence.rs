@@ -92,6 +92,17 @@ pub enum Evidence {
         /// The first line of each answer.
         values: BTreeMap<String, String>,
     },
+    /// What a discovery program tells of it.
+    Discovered {
+        /// What the program is called here.
+        by: String,
+        /// Protocol of the port, e.g. `network`.
+        protocol: String,
+        /// What the port is called for people.
+        label: String,
+        /// Whatever it knows, keys in small letters.
+        properties: BTreeMap<String, String>,
+    },
     /// What was said in no language that it was asked in; control characters replaced.
     Said {
         /// The beginning of it.

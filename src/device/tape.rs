@@ -79,6 +79,7 @@ impl TapeEvent {
 fn clean(evidence: &mut Evidence) {
     match evidence {
         Evidence::Service(service) => clean_all(&mut service.txt),
+        Evidence::Discovered { properties, .. } => clean_all(properties),
         Evidence::Http { values } | Evidence::Gatt { values } | Evidence::Esphome { values } => clean_all(values),
         _ => {}
     }

@@ -133,6 +133,7 @@ impl Gateway {
                     smp.ask(lease, question.clone()).await
                 }
                 Link::Service(_) => http.ask(lease, question.clone()).await,
+                Link::Discovered(_) => (lease, Err(QuestionFailed::Unsupported)),
                 Link::Serial(_) | Link::Tcp { .. } => serial.ask(lease, question.clone()).await,
             };
             drop(lease);

@@ -24,7 +24,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, esphome, http, mdns, serial, smp, tcp};
+use crate::transports::{ble, discovery, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -91,6 +91,7 @@ pub(super) async fn start(
     let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
     let mdns = mdns::spawn(&heard.mdns, &config.gateway.name, types, links_out.clone());
+    discovery::spawn(heard.discoveries.clone(), links_out.clone());
     let ble = ble::spawn(&heard.ble, links_out);
 
     let gateway = Gateway {
@@ -203,6 +204,7 @@ fn heard(config: &Config) -> Config {
     if config.replay.is_some() {
         heard.serial.watch.clear();
         heard.devices.clear();
+        heard.discoveries.clear();
         (heard.mdns.enabled, heard.ble.enabled) = (false, false);
     }
     heard
@@ -212,7 +214,7 @@ fn heard(config: &Config) -> Config {
 pub(super) fn service_types(config: &Config, catalogue: &Catalogue) -> BTreeSet<ServiceType> {
     let named = config.devices.iter().filter_map(|device| match &device.link {
         Link::Service(name) => name.kind().parse().ok(),
-        Link::Serial(_) | Link::Tcp { .. } | Link::Ble(_) => None,
+        Link::Serial(_) | Link::Tcp { .. } | Link::Ble(_) | Link::Discovered(_) => None,
     });
     catalogue.service_types().into_iter().chain(named).collect()
 }

@@ -85,3 +85,13 @@ pub struct EsphomeSettings {
     /// Keys of encrypted native APIs, by the names of devices: globs over instance and host.
     pub keys: BTreeMap<String, Key>,
 }
+
+/// One `[[discovery]]`: a program of others that finds devices.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoverySettings {
+    /// What it is called here; part of its links.
+    pub name: String,
+    /// The program, by its whole path, and its arguments.
+    pub program: Vec<String>,
+}

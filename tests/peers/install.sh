@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|ask|leshan|node|tls|demo|fuzz|disaster|lan|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -87,6 +87,11 @@ venv() { # folder requirements
   python3 -m venv "$1" && retry "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
 }
 esptool4() { venv "$1" "$here/esptool-4.txt"; }
+discovery() {
+  cp "$here"/discovery/go.mod "$here"/discovery/go.sum "$1"
+  (cd "$1" && GOTOOLCHAIN=local GOFLAGS=-mod=mod retry go build -o dummy-discovery \
+    github.com/arduino/pluggable-discovery-protocol-handler/v2/dummy-discovery)
+}
 smpclient() { venv "$1" "$here/smpclient.txt"; }
 
 improv() {
@@ -136,6 +141,10 @@ group() {
       place smpclient "$(sha256sum <"$here/smpclient.txt")" smpclient
       place improv "$improv_package 1" improv
       ;;
+    discovery)
+      debian discovery
+      place discovery "$(sha256sum <"$here/discovery/go.sum")" discovery
+      ;;
     leshan)
       debian leshan
       place leshan "$leshan_jar" leshan
@@ -146,8 +155,8 @@ group() {
       ;;
     tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp ask leshan node tls disaster lan; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, ask, leshan, node, tls, demo, fuzz, disaster, lan, deny, vm, all)" ;;
+    all) for part in avr esp ask discovery leshan node tls disaster lan; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, deny, vm, all)" ;;
   esac
 }
 

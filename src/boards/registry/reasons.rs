@@ -43,6 +43,11 @@ impl Registry {
         if let Some(service) = identify::service(&seen.report) {
             steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
         }
+        for evidence in &seen.report.evidence {
+            if matches!(evidence, Evidence::Discovered { .. }) {
+                steps.push(WhyStep::new("discovery", Verdict::Noted, identify::told(evidence)));
+            }
+        }
         if let Some(ble) = identify::ble(&seen.report) {
             steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
         }

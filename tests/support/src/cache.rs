@@ -37,6 +37,11 @@ pub fn smp_python() -> PathBuf {
     peer("ask", "smpclient/bin/python")
 }
 
+/// A discovery program of Arduino's, which finds a device that is none every two seconds.
+pub fn dummy_discovery() -> PathBuf {
+    peer("discovery", "discovery/dummy-discovery")
+}
+
 /// The folder of the Improv SDK.
 pub fn improv_sdk() -> PathBuf {
     peer("ask", "improv/serial.js").parent().expect("a file lies in a folder").to_owned()

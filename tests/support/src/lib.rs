@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 pub use aftermath::{Version, Victim};
 pub use board::{BoardBuilder, Model, SimBoard, Stat};
-pub use cache::{avr_image, esp_image, firmata_image, improv_sdk, repository, smp_python};
+pub use cache::{avr_image, dummy_discovery, esp_image, firmata_image, improv_sdk, repository, smp_python};
 pub use clock::WallClock;
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use disk::{Disk, Fault};
