@@ -21,6 +21,8 @@ timeout = "1m"
 const FLASHED: [&str; 7] =
     ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
 const LOOKED_AFTER: &[&str] = &[
+    "arduino-leonardo",
+    "arduino-micro",
     "arduino-ota",
     "ble-environment",
     "esphome",

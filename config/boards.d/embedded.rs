@@ -1,6 +1,8 @@
 // The board files that are part of the binary: included by `src/boards/catalogue.rs` as an expression. A line per file.
 [
+    ("arduino-leonardo.toml", include_str!("arduino-leonardo.toml")),
     ("arduino-mega2560.toml", include_str!("arduino-mega2560.toml")),
+    ("arduino-micro.toml", include_str!("arduino-micro.toml")),
     ("arduino-nano.toml", include_str!("arduino-nano.toml")),
     ("arduino-ota.toml", include_str!("arduino-ota.toml")),
     ("arduino-uno.toml", include_str!("arduino-uno.toml")),
