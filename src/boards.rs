@@ -6,6 +6,7 @@
 
 mod announced;
 mod asking;
+mod budget;
 mod catalogue;
 mod file;
 mod identify;

@@ -18,7 +18,7 @@ use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use source::Source;
@@ -46,6 +46,8 @@ pub struct Config {
     pub servers: Vec<ServerSettings>,
     /// `[[device]]`, in the file's order.
     pub devices: Vec<DeviceEntry>,
+    /// `[[discovery]]`, in the file's order.
+    pub discoveries: Vec<DiscoverySettings>,
     /// `[naming]`.
     pub naming: NamingSettings,
     /// `[join]`.
@@ -176,6 +178,7 @@ fn assemble(
         gateway,
         servers: sections.servers,
         devices: sections.devices,
+        discoveries: sections.discoveries,
         naming: sections.naming,
         join: sections.join,
         serial: sections.serial,

@@ -20,6 +20,7 @@ mod masking;
 mod point;
 mod service;
 mod tape;
+mod text;
 pub mod units;
 mod update;
 
@@ -32,7 +33,9 @@ pub use board::{
     RollbackPolicy, VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};
-pub use evidence::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, UsbIds};
+pub use evidence::{
+    Answer, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, SmpSlot, UsbIds,
+};
 pub use file_error::FileError;
 pub use flashing::{FlashingPhase, FlashingView};
 pub use good::{BoardState, GoodImage, GoodOrigin, Goods, Restoring};
@@ -51,6 +54,7 @@ pub use point::{
 };
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};
+pub use text::plain_text;
 pub use update::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, ImageWriter, JournalEntry, JournalStep,
     Requester, UpdateEvent, UpdateId, UpdateResult, WriteError,

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
@@ -39,7 +40,7 @@ use crate::executors::Executor;
 use crate::leases;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, ble, esphome, http, mdns, serial};
+use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
 use crate::update::{self, Effect};
 
 use flashing::Flashings;
@@ -87,6 +88,7 @@ struct Gateway {
     ble: ble::Handle,
     http: http::Handle,
     esphome: esphome::Handle,
+    smp: smp::Handle,
     recordings: tapes::Recordings,
     /// Answers questions in place of all transports.
     player: Option<tapes::Player>,
@@ -98,6 +100,8 @@ struct Gateway {
     store: Store,
     ledger: Ledger,
     turns: joining::Turns,
+    /// When ports may be opened once more to ask.
+    reopenings: joining::Turns,
     /// What works on which port.
     worked: worked::Worked,
     recorder: Recorder,
@@ -149,6 +153,9 @@ pub fn check(config: &Config) -> Vec<CheckItem> {
 impl Gateway {
     /// The event loop.
     async fn turn(&mut self, inbox: &mut Inbox) {
+        // Goes on while other things happen, unlike a time that is waited for anew in each round.
+        let mut ticks = tokio::time::interval(joining::TURN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(event) = inbox.links.recv() => self.handle_link(event).await,
@@ -157,7 +164,7 @@ impl Gateway {
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
                 link = inbox.releases.next() => self.handle_released(link).await,
-                () = tokio::time::sleep(joining::TURN), if self.registry.is_flooded() => self.let_join().await,
+                _ = ticks.tick(), if self.somebody_waits() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
                     Event::Answered { link, question, outcome } => self.handle_answer(&link, &question, outcome).await,
                     Event::Held { link, question } => {

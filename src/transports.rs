@@ -4,15 +4,17 @@
 //! what it is told to ask. Driven by `gateway`, which spawns one task per transport and feeds their events to `boards`.
 
 pub mod ble;
+pub mod discovery;
 pub mod esphome;
 pub mod http;
 pub mod mdns;
 pub mod serial;
 mod settings;
+pub mod smp;
 pub mod tcp;
 mod telling;
 
-pub use settings::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+pub use settings::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 
 use crate::device::{Link, LinkReport};
 // `[serial] questions` is a word of the configuration, found beside the rest of it.

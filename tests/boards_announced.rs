@@ -32,6 +32,7 @@ fn with(join: JoinSettings, banned: Vec<Identity>) -> Registry {
 
 fn settings(join: JoinSettings, banned: Vec<Identity>) -> RegistrySettings {
     RegistrySettings {
+        budget: 16,
         gateway: "pi".to_owned(),
         questions: Questions::Passive,
         ask_hosts: true,

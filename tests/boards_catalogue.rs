@@ -20,8 +20,21 @@ timeout = "1m"
 
 const FLASHED: [&str; 7] =
     ["arduino-mega2560", "arduino-nano", "arduino-uno", "esp32", "esp32c3", "esp32s3", "esp8266"];
-const LOOKED_AFTER: &[&str] =
-    &["arduino-ota", "ble-environment", "esphome", "mcumgr-ble", "nordic-dfu", "shelly", "shelly-1", "tasmota", "wled"];
+const LOOKED_AFTER: &[&str] = &[
+    "arduino-leonardo",
+    "arduino-micro",
+    "arduino-ota",
+    "ble-environment",
+    "esphome",
+    "mcumgr-ble",
+    "mcumgr-serial",
+    "mcumgr-udp",
+    "nordic-dfu",
+    "shelly",
+    "shelly-1",
+    "tasmota",
+    "wled",
+];
 const ALL: usize = FLASHED.len() + LOOKED_AFTER.len();
 
 fn overlay(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -11,7 +11,7 @@ use nuncio::boards::{
 };
 use nuncio::device::{
     Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
-    QuestionFailed, Questions, ReportedVersion, UsbIds,
+    QuestionFailed, Questions, ReportedVersion, SmpSlot, UsbIds,
 };
 use proptest::prelude::*;
 
@@ -25,18 +25,28 @@ fn join() -> JoinSettings {
 }
 
 fn registry(questions: Questions, entries: &str, known: Vec<IdentityRecord>) -> Registry {
+    registry_of(Catalogue::load(None).expect("the built-in boards are good"), questions, 16, entries, known)
+}
+
+fn registry_of(
+    catalogue: Catalogue,
+    questions: Questions,
+    budget: u32,
+    entries: &str,
+    known: Vec<IdentityRecord>,
+) -> Registry {
     #[derive(serde::Deserialize)]
     struct File {
         #[serde(default)]
         device: Vec<DeviceEntry>,
     }
     let File { device } = toml::from_str(entries).expect("entries");
-    let catalogue = Arc::new(Catalogue::load(None).expect("the built-in boards are good"));
     Registry::new(
-        catalogue,
+        Arc::new(catalogue),
         RegistrySettings {
             gateway: "pi".to_owned(),
             questions,
+            budget,
             ask_hosts: true,
             ask_ble: true,
             devices: device,
@@ -218,7 +228,8 @@ fn a_chip_gives_its_address_as_identity_and_its_version_in_one_go() {
     let info = ready(&decisions).expect("a device");
     assert_eq!((info.board.as_str(), info.endpoint.as_str()), ("esp32", "mac-246f28aabbcc"));
     assert_eq!(info.version.map(|version| version.text).as_deref(), Some("1.4.2"));
-    assert_eq!(questions.len(), 1, "{questions:?}");
+    let loader = questions.iter().filter(|question| matches!(question, Question::EspRom { .. })).count();
+    assert_eq!((loader, questions.len()), (1, 2), "the program is asked first: {questions:?}");
 }
 
 #[test]
@@ -350,6 +361,7 @@ fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
     let settings = RegistrySettings {
         gateway: "renamed".to_owned(),
         questions: Questions::Passive,
+        budget: 16,
         ask_hosts: true,
         ask_ble: true,
         devices: Vec::new(),
@@ -527,4 +539,143 @@ proptest! {
             }
         }
     }
+}
+
+/// The built-in boards and one more.
+fn with_board(text: &str) -> Catalogue {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("own.toml"), format!("schema = 1\n{text}")).expect("written");
+    Catalogue::load(Some(folder.path())).expect("good")
+}
+
+#[test]
+fn a_port_is_opened_as_often_as_its_budget_allows_however_often_it_comes_back() {
+    let catalogue = Catalogue::load(None).expect("good");
+    let mut registry = registry_of(catalogue, Questions::Bootloader, 3, "", Vec::new());
+    let ports = [("/dev/ttyUSB0", "1-1.2"), ("/dev/ttyUSB7", "1-1.2"), ("/dev/ttyUSB1", "1-1.3")];
+    let mut counts = Vec::new();
+    for (path, socket) in ports {
+        let first = registry.handle_link(report(path, &[usb("1a86:7523", None, socket)]));
+        let (_, questions) = play(&mut registry, first, |_| Ok(Answer::default()));
+        counts.push(questions.len());
+        if socket == "1-1.2" {
+            let why = registry.why_link(&link(path)).expect("a link");
+            assert!(why.steps.iter().any(|step| step.detail.contains("opened 3 times")), "{:?}", why.steps);
+            assert!(registry.is_exhausted());
+            registry.handle_vanished(&link(path));
+        }
+    }
+    assert_eq!(counts, [3, 0, 3], "by the socket, not by the name");
+    // One comes back with time, to each.
+    let first = registry.refill_budgets(1);
+    let (_, questions) = play(&mut registry, first, |_| Ok(Answer::default()));
+    assert_eq!(questions.len(), 1, "{questions:?}");
+}
+
+#[test]
+fn what_could_not_be_asked_costs_nothing() {
+    let catalogue = Catalogue::load(None).expect("good");
+    let mut registry = registry_of(catalogue, Questions::Bootloader, 1, "", Vec::new());
+    let seen = report("/dev/ttyUSB0", &[usb("1a86:7523", None, "1-1.2")]);
+    for _ in 0..5 {
+        let question = asked(&registry.handle_link(seen.clone())).expect("it is asked");
+        registry.handle_answer(&seen.link, &question, Err(QuestionFailed::Busy("a terminal".to_owned())));
+        let question = asked(&registry.handle_link(seen.clone())).expect("it is asked");
+        registry.handle_held(&seen.link, &question);
+        let question = asked(&registry.handle_released(&seen.link)).expect("it is asked again");
+        registry.handle_answer(&seen.link, &question, Err(QuestionFailed::NotPermitted));
+    }
+    assert!(!registry.is_exhausted());
+}
+
+#[test]
+fn what_is_never_to_be_reset_is_never_asked() {
+    let plc = "[board.plc]\nname = \"PLC\"\nnever_reset = true\n\
+               match = [{ vid = \"1a86\", pid = \"7523\", strength = \"bridge\" }]\n";
+    let entry = "[[device]]\nname = \"press\"\nlink = \"serial:/dev/ttyUSB0\"\nnever_reset = true\n";
+    let bridge = [usb("1a86:7523", None, "1-1.2")];
+    for (board, entries, says) in [(plc, "", "`plc`"), ("", entry, "[[device]] `press`")] {
+        let mut registry = registry_of(with_board(board), Questions::Bootloader, 16, entries, Vec::new());
+        assert_eq!(registry.handle_link(report("/dev/ttyUSB0", &bridge)), []);
+        let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
+        let not_asked: Vec<_> = why.steps.iter().filter(|step| step.verdict == Verdict::NotAsked).collect();
+        assert!(!not_asked.is_empty() && not_asked.iter().all(|step| step.detail.contains(says)), "{not_asked:?}");
+        assert!(not_asked.iter().all(|step| step.detail.contains("never_reset")), "{not_asked:?}");
+    }
+    // Its board is known all the same, and servers cannot restart it.
+    let entry = format!("{entry}board = \"esp32\"\n");
+    let mut registry = registry_of(with_board(""), Questions::Bootloader, 16, &entry, Vec::new());
+    let decisions = registry.handle_link(report("/dev/ttyUSB0", &bridge));
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.reboot, asked(&decisions)), (nuncio::device::RebootMethod::None, None));
+    assert_eq!(registry.point_out(&info.id), None);
+}
+
+fn improv(firmware: &str, version: &str) -> Result<Answer, QuestionFailed> {
+    let [firmware, chip, name] = [firmware, "ESP32-C3", "desk"].map(str::to_owned);
+    let evidence = vec![Evidence::Improv { firmware, version: version.to_owned(), chip, name }];
+    Ok(Answer { evidence, version: Some(ReportedVersion { text: version.to_owned(), source: "improv".to_owned() }) })
+}
+
+#[test]
+fn a_program_tells_by_improv_which_firmware_it_is() {
+    let own = "[board.lamp]\nname = \"Lamp\"\nmatch = [{ vid = \"10c4\", pid = \"ea60\", strength = \"bridge\" }]\n\
+               identify = [{ improv = { baud = 115200, firmware = [\"acme.*\"], chip = \"ESP32-C?\" } }]\n";
+    for (firmware, board) in
+        [("ESPHome", Some("esphome")), ("WLED", Some("wled")), ("acme.lamp", Some("lamp")), ("x", None)]
+    {
+        let mut registry = registry_of(with_board(own), Questions::Serial, 16, "", Vec::new());
+        let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("10c4:ea60", None, "1-1.2")]));
+        let (decisions, questions) = play(&mut registry, first, |_| improv(firmware, "2.1"));
+        let [Question::Program(program)] = &questions[..] else { panic!("{questions:?}") };
+        assert!(program.improv && !program.smp && program.at.is_empty(), "{program:?}");
+        let info = ready(&decisions);
+        assert_eq!(info.as_ref().map(|info| info.board.as_str()), board);
+        if let Some(info) = info {
+            assert_eq!(info.version.expect("a version").text, "2.1");
+        }
+    }
+}
+
+#[test]
+fn all_languages_at_one_speed_are_asked_over_one_opening_of_the_port() {
+    let own = "[board.bluno]\nname = \"Bluno\"\n\
+               identify = [{ at = { baud = 115200, ask = \"AT+VERSION=?\", answers = [\"V*\"] } }]\n";
+    let mut registry = registry_of(with_board(own), Questions::Serial, 16, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyS0", &[]));
+    let (decisions, questions) = play(&mut registry, first, |question| match question {
+        Question::Program(program) => {
+            assert!(program.improv && program.smp && program.at == ["AT+VERSION=?"], "{program:?}");
+            told(Evidence::At { values: [("AT+VERSION=?".to_owned(), "V1.97".to_owned())].into() })
+        }
+        _ => Ok(Answer::default()),
+    });
+    assert_eq!(questions.len(), 2, "{questions:?}");
+    assert_eq!(ready(&decisions).expect("a device").board.as_str(), "bluno");
+}
+
+#[test]
+fn an_smp_server_tells_its_version_and_what_it_is() {
+    let slot =
+        |slot, version: &str, active| SmpSlot { slot, version: version.to_owned(), active, ..SmpSlot::default() };
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyACM0", &[usb("2fe3:0100", None, "1-1.2")]));
+    let (decisions, _) = play(&mut registry, first, |_| {
+        let info = Some("Zephyr 4.2 nrf52840dk".to_owned());
+        told(Evidence::Smp { slots: vec![slot(1, "9.9.9", false), slot(0, "1.2.3", true)], info })
+    });
+    let info = ready(&decisions).expect("a device");
+    assert_eq!((info.board.as_str(), info.model.as_deref()), ("mcumgr-serial", Some("Zephyr 4.2 nrf52840dk")));
+    let version = info.version.expect("a version");
+    assert_eq!((version.text.as_str(), version.source.as_str()), ("1.2.3", "smp version"));
+}
+
+#[test]
+fn what_talks_nonsense_is_unknown_and_quoted() {
+    let mut registry = registry(Questions::Serial, "", Vec::new());
+    let first = registry.handle_link(report("/dev/ttyUSB0", &[usb("10c4:ea60", None, "1-1.2")]));
+    let (decisions, _) = play(&mut registry, first, |_| told(Evidence::Said { text: "PLC v3 ready".to_owned() }));
+    assert!(ready(&decisions).is_none());
+    let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
+    assert!(why.steps.iter().any(|step| step.verdict == Verdict::Asked && step.detail.contains("`PLC v3 ready`")));
 }

@@ -158,3 +158,13 @@ fn an_esp_is_told_by_its_chip_id_and_named_by_its_mac_address() {
         assert!(steps(&why, "matched").contains("chip"), "{why}");
     }
 }
+
+#[test]
+fn a_port_whose_budget_is_used_up_is_asked_again_when_time_has_passed() {
+    let world = world!();
+    let chip = world.board(Model::Mega).with(&avr_image("mega-1.2.0.hex")).start();
+    let lines = format!("questions = \"bootloader\"\nbudget = 1\nagain_after = \"3s\"\nwatch = [{:?}]", chip.port());
+    let daemon = world.daemon().serial(&lines).start();
+    daemon.await_why(chip.port(), "has no question left", |why| steps(why, "not-asked").contains("is used up"));
+    assert_eq!(await_device_at(&daemon, chip.port()).board(), "arduino-mega2560");
+}

@@ -1,13 +1,16 @@
 //! Devices on a network announce themselves through a real avahi-daemon; the gateway registers them at two Leshan servers.
 //!
-//! Needs the peers lan and leshan, and root: `make peers`.
+//! Needs the peers lan, leshan and ask, and root: `make peers`.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use world::{Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, world};
+use world::{
+    Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, repository, smp_python, world,
+};
 
 /// Ten times what an announcement and a registration take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -374,4 +377,21 @@ fn who_does_not_announce_what_it_is_is_asked_by_http() {
             |server: &Leshan| server.client(endpoint).is_some_and(|client| client.to_string().contains("\"/4/0\""));
         eventually("servers know of object 4", PATIENCE, || servers().into_iter().all(told).then_some(()));
     }
+}
+
+#[test]
+fn an_smp_server_is_asked_over_udp_for_the_image_that_runs() {
+    let scene = Scene::new("");
+    let mut pump = scene.lan.machine("smp-pump");
+    let mut server = Command::new(smp_python());
+    server.arg(repository().join("tests/world/smpfake.py")).args(["--version", "3.1.4", "--info", "Zephyr pump"]);
+    server.args(["--udp", &format!("{}:1337", pump.address())]);
+    let mut server = pump.start_program("smpfake", &server);
+    server.line_after(0, PATIENCE, |line| line.contains("ready").then_some(()));
+    pump.announce("pump", "_smp._udp", 1337, &[("mac", "x")]);
+    let endpoint = "host-world-smp-pump";
+    scene.await_there(endpoint);
+    let leshan = servers()[0];
+    eventually("the version", PATIENCE, || (leshan.read(endpoint, "3/0/3").text() == "3.1.4").then_some(()));
+    assert_eq!(leshan.read(endpoint, "3/0/1").text(), "Zephyr pump");
 }

@@ -2,12 +2,12 @@
 
 mod serial_support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nuncio::device::{Answer, Evidence, ListenQuestion, Question, QuestionFailed, RebootMethod};
+use nuncio::device::{Answer, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, RebootMethod};
 use serial_support::{board, lease, pty, talker, transport};
 
 fn listen(banner: &str, firmata: bool, within: Duration) -> Question {
@@ -232,4 +232,81 @@ async fn a_question_leaves_the_port_open_to_others_and_at_a_speed_they_know() {
     assert_eq!(termios.output_speed(), 115_200);
     // B115200, not BOTHER (0x1000): programs that know only the classic constants read it right.
     assert_eq!(termios.control_modes.bits() & 0o010_017, 0o010_002);
+}
+
+fn program(improv: bool, smp: bool, at: &[&str]) -> Question {
+    let at = at.iter().map(ToString::to_string).collect();
+    Question::Program(ProgramQuestion { baud: 115_200, improv, smp, at })
+}
+
+/// A program that was told to answer Improv's request for device information, transcribed from WLED 0.15's format.
+fn wled(heard: &[u8]) -> Vec<u8> {
+    if heard != b"IMPROV\x01\x03\x02\x03\x00\xe6\n" {
+        return Vec::new();
+    }
+    let mut packet = b"IMPROV\x01\x04\x1d\x03\x1b\x04WLED\x060.15.0\x08ESP32-C3\x05Lampe".to_vec();
+    packet.push(packet.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
+    [b"Ada\r\n".to_vec(), packet, b"\n".to_vec()].concat()
+}
+
+#[tokio::test]
+async fn a_program_tells_its_firmware_by_improv() {
+    let answer = ask(&board(wled), program(true, true, &["AT+VERSION=?"])).await.expect("answered");
+    let told = ["WLED", "0.15.0", "ESP32-C3", "Lampe"].map(str::to_owned);
+    let [firmware, version, chip, name] = told;
+    assert_eq!(answer.evidence, [Evidence::Improv { firmware, version, chip, name }]);
+    let version = answer.version.expect("a version");
+    assert_eq!((version.text.as_str(), version.source.as_str()), ("0.15.0", "improv"));
+}
+
+/// A module that takes AT commands; what it heard goes to `log`.
+fn bluno(log: Arc<Mutex<Vec<u8>>>) -> impl FnMut(&[u8]) -> Vec<u8> + Send {
+    let mut mode = false;
+    move |heard| {
+        log.lock().expect("whole").extend_from_slice(heard);
+        match heard {
+            b"+++" => {
+                mode = true;
+                b"Enter AT Mode\r\n".to_vec()
+            }
+            b"AT+VERSION=?\r\n" if mode => b"V1.97\r\n".to_vec(),
+            b"AT+EXIT\r\n" if mode => {
+                mode = false;
+                b"OK\r\n".to_vec()
+            }
+            _ if mode => b"ERROR CORRUPT\r\n".to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn at_commands_come_last_and_their_mode_is_left() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let path = board(bluno(Arc::clone(&log)));
+    let answer = ask(&path, program(true, true, &["AT+VERSION=?"])).await.expect("answered");
+    let values = [("AT+VERSION=?".to_owned(), "V1.97".to_owned())].into();
+    assert_eq!(answer.evidence, [Evidence::At { values }]);
+    let log = log.lock().expect("whole").clone();
+    let at = |part: &[u8]| log.windows(part.len()).rposition(|window| window == part).expect("heard");
+    assert!(at(b"IMPROV") < at(b"+++") && at(b"\x06\x09") < at(b"+++"), "{}", log.escape_ascii());
+    assert!(log.ends_with(b"AT+EXIT\r\n"), "{}", log.escape_ascii());
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_understood_is_quoted_and_left_alone_in_the_end() {
+    let path = talker(b"PLC v3 \x1b[1mready\r\n");
+    let answer = ask(&path, program(true, true, &[])).await.expect("answered");
+    let [Evidence::Said { text }] = &answer.evidence[..] else { panic!("{answer:?}") };
+    assert!(text.contains("PLC v3 \u{fffd}[1mready") && text.len() < 600, "{text}");
+    assert_eq!(ask(&board(|_| Vec::new()), program(true, false, &[])).await, Ok(Answer::default()));
+}
+
+#[tokio::test]
+async fn a_flood_while_a_program_is_asked_is_bounded() {
+    let began = Instant::now();
+    let path = talker(&[b'\x06', b'\x09', b'A', b'A'].repeat(1000).leak()[..]);
+    let answer = ask(&path, program(true, true, &["AT+VERSION=?"])).await.expect("answered");
+    assert!(matches!(&answer.evidence[..], [Evidence::Said { .. }]), "{answer:?}");
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
 }

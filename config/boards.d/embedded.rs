@@ -1,6 +1,8 @@
 // The board files that are part of the binary: included by `src/boards/catalogue.rs` as an expression. A line per file.
 [
+    ("arduino-leonardo.toml", include_str!("arduino-leonardo.toml")),
     ("arduino-mega2560.toml", include_str!("arduino-mega2560.toml")),
+    ("arduino-micro.toml", include_str!("arduino-micro.toml")),
     ("arduino-nano.toml", include_str!("arduino-nano.toml")),
     ("arduino-ota.toml", include_str!("arduino-ota.toml")),
     ("arduino-uno.toml", include_str!("arduino-uno.toml")),
@@ -11,6 +13,8 @@
     ("esp8266.toml", include_str!("esp8266.toml")),
     ("esphome.toml", include_str!("esphome.toml")),
     ("mcumgr-ble.toml", include_str!("mcumgr-ble.toml")),
+    ("mcumgr-serial.toml", include_str!("mcumgr-serial.toml")),
+    ("mcumgr-udp.toml", include_str!("mcumgr-udp.toml")),
     ("nordic-dfu.toml", include_str!("nordic-dfu.toml")),
     ("shelly.toml", include_str!("shelly.toml")),
     ("tasmota.toml", include_str!("tasmota.toml")),

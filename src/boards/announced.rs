@@ -47,6 +47,16 @@ pub(super) struct BleMatch {
     manufacturer: Option<u16>,
 }
 
+/// What a discovery program tells by which a board is known.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DiscoveredMatch {
+    protocol: String,
+    /// What its properties say: these keys, with values like these.
+    #[serde(deserialize_with = "globs_by_key")]
+    properties: BTreeMap<String, GlobMatcher>,
+}
+
 /// A UUID in full, in small letters; four or eight digits are an assigned one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Uuid(String);
@@ -79,6 +89,8 @@ pub(super) struct Source {
 enum Place {
     /// `txt:KEY` of an mDNS record.
     Txt(String),
+    /// `property:KEY` of what a discovery program tells.
+    Property(String),
     /// `host` of an mDNS service.
     Host,
     /// `instance` of an mDNS service.
@@ -89,8 +101,17 @@ enum Place {
     Gatt(Uuid),
     /// `api:NAME`, a field of what an ESPHome device tells of itself.
     Api(String),
+    /// `smp:version`, `smp:info` or `smp:hash`, of the image that runs.
+    Smp(SmpPlace),
     /// `http:POINTER`, a value in the JSON that the device answers (RFC 6901, without the first slash).
     Http(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SmpPlace {
+    Version,
+    Info,
+    Hash,
 }
 
 /// A fact and where it stood.
@@ -112,6 +133,22 @@ impl fmt::Display for ServiceMatch {
         write!(f, "{}", self.kind)?;
         self.name.as_ref().map_or(Ok(()), |glob| write!(f, " named `{}`", glob.glob()))?;
         self.txt.iter().try_for_each(|(key, glob)| write!(f, ", {key}={}", glob.glob()))
+    }
+}
+
+impl DiscoveredMatch {
+    /// How closely it fits: by so many things; `None` where it does not.
+    pub(super) fn fits(&self, protocol: &str, properties: &BTreeMap<String, String>) -> Option<usize> {
+        let told =
+            self.properties.iter().all(|(key, glob)| properties.get(key).is_some_and(|value| glob.is_match(value)));
+        (self.protocol == protocol && told).then_some(1 + self.properties.len())
+    }
+}
+
+impl fmt::Display for DiscoveredMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.protocol)?;
+        self.properties.iter().try_for_each(|(key, glob)| write!(f, ", {key}={}", glob.glob()))
     }
 }
 
@@ -176,12 +213,18 @@ impl Facts {
 
     /// Whether the MAC address stands in an answer.
     pub(super) fn mac_is_asked(&self) -> bool {
-        self.mac.iter().any(|source| matches!(source.place, Place::Gatt(_) | Place::Http(_) | Place::Api(_)))
+        let asked = |place: &Place| matches!(place, Place::Gatt(_) | Place::Http(_) | Place::Api(_) | Place::Smp(_));
+        self.mac.iter().any(|source| asked(&source.place))
     }
 
     /// Whether any fact stands in what an ESPHome device tells of itself.
     pub(super) fn api_is_asked(&self) -> bool {
         self.all().any(|source| matches!(source.place, Place::Api(_)))
+    }
+
+    /// Whether any fact stands in an SMP server's answer.
+    pub(super) fn smp_is_asked(&self) -> bool {
+        self.all().any(|source| matches!(source.place, Place::Smp(_)))
     }
 
     /// The characteristics that facts stand in.
@@ -211,10 +254,19 @@ impl Source {
     fn read(&self, evidence: &Evidence) -> Option<String> {
         let text = match (&self.place, evidence) {
             (Place::Txt(key), Evidence::Service(seen)) => seen.txt.get(key)?.as_str(),
+            (Place::Property(key), Evidence::Discovered { properties, .. }) => properties.get(key)?,
             (Place::Host, Evidence::Service(seen)) => &seen.host,
             (Place::Instance, Evidence::Service(seen)) => seen.name.instance(),
             (Place::Name, Evidence::Ble(seen)) => seen.name.as_deref()?,
             (Place::Gatt(Uuid(key)), Evidence::Gatt { values }) => values.get(key)?,
+            (Place::Smp(place), Evidence::Smp { slots, info }) => {
+                let runs = slots.iter().find(|slot| slot.active && slot.image == 0);
+                match place {
+                    SmpPlace::Version => &runs?.version,
+                    SmpPlace::Hash => &runs?.hash,
+                    SmpPlace::Info => info.as_deref()?,
+                }
+            }
             (Place::Http(key), Evidence::Http { values }) | (Place::Api(key), Evidence::Esphome { values }) => {
                 values.get(key)?
             }
@@ -244,6 +296,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Txt(key) => write!(f, "mdns-txt {key}"),
+            Place::Property(key) => write!(f, "property {key}"),
             Place::Host => f.write_str("mdns-host"),
             Place::Instance => f.write_str("mdns-instance"),
             Place::Name => f.write_str("ble-name"),
@@ -251,6 +304,9 @@ impl fmt::Display for Source {
                 let short = uuid.strip_suffix(BASE_UUID).map(|short| short.strip_prefix("0000").unwrap_or(short));
                 write!(f, "gatt {}", short.unwrap_or(uuid))
             }
+            Place::Smp(SmpPlace::Version) => f.write_str("smp version"),
+            Place::Smp(SmpPlace::Info) => f.write_str("smp info"),
+            Place::Smp(SmpPlace::Hash) => f.write_str("smp hash"),
             Place::Http(pointer) => write!(f, "http {pointer}"),
             Place::Api(name) => write!(f, "api {name}"),
         }
@@ -262,9 +318,13 @@ fn place(text: &str) -> Option<Place> {
         "host" => Place::Host,
         "instance" => Place::Instance,
         "name" => Place::Name,
+        "smp:version" => Place::Smp(SmpPlace::Version),
+        "smp:info" => Place::Smp(SmpPlace::Info),
+        "smp:hash" => Place::Smp(SmpPlace::Hash),
         _ => match text.split_once(':')? {
             (_, "") => return None,
             ("txt", key) => Place::Txt(key.to_ascii_lowercase()),
+            ("property", key) => Place::Property(key.to_ascii_lowercase()),
             ("gatt", key) => Place::Gatt(uuid(key)?),
             ("http", pointer) => Place::Http(pointer.to_owned()),
             ("api", name) => Place::Api(name.to_owned()),
@@ -283,7 +343,7 @@ impl<'de> Deserialize<'de> for Source {
         };
         let place = place(at).ok_or_else(|| {
             de::Error::custom(format!(
-                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), api:NAME (ESPHome), or http:POINTER"
+                "`{text}` is no source: expected txt:KEY, host or instance (mDNS), name or gatt:UUID (Bluetooth), property:KEY (discovery), smp:version, smp:info or smp:hash, api:NAME (ESPHome), or http:POINTER"
             ))
         })?;
         let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();

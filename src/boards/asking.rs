@@ -3,22 +3,29 @@
 use std::time::Duration;
 
 use crate::device::{
-    Answer, Evidence, ListenQuestion, Question, QuestionFailed, Questions, ReportedVersion, VersionQuestion,
+    Answer, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, ReportedVersion,
+    VersionQuestion,
 };
 
 /// How long a board may take to report its Firmata: its bootloader and start take up to 4 s, then it is asked once.
 const FIRMATA_WITHIN: Duration = Duration::from_secs(8);
 
-/// The questions that were asked over a link since its device appeared there. At most one entry for each question that
-/// the board files know.
+type Outcome = Result<Answer, QuestionFailed>;
+
+/// The questions that were asked over a link since its device appeared there, and those of them whose answer on the
+/// version is void. At most one entry for each question that the board files know.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked(Vec<(Question, Result<Answer, QuestionFailed>)>);
+pub(super) struct Asked {
+    all: Vec<(Question, Outcome)>,
+    void: Vec<Question>,
+}
 
 impl Asked {
     /// Keeps what came of a question, instead of what came of it before.
     pub(super) fn keep(&mut self, question: Question, outcome: Result<Answer, QuestionFailed>) {
-        self.0.retain(|(other, _)| !same(other, &question));
-        self.0.push((question, outcome));
+        self.all.retain(|(other, _)| !same(other, &question));
+        self.void.retain(|other| !same(other, &question));
+        self.all.push((question, outcome));
     }
 
     /// Whether asking again would tell nothing new. What could not be asked because somebody had the port may be.
@@ -26,28 +33,32 @@ impl Asked {
         let waiting = |outcome: &Result<_, _>| {
             matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted | QuestionFailed::Gone))
         };
-        self.0.iter().any(|(other, outcome)| same(other, question) && !waiting(outcome))
+        let void = self.void.iter().any(|other| same(other, question));
+        !void && self.all.iter().any(|(other, outcome)| same(other, question) && !waiting(outcome))
     }
 
     /// All that was learnt, in the order of asking.
     pub(super) fn evidence(&self) -> impl Iterator<Item = &Evidence> {
-        self.0.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).flat_map(|answer| &answer.evidence)
+        self.all.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()).flat_map(|answer| &answer.evidence)
     }
 
     /// The version that was told last.
     pub(super) fn version(&self) -> Option<&ReportedVersion> {
-        self.0.iter().rev().find_map(|(_, outcome)| outcome.as_ref().ok()?.version.as_ref())
+        self.all.iter().rev().find_map(|(_, outcome)| outcome.as_ref().ok()?.version.as_ref())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Question, Result<Answer, QuestionFailed>)> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// Forgets what was told of versions: another program may run now. What tells the board stays.
     pub(super) fn forget_versions(&mut self) {
-        self.0.retain_mut(|(_, outcome)| {
+        let Self { all, void } = self;
+        all.retain_mut(|(question, outcome)| {
             let Ok(answer) = outcome else { return true };
-            answer.version = None;
+            if answer.version.take().is_some() {
+                void.push(question.clone());
+            }
             answer.evidence.iter().any(|evidence| !matches!(evidence, Evidence::Banner { .. }))
         });
     }
@@ -57,8 +68,10 @@ impl Asked {
 pub(super) fn needs(question: &Question) -> Questions {
     match question {
         // Reading over the network or the air restarts nothing; whether that is allowed at all, is asked elsewhere.
-        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } => Questions::Passive,
-        Question::Listen(_) => Questions::Serial,
+        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } | Question::SmpUdp { .. } => {
+            Questions::Passive
+        }
+        Question::Listen(_) | Question::Program(_) => Questions::Serial,
         Question::Stk500 { .. } | Question::Stk500v2 { .. } | Question::EspRom { .. } => Questions::Bootloader,
     }
 }
@@ -70,6 +83,13 @@ pub(super) fn same(one: &Question, other: &Question) -> bool {
             (one.baud, one.firmata, one.reset) == (other.baud, other.firmata, other.reset)
                 && one.banners == other.banners
         }
+        (Question::Program(one), Question::Program(other)) => {
+            one.baud == other.baud
+                && (one.improv || !other.improv)
+                && (one.smp || !other.smp)
+                && other.at.iter().all(|command| one.at.contains(command))
+        }
+        (Question::SmpUdp { port, .. }, Question::SmpUdp { port: other, .. }) => port == other,
         (Question::EspRom { baud: one, app_offset: at }, Question::EspRom { baud: other, app_offset: sought }) => {
             one == other && (sought.is_none() || at == sought)
         }
@@ -91,6 +111,7 @@ pub(super) fn firmata(baud: u32) -> Question {
 pub(super) fn version(step: &VersionQuestion) -> Question {
     match step {
         VersionQuestion::Listen(listen) => Question::Listen(listen.clone()),
+        VersionQuestion::Program(program) => Question::Program(program.clone()),
         VersionQuestion::EspAppDesc { baud, offset } => Question::EspRom { baud: *baud, app_offset: Some(*offset) },
     }
 }
@@ -100,6 +121,8 @@ pub(super) fn describe(question: &Question) -> String {
     match question {
         Question::Listen(listen) if listen.banners.is_empty() => format!("Firmata at {} baud", listen.baud),
         Question::Listen(listen) => format!("banner at {} baud", listen.baud),
+        Question::Program(program) => describe_program(program),
+        Question::SmpUdp { port, .. } => format!("SMP over UDP port {port}"),
         Question::Stk500 { baud } => format!("stk500 signature at {baud} baud"),
         Question::Stk500v2 { baud } => format!("stk500v2 signature at {baud} baud"),
         Question::EspRom { baud, .. } => format!("esp-rom chip at {baud} baud"),
@@ -107,4 +130,10 @@ pub(super) fn describe(question: &Question) -> String {
         Question::Http { path, .. } => format!("HTTP {path}"),
         Question::Esphome { .. } => "ESPHome's native API".to_owned(),
     }
+}
+
+fn describe_program(program: &ProgramQuestion) -> String {
+    let languages = [(program.improv, "Improv"), (program.smp, "SMP"), (!program.at.is_empty(), "AT")];
+    let asked: Vec<&str> = languages.iter().filter(|(asked, _)| *asked).map(|(_, name)| *name).collect();
+    format!("{} at {} baud", asked.join(", "), program.baud)
 }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::announced::{BleMatch, Facts, ServiceMatch};
+use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
 use super::points::PointsText;
 use crate::device::{
-    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, RebootMethod, RetryRules,
-    RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
+    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, ProgramQuestion, RebootMethod,
+    RetryRules, RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
 };
 
 /// The files that are part of the binary, by name.
@@ -44,10 +44,14 @@ pub(super) struct Board {
     pub(super) name: String,
     pub(super) labels: Labels,
     pub(super) usb: Vec<UsbMatch>,
+    pub(super) never_reset: bool,
     pub(super) services: Vec<ServiceMatch>,
+    pub(super) discovered: Vec<DiscoveredMatch>,
     pub(super) ble: Vec<BleMatch>,
     /// What its web server is asked for.
     pub(super) http: Option<String>,
+    /// The UDP port of its SMP server.
+    pub(super) smp: Option<u16>,
     pub(super) light: Option<Light>,
     pub(super) facts: Facts,
     pub(super) points: PointsText,
@@ -157,14 +161,32 @@ impl Board {
     fn new(id: &BoardId, found: Found) -> Self {
         let Found { text, board } = found;
         let place = file::error_at(&text.file, &text.text, board.span(), String::new());
-        let BoardText { name, lwm2m, usb, mdns, ble, http, light, facts, points, identify, flash } = board.into_inner();
+        let BoardText {
+            name,
+            lwm2m,
+            usb,
+            never_reset,
+            mdns,
+            discovered,
+            ble,
+            http,
+            smp,
+            light,
+            facts,
+            points,
+            identify,
+            flash,
+        } = board.into_inner();
         Self {
             name,
             labels: lwm2m,
             usb: usb.into_iter().map(toml::Spanned::into_inner).collect(),
+            never_reset,
             services: mdns,
+            discovered,
             ble: ble.into_iter().map(toml::Spanned::into_inner).collect(),
             http,
+            smp,
             light,
             facts,
             points: points.map(toml::Spanned::into_inner).unwrap_or_default(),
@@ -254,6 +276,12 @@ fn version_question(version: VersionText) -> VersionQuestion {
             reset: listen.reset,
             within: listen.within,
         }),
+        VersionText::Improv(speed) => {
+            VersionQuestion::Program(ProgramQuestion { baud: speed.baud, improv: true, ..ProgramQuestion::default() })
+        }
+        VersionText::Smp(speed) => {
+            VersionQuestion::Program(ProgramQuestion { baud: speed.baud, smp: true, ..ProgramQuestion::default() })
+        }
         VersionText::EspAppDesc(place) => VersionQuestion::EspAppDesc { baud: place.baud, offset: place.offset },
     }
 }

@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::announced::{BleMatch, Facts, ServiceMatch};
+use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::points::PointsText;
 use crate::device::{
     Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
@@ -29,6 +29,8 @@ const MAX_LISTEN: Duration = Duration::from_secs(120);
 const MAX_RUNS: u32 = 10;
 /// Longest pause between two of them.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// Longest AT command, in bytes.
+const MAX_COMMAND: usize = 32;
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
 
@@ -50,14 +52,22 @@ pub(super) struct BoardText {
     pub(super) lwm2m: Labels,
     #[serde(default, rename = "match")]
     pub(super) usb: Vec<Spanned<UsbMatch>>,
+    /// No question may open its port, and servers cannot restart it.
+    #[serde(default)]
+    pub(super) never_reset: bool,
     /// Services that it announces.
     #[serde(default)]
     pub(super) mdns: Vec<ServiceMatch>,
+    /// What discovery programs tell of it.
+    #[serde(default)]
+    pub(super) discovered: Vec<DiscoveredMatch>,
     /// What it advertises by Bluetooth.
     #[serde(default)]
     pub(super) ble: Vec<Spanned<BleMatch>>,
     /// What its web server is asked for: a path whose answer is JSON.
     pub(super) http: Option<String>,
+    /// The UDP port of its SMP server.
+    pub(super) smp: Option<u16>,
     /// The light that a running Firmata can blink.
     pub(super) light: Option<Light>,
     /// Where its facts stand in what it announces and answers.
@@ -128,7 +138,10 @@ pub(super) enum SerialMeaning {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Clue {
+    Improv(ImprovClue),
+    Smp(SmpClue),
     Firmata(FirmataClue),
+    At(AtClue),
     Stk500(SignatureClue),
     Stk500v2(SignatureClue),
     EspRom(ChipClue),
@@ -142,6 +155,41 @@ pub(super) struct FirmataClue {
     pub(super) pins: Option<u16>,
     #[serde(default, deserialize_with = "globs")]
     pub(super) names: Vec<GlobMatcher>,
+}
+
+/// A program that speaks Improv.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImprovClue {
+    pub(super) baud: u32,
+    /// Names of its firmware.
+    #[serde(deserialize_with = "globs")]
+    pub(super) firmware: Vec<GlobMatcher>,
+    /// The chip it runs on, where that matters.
+    #[serde(default, deserialize_with = "some_glob")]
+    pub(super) chip: Option<GlobMatcher>,
+}
+
+/// An SMP server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SmpClue {
+    pub(super) baud: u32,
+    /// What the application says that it is; none: any will do.
+    #[serde(default, deserialize_with = "globs")]
+    pub(super) info: Vec<GlobMatcher>,
+}
+
+/// A module that takes AT commands.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AtClue {
+    pub(super) baud: u32,
+    #[serde(deserialize_with = "at_command")]
+    pub(super) ask: String,
+    /// What it answers to that.
+    #[serde(deserialize_with = "globs")]
+    pub(super) answers: Vec<GlobMatcher>,
 }
 
 /// A signature told by a bootloader.
@@ -215,6 +263,8 @@ pub(super) struct ImageText {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum VersionText {
     Listen(ListenText),
+    Improv(SpeedText),
+    Smp(SpeedText),
     EspAppDesc(AppDescText),
 }
 
@@ -231,6 +281,13 @@ pub(super) struct ListenText {
     pub(super) reset: bool,
     #[serde(with = "units::duration")]
     pub(super) within: Duration,
+}
+
+/// Asking the program in a language that needs nothing else.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SpeedText {
+    pub(super) baud: u32,
 }
 
 /// Reading the descriptor in flash.
@@ -281,7 +338,10 @@ fn check(id: &str, board: &Spanned<BoardText>, wrong: &mut impl FnMut(Range<usiz
         wrong(span.clone(), "`http` is no path: expected e.g. \"/json/info\"".to_owned());
     }
     if board.http.is_none() && !board.facts.pointers().is_empty() {
-        wrong(span, "facts stand in an HTTP answer, but `http` does not say what to ask for".to_owned());
+        wrong(span.clone(), "facts stand in an HTTP answer, but `http` does not say what to ask for".to_owned());
+    }
+    if board.smp.is_none() && board.facts.smp_is_asked() && board.identify.iter().all(|clue| !clue.get_ref().is_smp()) {
+        wrong(span, "facts stand in an SMP answer, but `smp` does not say at which UDP port to ask".to_owned());
     }
     for flaw in board.points.iter().flat_map(|points| points.get_ref().flaws()) {
         wrong(board.points.as_ref().map_or(0..0, Spanned::span), flaw);
@@ -417,6 +477,22 @@ fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<GlobMatcher>,
     texts.iter().map(|text| glob(text).map_err(de::Error::custom)).collect()
 }
 
+fn some_glob<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<GlobMatcher>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    glob(&text).map(Some).map_err(de::Error::custom)
+}
+
+/// A command goes in one line, and none may say more than it does.
+fn at_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    custom(deserializer, |text| {
+        let plain = text.len() <= MAX_COMMAND && text.bytes().all(|byte| byte.is_ascii_graphic());
+        match text.starts_with("AT") && text.ends_with('?') && plain {
+            true => Ok(text.to_owned()),
+            false => Err(format!("`{text}` is no question by AT command: expected e.g. \"AT+VERSION=?\"")),
+        }
+    })
+}
+
 /// A pattern of `*`, `?` and the like.
 pub(super) fn glob(text: &str) -> Result<GlobMatcher, globset::Error> {
     Glob::new(text).map(|glob| glob.compile_matcher())
@@ -434,9 +510,34 @@ fn banners<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     Ok(texts)
 }
 
+impl Clue {
+    pub(super) fn is_improv(&self) -> bool {
+        matches!(self, Self::Improv(_))
+    }
+
+    pub(super) fn is_smp(&self) -> bool {
+        matches!(self, Self::Smp(_))
+    }
+
+    pub(super) fn is_at(&self) -> bool {
+        matches!(self, Self::At(_))
+    }
+}
+
 impl fmt::Display for Clue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let globs = |globs: &[GlobMatcher]| {
+            let quoted: Vec<String> = globs.iter().map(|glob| format!("`{}`", glob.glob())).collect();
+            quoted.join(" or ")
+        };
         match self {
+            Self::Improv(clue) => {
+                write!(f, "Improv with {}", globs(&clue.firmware))?;
+                clue.chip.as_ref().map_or(Ok(()), |chip| write!(f, " on `{}`", chip.glob()))
+            }
+            Self::Smp(clue) if clue.info.is_empty() => f.write_str("an SMP server"),
+            Self::Smp(clue) => write!(f, "an SMP server that is {}", globs(&clue.info)),
+            Self::At(clue) => write!(f, "{} to {}", globs(&clue.answers), clue.ask),
             Self::Firmata(clue) => {
                 f.write_str("Firmata")?;
                 clue.pins.map_or(Ok(()), |pins| write!(f, " with {pins} pins"))?;

@@ -4,16 +4,23 @@
 //! the bootloader. What leaves more than one board leaves it unknown. It also says which question would help next, and
 //! writes down each step, for `nuncio why`.
 
+use std::collections::BTreeMap;
+
+use globset::GlobMatcher;
+
 use crate::device::{
-    BleAddressKind, BleSeen, BoardId, Evidence, Link, LinkReport, Question, Questions, ServiceSeen, UsbIds,
-    VersionQuestion,
+    BleAddressKind, BleSeen, BoardId, Evidence, Link, LinkReport, ProgramQuestion, Question, Questions, ServiceSeen,
+    SmpSlot, UsbIds, VersionQuestion,
 };
 
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
-use super::file::{Clue, FirmataClue, Hex, Strength};
+use super::file::{AtClue, Clue, FirmataClue, Hex, SmpClue, Strength};
 use super::settings::DeviceEntry;
 use super::why::{Sureness, Verdict, WhyStep};
+
+/// At most so many AT commands are tried on one port.
+const MAX_COMMANDS: usize = 8;
 
 /// What is known of one link.
 pub(super) struct Case<'a> {
@@ -22,6 +29,8 @@ pub(super) struct Case<'a> {
     pub(super) report: &'a LinkReport,
     pub(super) asked: &'a Asked,
     pub(super) allowed: Questions,
+    /// Who says that no question may reset it.
+    pub(super) spared: Option<String>,
 }
 
 /// What follows from it.
@@ -71,6 +80,13 @@ impl Case<'_> {
             } else {
                 self.by_announcement("Bluetooth advertisement", fits, &mut opinion);
             }
+        } else if let Some((protocol, properties)) = discovered(self.report) {
+            let fits = |board: &Board| {
+                let fits =
+                    board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
+                fits.max_by_key(|(weight, _)| *weight)
+            };
+            self.by_announcement("discovery", fits, &mut opinion);
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
@@ -176,6 +192,8 @@ impl Case<'_> {
             let needs = asking::needs(&question);
             if needs == Questions::Bootloader && bootloader_told {
                 opinion.note(what, Verdict::NotAsked, "its bootloader has told already what it is");
+            } else if let Some(why) = self.spared.as_ref().filter(|_| needs > Questions::Passive) {
+                opinion.note(what, Verdict::NotAsked, spared(why));
             } else if needs > self.allowed {
                 opinion.note(what, Verdict::NotAsked, forbidden(needs));
             } else if opinion.next.is_none() {
@@ -207,6 +225,11 @@ impl Case<'_> {
     }
 }
 
+/// Why no question is asked that could reset a board.
+pub(super) fn spared(why: &str) -> String {
+    format!("{why}, and opening its port may reset it")
+}
+
 /// Why a question is not asked, as the operator reads it.
 pub(super) fn forbidden(needs: Questions) -> &'static str {
     match needs {
@@ -235,6 +258,14 @@ pub(super) fn service(report: &LinkReport) -> Option<&ServiceSeen> {
 pub(super) fn ble(report: &LinkReport) -> Option<&BleSeen> {
     report.evidence.iter().find_map(|evidence| match evidence {
         Evidence::Ble(seen) => Some(seen),
+        _ => None,
+    })
+}
+
+/// Protocol and properties of what a discovery program tells, where it is that.
+fn discovered(report: &LinkReport) -> Option<(&str, &BTreeMap<String, String>)> {
+    report.evidence.iter().find_map(|evidence| match evidence {
+        Evidence::Discovered { protocol, properties, .. } => Some((protocol.as_str(), properties)),
         _ => None,
     })
 }
@@ -292,7 +323,28 @@ fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
         | Evidence::Http { .. }
         | Evidence::Esphome { .. }
         | Evidence::Connected
-        | Evidence::Banner { .. } => None,
+        | Evidence::Banner { .. }
+        | Evidence::Discovered { .. }
+        | Evidence::Said { .. } => None,
+        Evidence::Improv { firmware, chip, .. } => {
+            let fits = |clue: &&Clue| matches!(clue, Clue::Improv(clue) if any(&clue.firmware, firmware) && clue.chip.as_ref().is_none_or(|glob| glob.is_match(chip)));
+            fitting(board, Clue::is_improv, fits, "another firmware or chip")
+        }
+        Evidence::Smp { info, .. } => {
+            let fits = |clue: &&Clue| {
+                let told =
+                    |clue: &SmpClue| clue.info.is_empty() || info.as_ref().is_some_and(|info| any(&clue.info, info));
+                matches!(clue, Clue::Smp(clue) if told(clue))
+            };
+            fitting(board, Clue::is_smp, fits, "another application")
+        }
+        Evidence::At { values } => {
+            let fits = |clue: &&Clue| {
+                let told = |clue: &AtClue| values.get(&clue.ask).is_some_and(|answer| any(&clue.answers, answer));
+                matches!(clue, Clue::At(clue) if told(clue))
+            };
+            fitting(board, Clue::is_at, fits, "another module")
+        }
         Evidence::Firmata { name, pins, .. } => {
             let mut known = clues().filter(|clue| matches!(clue, Clue::Firmata(_))).peekable();
             known.peek()?;
@@ -306,7 +358,7 @@ fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
             let fits = |clue: &&Clue| match clue {
                 Clue::Stk500(clue) => protocol == "stk500" && (clue.signature, clue.baud) == (*bytes, *baud),
                 Clue::Stk500v2(clue) => protocol == "stk500v2" && (clue.signature, clue.baud) == (*bytes, *baud),
-                Clue::Firmata(_) | Clue::EspRom(_) => false,
+                _ => false,
             };
             Some(clues().find(fits).map(ToString::to_string).ok_or_else(|| "another bootloader or chip".to_owned()))
         }
@@ -315,6 +367,22 @@ fn fits(board: &Board, evidence: &Evidence) -> Option<Result<String, String>> {
             Some(clues().find(fits).map(ToString::to_string).ok_or_else(|| "another chip".to_owned()))
         }
     }
+}
+
+/// The clue of a kind that fits; a board that has none of this kind is not spoken of.
+fn fitting(
+    board: &Board,
+    kind: impl Fn(&Clue) -> bool,
+    fits: impl Fn(&&Clue) -> bool,
+    otherwise: &str,
+) -> Option<Result<String, String>> {
+    let mut known = board.clues.iter().filter(|clue| kind(clue)).peekable();
+    known.peek()?;
+    Some(known.find(fits).map(ToString::to_string).ok_or_else(|| otherwise.to_owned()))
+}
+
+fn any(globs: &[GlobMatcher], text: &str) -> bool {
+    globs.iter().any(|glob| glob.is_match(text))
 }
 
 fn firmata_fits(clue: &FirmataClue, name: &str, pins: Option<u16>) -> bool {
@@ -327,7 +395,7 @@ fn is_bootloader(evidence: &Evidence) -> bool {
 }
 
 /// Evidence as an operator reads it.
-fn told(evidence: &Evidence) -> String {
+pub(super) fn told(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Usb(usb) => usb_name(usb),
         Evidence::Service(service) => format!("it announces {}", service.name),
@@ -342,11 +410,36 @@ fn told(evidence: &Evidence) -> String {
             format!("it runs Firmata `{name}` {major}.{minor}{pins}")
         }
         Evidence::Banner { line, .. } => format!("it prints `{line}`"),
+        Evidence::Improv { firmware, version, chip, name } => {
+            format!("it tells `{firmware}` {version} on `{chip}` by Improv, called `{name}`")
+        }
+        Evidence::Smp { slots, info } => {
+            let slots: Vec<String> = slots.iter().map(slot).collect();
+            let info = info.as_ref().map_or_else(String::new, |info| format!("it is `{info}`, "));
+            format!("{info}it tells images by SMP: {}", listed(&slots))
+        }
+        Evidence::At { values } => {
+            let told: Vec<String> = values.iter().map(|(command, answer)| format!("`{answer}` to {command}")).collect();
+            format!("it answers {}", listed(&told))
+        }
+        Evidence::Discovered { by, protocol, label, properties } => {
+            let told: Vec<String> = properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("the discovery `{by}` tells {protocol} `{label}`: {}", listed(&told))
+        }
+        Evidence::Said { text } => format!("it says nothing that is understood: `{text}`"),
         Evidence::Signature { protocol, bytes, baud } => {
             format!("its bootloader tells {protocol} signature {} at {baud} baud", Hex(*bytes))
         }
         Evidence::EspChip { chip, .. } => format!("its ROM loader tells chip {chip}"),
     }
+}
+
+/// One slot of an SMP server, as an operator reads it.
+fn slot(slot: &SmpSlot) -> String {
+    let marks = [(slot.active, "active"), (slot.pending, "pending"), (slot.confirmed, "confirmed")];
+    let marks: String = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| format!(" {mark}")).collect();
+    let hash = slot.hash.get(..8).unwrap_or(&slot.hash);
+    format!("{}.{} {} ({hash}){marks}", slot.image, slot.slot, slot.version)
 }
 
 /// What an answer amounts to, as an operator reads it.
@@ -361,18 +454,44 @@ pub(super) fn told_all(evidence: &[Evidence]) -> String {
 fn questions(candidates: &[Candidate<'_>]) -> Vec<Question> {
     let clues = || candidates.iter().flat_map(|one| &one.board.clues);
     let mut ranked: Vec<(u8, u32, Question)> = clues()
-        .map(|clue| match clue {
-            Clue::Firmata(clue) => (0, clue.baud, asking::firmata(clue.baud)),
-            Clue::Stk500(clue) => (1, clue.baud, Question::Stk500 { baud: clue.baud }),
-            Clue::Stk500v2(clue) => (2, clue.baud, Question::Stk500v2 { baud: clue.baud }),
-            Clue::EspRom(clue) => {
-                (3, clue.baud, Question::EspRom { baud: clue.baud, app_offset: common_offset(candidates, clue.baud) })
-            }
+        .filter_map(|clue| {
+            Some(match clue {
+                Clue::Firmata(clue) => (0, clue.baud, asking::firmata(clue.baud)),
+                Clue::Improv(_) | Clue::Smp(_) | Clue::At(_) => return None,
+                Clue::Stk500(clue) => (2, clue.baud, Question::Stk500 { baud: clue.baud }),
+                Clue::Stk500v2(clue) => (3, clue.baud, Question::Stk500v2 { baud: clue.baud }),
+                Clue::EspRom(clue) => {
+                    let app_offset = common_offset(candidates, clue.baud);
+                    (4, clue.baud, Question::EspRom { baud: clue.baud, app_offset })
+                }
+            })
         })
         .collect();
+    ranked.extend(programs(clues()).into_iter().map(|(baud, program)| (1, baud, Question::Program(program))));
     ranked.sort_by_key(|&(rank, baud, _)| (rank, std::cmp::Reverse(baud)));
     ranked.dedup_by(|one, other| one.2 == other.2);
     ranked.into_iter().map(|(_, _, question)| question).collect()
+}
+
+/// What running programs are asked, by speed: all languages over one opening of the port.
+fn programs<'a>(clues: impl Iterator<Item = &'a Clue>) -> BTreeMap<u32, ProgramQuestion> {
+    let mut programs: BTreeMap<u32, ProgramQuestion> = BTreeMap::new();
+    let mut at = |baud: u32, ask: &dyn Fn(&mut ProgramQuestion)| {
+        ask(programs.entry(baud).or_insert_with(|| ProgramQuestion { baud, ..ProgramQuestion::default() }));
+    };
+    for clue in clues {
+        match clue {
+            Clue::Improv(clue) => at(clue.baud, &|program| program.improv = true),
+            Clue::Smp(clue) => at(clue.baud, &|program| program.smp = true),
+            Clue::At(clue) => at(clue.baud, &|program| {
+                if !program.at.contains(&clue.ask) && program.at.len() < MAX_COMMANDS {
+                    program.at.push(clue.ask.clone());
+                }
+            }),
+            Clue::Firmata(_) | Clue::Stk500(_) | Clue::Stk500v2(_) | Clue::EspRom(_) => {}
+        }
+    }
+    programs
 }
 
 /// Where the candidates with this loader keep their application, if all at the same place: then the version is read

@@ -6,6 +6,7 @@
 //! At most one question is under way for each link. One that could not be asked because somebody had the port is asked
 //! again when the link changes or its lease comes back, never in a loop.
 
+mod asks;
 mod joins;
 mod reasons;
 mod watches;
@@ -19,8 +20,9 @@ use tracing::{debug, info, warn};
 
 use super::announced::{self, Fact, Source};
 use super::asking::{self, Asked};
+use super::budget::Budget;
 use super::catalogue::{Board, Catalogue, NOT_FLASHED};
-use super::file::{Clue, SerialMeaning};
+use super::file::SerialMeaning;
 use super::identify::{self, Case, Opinion};
 use super::joining::{Joining, KeptOut};
 use super::naming::{self, Announced, Names, Surroundings};
@@ -40,6 +42,8 @@ pub struct RegistrySettings {
     pub gateway: String,
     /// How far identification may go.
     pub questions: Questions,
+    /// How often each port may be opened to ask, before it gets that back by [`Registry::refill_budgets`].
+    pub budget: u32,
     /// Whether devices that announce themselves on the network may be asked.
     pub ask_hosts: bool,
     /// Whether devices that advertise by Bluetooth may be connected to.
@@ -67,7 +71,7 @@ impl Media {
             Link::Serial(_) => true,
             Link::Service(_) => self.hosts,
             Link::Ble(_) => self.ble,
-            Link::Tcp { .. } => false,
+            Link::Tcp { .. } | Link::Discovered(_) => false,
         }
     }
 }
@@ -111,6 +115,7 @@ pub enum Decision {
 pub struct Registry {
     catalogue: Arc<Catalogue>,
     questions: Questions,
+    budget: Budget,
     media: Media,
     entries: HashMap<Link, Arc<DeviceEntry>>,
     names: Names,
@@ -129,6 +134,8 @@ struct Seen {
     asking: Option<Question>,
     /// A question waits for somebody of ours to give the link back.
     waiting: bool,
+    /// A question waits until the port may be opened again.
+    exhausted: bool,
     device: Option<DeviceId>,
     /// Why what is on it does not join.
     kept_out: Option<KeptOut>,
@@ -154,6 +161,7 @@ impl Registry {
         Self {
             catalogue,
             questions: settings.questions,
+            budget: Budget::new(settings.budget),
             media: Media { hosts: settings.ask_hosts, ble: settings.ask_ble },
             entries,
             names,
@@ -187,7 +195,7 @@ impl Registry {
     /// Whether a link still leads to the same thing: the same node, the same descriptors, the same announced identity.
     fn same_thing(&self, seen: &Seen, report: &LinkReport) -> bool {
         match (&seen.device, &report.link) {
-            (Some(_), Link::Service(_) | Link::Ble(_)) => {
+            (Some(_), Link::Service(_) | Link::Ble(_) | Link::Discovered(_)) => {
                 let now = Seen { asked: seen.asked.clone(), ..Seen::new(report.clone()) };
                 self.identity(seen) == self.identity(&now)
             }
@@ -220,6 +228,10 @@ impl Registry {
             Ok(answer) => debug!(%link, question = asking::describe(question), ?answer, "question answered"),
             Err(error) => info!(%link, question = asking::describe(question), %error, "question could not be asked"),
         }
+        if matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted)) {
+            self.not_asked(link, question);
+        }
+        let Some(seen) = self.links.get_mut(link) else { return decisions };
         let again =
             matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted | QuestionFailed::Gone));
         seen.asked.keep(question.clone(), outcome);
@@ -235,6 +247,7 @@ impl Registry {
         if seen.asking.as_ref().is_some_and(|asking| asking::same(asking, question)) {
             seen.asking = None;
             seen.waiting = true;
+            self.not_asked(link, question);
         }
     }
 
@@ -298,9 +311,12 @@ impl Registry {
     pub fn point_out(&self, id: &DeviceId) -> Option<PointOut> {
         let device = self.devices.get(id)?;
         let seen = self.links.get(&device.info.link)?;
+        if self.spared(seen).is_some() {
+            return None;
+        }
         let firmata = seen.asked.evidence().any(|evidence| matches!(evidence, Evidence::Firmata { .. }));
         let light = self.catalogue.get(&device.info.board)?.light.filter(|_| firmata);
-        match (light, device.profile.reboot, &device.info.link) {
+        match (light, device.info.reboot, &device.info.link) {
             (Some(light), ..) => Some(PointOut::Firmata { baud: light.baud, pin: light.pin }),
             (None, RebootMethod::None, _) => None,
             (None, method, Link::Serial(_)) => Some(PointOut::Restart(method)),
@@ -413,7 +429,8 @@ impl Registry {
     fn opinion(&self, seen: &Seen) -> Opinion {
         let entry = self.entry(&seen.report).map(Arc::as_ref);
         let Seen { report, asked, .. } = seen;
-        Case { catalogue: &self.catalogue, entry, report, asked, allowed: self.questions }.opinion()
+        let spared = self.spared(seen);
+        Case { catalogue: &self.catalogue, entry, report, asked, allowed: self.questions, spared }.opinion()
     }
 
     /// The `[[device]]` entry of a link, by any of its names.
@@ -505,7 +522,7 @@ impl Registry {
                 fact(&facts.bearer),
                 signal(fact(&facts.signal)).or_else(|| known.and_then(Device::signal)),
             ),
-            reboot: profile.reboot,
+            reboot: if self.spared(seen).is_some() { RebootMethod::None } else { profile.reboot },
             not_updatable: self.trouble(&seen.report, board_id),
             quarantined: known.and_then(|device| device.info.quarantined.clone()),
         };
@@ -541,7 +558,7 @@ impl Registry {
 
     fn announced(&self, seen: &Seen) -> Announced {
         let (service, ble) = (identify::service(&seen.report), identify::ble(&seen.report));
-        if service.is_none() && ble.is_none() {
+        if service.is_none() && ble.is_none() && !matches!(seen.report.link, Link::Discovered(_)) {
             return Announced::default();
         }
         let board = self.opinion(seen).board.and_then(|(board, _)| self.catalogue.get(&board));
@@ -683,44 +700,6 @@ impl Registry {
         decisions.push(Decision::DeviceReturned(info));
         true
     }
-
-    /// What has to be asked before a device has a name: its MAC address, where it does not announce that.
-    fn first_question(&self, link: &Link, board: &BoardId) -> Option<Question> {
-        let seen = self.links.get(link).filter(|seen| seen.device.is_none())?;
-        let board = self.catalogue.get(board)?;
-        let asks = board.facts.mac_is_asked() && self.media.may_ask(link) && seen.report.access == Access::Usable;
-        if !asks || self.entry(&seen.report).is_some() || self.announced(seen).mac.is_some() {
-            return None;
-        }
-        let question = over_the_air(board, &seen.report)?;
-        let failed = matches!(seen.asked.iter().find(|(asked, _)| asking::same(asked, &question)), Some((_, Err(_))));
-        (!failed && !seen.asked.settled(&question)).then_some(question)
-    }
-
-    /// What to ask of a device whose board is known: which of its bootloaders it has, and its version.
-    fn next_for_device(&self, link: &Link) -> Option<Question> {
-        let seen = self.links.get(link)?;
-        let device = self.devices.get(seen.device.as_ref()?)?;
-        let board = self.catalogue.get(&device.info.board)?;
-        if !matches!(link, Link::Serial(_)) {
-            return over_the_air(board, &seen.report).filter(|question| !seen.asked.settled(question));
-        }
-        let variants = bootloader_variants(board, &seen.asked).into_iter();
-        let ladder = if device.info.version.is_none() { device.profile.version.as_slice() } else { &[] };
-        let mut questions = variants.chain(ladder.iter().map(asking::version));
-        questions.find(|question| asking::needs(question) <= self.questions && !seen.asked.settled(question))
-    }
-
-    fn ask(&mut self, link: &Link, question: Option<Question>, decisions: &mut Vec<Decision>) {
-        let (Some(seen), Some(question)) = (self.links.get_mut(link), question) else { return };
-        let held = seen.device.as_ref().and_then(|id| self.devices.get(id)).is_some_and(|device| device.held);
-        let possible = self.media.may_ask(link) && seen.report.access == Access::Usable;
-        if held || !possible || seen.asking.is_some() {
-            return;
-        }
-        seen.asking = Some(question.clone());
-        decisions.push(Decision::Ask { link: link.clone(), question });
-    }
 }
 
 impl Device {
@@ -732,7 +711,15 @@ impl Device {
 
 impl Seen {
     fn new(report: LinkReport) -> Self {
-        Self { report, asked: Asked::default(), asking: None, waiting: false, device: None, kept_out: None }
+        Self {
+            report,
+            asked: Asked::default(),
+            asking: None,
+            waiting: false,
+            exhausted: false,
+            device: None,
+            kept_out: None,
+        }
     }
 }
 
@@ -773,33 +760,4 @@ fn profile(board: &Board, asked: &Asked) -> Arc<FlashProfile> {
     });
     let found = told.and_then(|baud| board.profile_at(baud));
     Arc::clone(found.unwrap_or(&board.profiles()[0]))
-}
-
-/// What a device that is not on a wire is asked for its facts.
-fn over_the_air(board: &Board, report: &LinkReport) -> Option<Question> {
-    let (characteristics, pointers) = (board.facts.characteristics(), board.facts.pointers());
-    match &report.link {
-        Link::Ble(_) if !characteristics.is_empty() => Some(Question::Gatt { characteristics }),
-        Link::Service(_) if board.facts.api_is_asked() => {
-            Some(Question::Esphome { service: Box::new(identify::service(report)?.clone()) })
-        }
-        Link::Service(_) if !pointers.is_empty() => {
-            let (service, path) = (Box::new(identify::service(report)?.clone()), board.http.clone()?);
-            Some(Question::Http { service, path, pointers })
-        }
-        _ => None,
-    }
-}
-
-/// Where a board has bootloaders of several speeds and the flash profile depends on which it is: how to find out.
-fn bootloader_variants(board: &Board, asked: &Asked) -> Vec<Question> {
-    if asked.evidence().any(|evidence| matches!(evidence, Evidence::Signature { .. })) || board.profiles().len() < 2 {
-        return Vec::new();
-    }
-    let questions = board.clues.iter().filter_map(|clue| match clue {
-        Clue::Stk500(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500 { baud: clue.baud }),
-        Clue::Stk500v2(clue) => board.profile_at(clue.baud).map(|_| Question::Stk500v2 { baud: clue.baud }),
-        Clue::Firmata(_) | Clue::EspRom(_) => None,
-    });
-    questions.collect()
 }

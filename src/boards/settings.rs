@@ -28,6 +28,9 @@ pub struct DeviceEntry {
     /// Its endpoint name; made from its identity when absent.
     #[serde(default)]
     pub endpoint: Option<String>,
+    /// No question may open its port, and servers cannot restart it.
+    #[serde(default)]
+    pub never_reset: bool,
     /// Whether its link is tried.
     #[serde(default)]
     pub probe: Probe,

@@ -1,6 +1,6 @@
 //! What a type cannot say: ranges, uniqueness, and texts that have a form of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use url::Url;
@@ -10,7 +10,7 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::GatewaySettings;
@@ -33,6 +33,7 @@ const NAMELESS: &str = "nuncio";
 pub(super) struct Checked {
     pub(super) servers: Vec<ServerSettings>,
     pub(super) devices: Vec<DeviceEntry>,
+    pub(super) discoveries: Vec<DiscoverySettings>,
     pub(super) naming: NamingSettings,
     pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
@@ -55,6 +56,7 @@ pub(super) fn check(
     let mut checker = Checker { source, problems };
     checker.servers(&raw.servers);
     checker.devices(&raw.devices);
+    checker.discoveries(&raw.discoveries);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
     let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
@@ -69,6 +71,7 @@ pub(super) fn check(
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
+            discoveries: raw.discoveries.into_iter().map(|(_, discovery)| discovery).collect(),
             naming: naming?,
             join: join?,
             serial: serial?,
@@ -188,6 +191,19 @@ impl Checker<'_> {
         self.require(!login && parsed.fragment().is_none(), key, "neither a login nor a fragment has a meaning here");
     }
 
+    fn discoveries(&mut self, discoveries: &[(usize, DiscoverySettings)]) {
+        let mut names = BTreeSet::new();
+        for (number, discovery) in discoveries {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+            let good = (1..=63).contains(&discovery.name.len()) && discovery.name.bytes().all(plain);
+            let key = |key: &str| format!("discovery[{number}].{key}");
+            self.require(good, &key("name"), "letters, digits, `.`, `_` and `-`, at most 63");
+            self.require(names.insert(&discovery.name), &key("name"), "another [[discovery]] has this name");
+            let whole = discovery.program.first().is_some_and(|program| program.starts_with('/'));
+            self.require(whole, &key("program"), "expected the program's absolute path, and its arguments");
+        }
+    }
+
     fn devices(&mut self, devices: &[(usize, DeviceEntry)]) {
         let (mut names, mut endpoints, mut links) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (number, device) in devices {
@@ -225,6 +241,7 @@ impl Checker<'_> {
     }
 
     fn serial(&mut self, serial: &SerialSettings) {
+        self.within("serial.again_after", serial.again_after, Duration::from_secs(1), Duration::from_secs(86_400));
         self.within("serial.poll", serial.poll, Duration::from_millis(50), Duration::from_secs(3600));
         for (name, patterns) in [("watch", &serial.watch), ("deny", &serial.deny)] {
             for (number, pattern) in patterns.iter().enumerate() {

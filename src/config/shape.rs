@@ -17,16 +17,17 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "gateway",
     "server",
     "device",
+    "discovery",
     "naming",
     "join",
     "serial",
@@ -60,6 +61,7 @@ pub(super) struct Raw {
     pub(super) gateway: Option<RawGateway>,
     pub(super) servers: Vec<(usize, ServerSettings)>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
+    pub(super) discoveries: Vec<(usize, DiscoverySettings)>,
     pub(super) naming: Option<NamingSettings>,
     pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
@@ -86,6 +88,7 @@ pub(super) fn read(
         gateway: reader.section("gateway", defaults, &mut user),
         servers: reader.entries("server", user.remove("server")),
         devices: reader.entries("device", user.remove("device")),
+        discoveries: reader.entries("discovery", user.remove("discovery")),
         naming: reader.section("naming", defaults, &mut user),
         join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ImageFormat, JobFailure, ListenQuestion, units};
+use super::{ImageFormat, JobFailure, ListenQuestion, ProgramQuestion, units};
 
 /// The id of a board type in the catalogue, e.g. `arduino-uno`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -64,6 +64,8 @@ pub enum PointOut {
 pub enum VersionQuestion {
     /// Listen for a banner or Firmata.
     Listen(ListenQuestion),
+    /// Ask the running program.
+    Program(ProgramQuestion),
     /// Read the application descriptor through the ROM loader.
     EspAppDesc {
         /// Line speed.

@@ -69,6 +69,45 @@ pub enum Evidence {
         /// The `version` group.
         version: Option<String>,
     },
+    /// What a program told by Improv.
+    Improv {
+        /// Name of the firmware, e.g. `ESPHome`.
+        firmware: String,
+        /// Its version.
+        version: String,
+        /// The chip it runs on, e.g. `ESP32-C3`.
+        chip: String,
+        /// What the device is called.
+        name: String,
+    },
+    /// What an SMP server (MCUmgr) told.
+    Smp {
+        /// Its images.
+        slots: Vec<SmpSlot>,
+        /// What the application is, as `uname -a` would tell.
+        info: Option<String>,
+    },
+    /// What AT commands were answered, by command.
+    At {
+        /// The first line of each answer.
+        values: BTreeMap<String, String>,
+    },
+    /// What a discovery program tells of it.
+    Discovered {
+        /// What the program is called here.
+        by: String,
+        /// Protocol of the port, e.g. `network`.
+        protocol: String,
+        /// What the port is called for people.
+        label: String,
+        /// Whatever it knows, keys in small letters.
+        properties: BTreeMap<String, String>,
+    },
+    /// What was said in no language that it was asked in; control characters replaced.
+    Said {
+        /// The beginning of it.
+        text: String,
+    },
     /// The three signature bytes of an AVR, told by its bootloader.
     Signature {
         /// `stk500` (version 1, optiboot and ATmegaBOOT) or `stk500v2` (wiring).
@@ -87,6 +126,25 @@ pub enum Evidence {
         /// Version in the application descriptor found in flash at the asked offset.
         app_version: Option<String>,
     },
+}
+
+/// One slot for an image, as an SMP server tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct SmpSlot {
+    /// Which image: 0 is the application's.
+    pub image: u32,
+    /// Which of its slots.
+    pub slot: u32,
+    /// Version of what is in it.
+    pub version: String,
+    /// Its hash, in hex digits.
+    pub hash: String,
+    /// It runs.
+    pub active: bool,
+    /// The next start runs it.
+    pub pending: bool,
+    /// It stays after that.
+    pub confirmed: bool,
 }
 
 /// How far the gateway may go to find out what hangs on a serial port.
@@ -108,6 +166,8 @@ pub enum Questions {
 pub enum Question {
     /// Open, listen for a banner or Firmata's announcement, ask Firmata once, close.
     Listen(ListenQuestion),
+    /// Open, listen, ask the running program in some languages, close.
+    Program(ProgramQuestion),
     /// Reset into an STK500 version 1 bootloader and read the signature.
     Stk500 {
         /// 115200 (optiboot) or 57600 (ATmegaBOOT).
@@ -135,6 +195,13 @@ pub enum Question {
         /// The service that announces it, with its addresses.
         service: Box<ServiceSeen>,
     },
+    /// Read the images of a device's SMP server over UDP.
+    SmpUdp {
+        /// The service that announces it, with its addresses.
+        service: Box<ServiceSeen>,
+        /// Its port.
+        port: u16,
+    },
     /// GET a path of a device's web server, and pick values from the JSON that it answers.
     Http {
         /// The service that announces it, with its addresses.
@@ -160,6 +227,19 @@ pub struct ListenQuestion {
     /// How long to listen at most; ends early when a pattern matched or Firmata reported.
     #[serde(with = "units::duration")]
     pub within: Duration,
+}
+
+/// Details of [`Question::Program`]: the languages that are tried, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct ProgramQuestion {
+    /// Line speed.
+    pub baud: u32,
+    /// Improv's request for device information.
+    pub improv: bool,
+    /// SMP's requests for images and application.
+    pub smp: bool,
+    /// AT commands, in order; each once.
+    pub at: Vec<String>,
 }
 
 /// What came of a question.

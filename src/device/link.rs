@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::{BleAddress, Evidence, ServiceName};
 
-/// One way to reach a device. Written as `serial:PATH`, `tcp:HOST:PORT`, `mdns:INSTANCE._TYPE._tcp` or
-/// `ble:ADDRESS`.
+/// One way to reach a device. Written as `serial:PATH`, `tcp:HOST:PORT`, `mdns:INSTANCE._TYPE._tcp`,
+/// `ble:ADDRESS` or `discovered:NAME/PROTOCOL/ADDRESS`.
 ///
 /// A serial link carries the name under which it was configured or seen, which need not be the device node itself:
 /// two names of one node are one link, made so by the transport that reports it.
@@ -26,6 +26,8 @@ pub enum Link {
     Service(ServiceName),
     /// A Bluetooth Low Energy device.
     Ble(BleAddress),
+    /// What a discovery program has found: its name here, the protocol and the address that it tells.
+    Discovered(Box<str>),
 }
 
 impl Link {
@@ -33,7 +35,7 @@ impl Link {
     pub fn serial_path(&self) -> Option<&Path> {
         match self {
             Self::Serial(path) => Some(path),
-            Self::Tcp { .. } | Self::Service(_) | Self::Ble(_) => None,
+            Self::Tcp { .. } | Self::Service(_) | Self::Ble(_) | Self::Discovered(_) => None,
         }
     }
 }
@@ -46,13 +48,16 @@ impl fmt::Display for Link {
             Self::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
             Self::Service(name) => write!(f, "mdns:{name}"),
             Self::Ble(address) => write!(f, "ble:{address}"),
+            Self::Discovered(place) => write!(f, "discovered:{place}"),
         }
     }
 }
 
 /// Why a text is no link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no link: expected serial:/dev/NAME, tcp:HOST:PORT, mdns:INSTANCE._TYPE._tcp or ble:ADDRESS")]
+#[error(
+    "`{0}` is no link: expected serial:/dev/NAME, tcp:HOST:PORT, mdns:INSTANCE._TYPE._tcp, ble:ADDRESS or discovered:NAME/PROTOCOL/ADDRESS"
+)]
 pub struct LinkParseError(pub String);
 
 impl FromStr for Link {
@@ -68,6 +73,15 @@ impl FromStr for Link {
         }
         if let Some(address) = text.strip_prefix("ble:") {
             return address.parse().map(Self::Ble).map_err(|_| wrong());
+        }
+        if let Some(place) = text.strip_prefix("discovered:") {
+            let word =
+                |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+            let plain = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+            let mut parts = place.splitn(3, '/');
+            let (by, protocol, address) = (parts.next(), parts.next(), parts.next());
+            let good = by.is_some_and(word) && protocol.is_some_and(word) && address.is_some_and(plain);
+            return if good { Ok(Self::Discovered(place.into())) } else { Err(wrong()) };
         }
         let address = text.strip_prefix("tcp:").ok_or_else(wrong)?;
         let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
@@ -151,6 +165,7 @@ mod tests {
             "tcp:pump.local:1",
             "mdns:a b._x._tcp",
             "ble:F0:F1:F2:F3:F4:05",
+            "discovered:net/network/10.0.0.7/a b",
         ] {
             let link: Link = text.parse().expect("a link");
             assert_eq!(link.to_string(), text);
@@ -170,6 +185,9 @@ mod tests {
             "tcp:a:b:1",
             "udp:h:1",
             "mdns:x",
+            "discovered:net/network",
+            "discovered:net//x",
+            "discovered:net/network/a\u{1b}b",
         ] {
             assert!(text.parse::<Link>().is_err(), "{text}");
         }

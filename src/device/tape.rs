@@ -60,7 +60,10 @@ impl TapeEvent {
         match &mut self {
             Self::Appeared(report) | Self::Changed(report) => report.evidence.iter_mut().for_each(clean),
             Self::Answered { question, outcome, .. } => {
-                if let Question::Http { service, .. } | Question::Esphome { service } = question {
+                if let Question::Http { service, .. }
+                | Question::SmpUdp { service, .. }
+                | Question::Esphome { service } = question
+                {
                     clean_all(&mut service.txt);
                 }
                 if let Ok(answer) = outcome {
@@ -76,6 +79,7 @@ impl TapeEvent {
 fn clean(evidence: &mut Evidence) {
     match evidence {
         Evidence::Service(service) => clean_all(&mut service.txt),
+        Evidence::Discovered { properties, .. } => clean_all(properties),
         Evidence::Http { values } | Evidence::Gatt { values } | Evidence::Esphome { values } => clean_all(values),
         _ => {}
     }

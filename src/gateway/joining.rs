@@ -7,13 +7,13 @@ use crate::boards::JoinError;
 use crate::control::{Failure, FailureCode, JoinOrder, JoinReport};
 use crate::device::{DeviceId, FirmwareState};
 
-/// How often it is looked whether further devices may join, where some wait for that.
+/// How often it is looked whether time has passed that something waits for.
 pub(super) const TURN: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longest name that an operator may give, as `[[device]]` has it.
 const MAX_NAME: usize = 63;
 
-/// When further devices may join.
+/// When more of something may happen: further devices join, ports are opened again.
 #[derive(Debug)]
 pub(super) struct Turns {
     every: Option<Duration>,
@@ -21,11 +21,15 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(per_minute: u32) -> Self {
-        Self { every: MINUTE.checked_div(per_minute), last: Instant::now() }
+    pub(super) fn per_minute(turns: u32) -> Self {
+        Self { every: MINUTE.checked_div(turns), last: Instant::now() }
     }
 
-    /// How many more may join since this was asked last.
+    pub(super) fn every(period: Duration) -> Self {
+        Self { every: Some(period), last: Instant::now() }
+    }
+
+    /// How many turns have come since this was asked last.
     fn take(&mut self, now: Instant) -> u32 {
         let Some(every) = self.every.filter(|every| !every.is_zero()) else { return 0 };
         let passed = now.saturating_duration_since(self.last);
@@ -37,13 +41,23 @@ impl Turns {
 }
 
 impl Gateway {
-    /// Time has passed: what waits for its turn may join.
+    /// Time has passed: what waits for its turn may join or be asked.
     pub(super) async fn let_join(&mut self) {
         let turns = self.turns.take(Instant::now());
         if turns > 0 {
             let decisions = self.registry.refill(turns);
             self.carry_out(decisions).await;
         }
+        let reopenings = self.reopenings.take(Instant::now());
+        if reopenings > 0 {
+            let decisions = self.registry.refill_budgets(reopenings);
+            self.carry_out(decisions).await;
+        }
+    }
+
+    /// Whether something waits for time to pass.
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.registry.is_flooded() || self.registry.is_exhausted()
     }
 
     pub(super) async fn join(&mut self, order: JoinOrder) -> Result<JoinReport, Failure> {
@@ -117,11 +131,11 @@ mod tests {
 
     #[test]
     fn turns_come_evenly_and_none_is_lost() {
-        let mut turns = Turns::new(60);
+        let mut turns = Turns::per_minute(60);
         let begin = turns.last;
         let at = |millis| begin + Duration::from_millis(millis);
         let taken: Vec<u32> = [400, 900, 1100, 1900, 3050].into_iter().map(|millis| turns.take(at(millis))).collect();
         assert_eq!(taken, [0, 0, 1, 0, 2]);
-        assert_eq!(Turns::new(0).take(at(1_000_000)), 0);
+        assert_eq!(Turns::per_minute(0).take(at(1_000_000)), 0);
     }
 }

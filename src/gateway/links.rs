@@ -109,8 +109,8 @@ impl Gateway {
             }
         };
         let leases = self.leases.clone();
-        let (serial, ble, http, esphome) =
-            (self.serial.clone(), self.ble.clone(), self.http.clone(), self.esphome.clone());
+        let (serial, ble, http) = (self.serial.clone(), self.ble.clone(), self.http.clone());
+        let (esphome, smp) = (self.esphome.clone(), self.smp.clone());
         let (player, events) = (self.player.clone(), self.events.clone());
         tokio::spawn(async move {
             let lease = match lease {
@@ -129,7 +129,11 @@ impl Gateway {
                 Link::Service(_) if matches!(question, Question::Esphome { .. }) => {
                     esphome.ask(lease, question.clone()).await
                 }
+                Link::Service(_) if matches!(question, Question::SmpUdp { .. }) => {
+                    smp.ask(lease, question.clone()).await
+                }
                 Link::Service(_) => http.ask(lease, question.clone()).await,
+                Link::Discovered(_) => (lease, Err(QuestionFailed::Unsupported)),
                 Link::Serial(_) | Link::Tcp { .. } => serial.ask(lease, question.clone()).await,
             };
             drop(lease);

@@ -71,6 +71,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[gateway]", without_log(&old.gateway) != without_log(&new.gateway)),
         ("[[server]]", old.servers != new.servers),
         ("[[device]]", old.devices != new.devices),
+        ("[[discovery]]", old.discoveries != new.discoveries),
         ("[naming]", old.naming != new.naming),
         ("[join]", old.join != new.join),
         ("[serial]", old.serial != new.serial),

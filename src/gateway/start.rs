@@ -24,7 +24,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, esphome, http, mdns, serial, tcp};
+use crate::transports::{ble, discovery, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -73,6 +73,7 @@ pub(super) async fn start(
     let settings = RegistrySettings {
         gateway: config.gateway.name.clone(),
         questions: config.serial.questions,
+        budget: config.serial.budget,
         ask_hosts: config.mdns.ask,
         ask_ble: config.ble.ask,
         devices: config.devices.clone(),
@@ -90,6 +91,7 @@ pub(super) async fn start(
     let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
     let mdns = mdns::spawn(&heard.mdns, &config.gateway.name, types, links_out.clone());
+    discovery::spawn(heard.discoveries.clone(), links_out.clone());
     let ble = ble::spawn(&heard.ble, links_out);
 
     let gateway = Gateway {
@@ -102,6 +104,7 @@ pub(super) async fn start(
         ble,
         http: http::Handle::default(),
         esphome: esphome::Handle::new(&config.esphome.keys),
+        smp: smp::Handle::default(),
         recordings: Recordings::default(),
         player,
         obstacles: BTreeMap::new(),
@@ -110,7 +113,8 @@ pub(super) async fn start(
         executor,
         store,
         ledger: Ledger::default(),
-        turns: Turns::new(config.join.per_minute),
+        turns: Turns::per_minute(config.join.per_minute),
+        reopenings: Turns::every(config.serial.again_after),
         worked,
         recorder,
         flashings: Flashings::default(),
@@ -200,6 +204,7 @@ fn heard(config: &Config) -> Config {
     if config.replay.is_some() {
         heard.serial.watch.clear();
         heard.devices.clear();
+        heard.discoveries.clear();
         (heard.mdns.enabled, heard.ble.enabled) = (false, false);
     }
     heard
@@ -209,7 +214,7 @@ fn heard(config: &Config) -> Config {
 pub(super) fn service_types(config: &Config, catalogue: &Catalogue) -> BTreeSet<ServiceType> {
     let named = config.devices.iter().filter_map(|device| match &device.link {
         Link::Service(name) => name.kind().parse().ok(),
-        Link::Serial(_) | Link::Tcp { .. } | Link::Ble(_) => None,
+        Link::Serial(_) | Link::Tcp { .. } | Link::Ble(_) | Link::Discovered(_) => None,
     });
     catalogue.service_types().into_iter().chain(named).collect()
 }

@@ -75,7 +75,7 @@ impl Gateway {
     /// Whether operators want to read of a link without a device: not of what strangers announce, nor of a further way to a
     /// device that is here.
     fn is_of_use(&self, link: &Link) -> bool {
-        let announced = matches!(link, Link::Service(_) | Link::Ble(_));
+        let announced = matches!(link, Link::Service(_) | Link::Ble(_) | Link::Discovered(_));
         !announced || (self.registry.kept_out(link).is_some() && !self.registry.is_double(link))
     }
 
@@ -136,6 +136,11 @@ fn describe(evidence: &Evidence) -> String {
         Evidence::Connected => "answers a connect".to_owned(),
         Evidence::Firmata { name, major, minor, .. } => format!("Firmata {name} {major}.{minor}"),
         Evidence::Banner { line, .. } => format!("says \"{line}\""),
+        Evidence::Improv { firmware, version, chip, .. } => format!("{firmware} {version} on {chip}"),
+        Evidence::Smp { info, .. } => format!("SMP server {}", info.as_deref().unwrap_or_default()),
+        Evidence::At { values } => format!("answers \"{}\"", values.values().next().map_or("", String::as_str)),
+        Evidence::Discovered { by, protocol, label, .. } => format!("{label}, {protocol} by {by}"),
+        Evidence::Said { text } => format!("says \"{text}\""),
         Evidence::Signature { protocol, bytes: [a, b, c], .. } => {
             format!("{protocol} signature {a:02x} {b:02x} {c:02x}")
         }

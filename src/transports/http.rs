@@ -86,7 +86,7 @@ pub(super) fn addresses(service: &ServiceSeen) -> Vec<SocketAddr> {
 }
 
 /// An address that a device may announce, where it is one that a device can have.
-fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
+pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
     let (address, interface) = text.split_once('%').map_or((text, None), |(address, name)| (address, Some(name)));
     let address: IpAddr = address.parse().ok()?;
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() || port == 0 {

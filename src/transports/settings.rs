@@ -12,6 +12,11 @@ use crate::device::{Questions, units};
 pub struct SerialSettings {
     /// How far identification may go.
     pub questions: Questions,
+    /// So many questions may open a port ...
+    pub budget: u32,
+    /// ... and then one more each time this has passed.
+    #[serde(with = "units::duration")]
+    pub again_after: Duration,
     /// How often the ports are looked over.
     #[serde(with = "units::duration")]
     pub poll: Duration,
@@ -79,4 +84,14 @@ pub struct BleSettings {
 pub struct EsphomeSettings {
     /// Keys of encrypted native APIs, by the names of devices: globs over instance and host.
     pub keys: BTreeMap<String, Key>,
+}
+
+/// One `[[discovery]]`: a program of others that finds devices.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoverySettings {
+    /// What it is called here; part of its links.
+    pub name: String,
+    /// The program, by its whole path, and its arguments.
+    pub program: Vec<String>,
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|leshan|node|tls|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -17,6 +17,8 @@ leshan_sha256=6d1cf53a18d516f02ae0b7bc34dd06dac15f3d67797d163574dec4b5feecbd32
 firmata_package=avrgirl-arduino@5.0.1
 firmata_sha256=e1e8a7e4a4384ad9f95b5ce7e638a13e43ec8eccdea766b6a3b8d7d6892d14d2
 cargo_deny=0.20.2
+improv_package=improv-wifi-serial-sdk@2.8.1
+improv_sha256=25dce28ec070c0c7f52b47bca8461dded996441b0d827c77fd6d16902061ab13
 
 fail() {
   printf 'tests/peers/install.sh: %s\n' "$*" >&2
@@ -49,7 +51,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [[ $1 = esp || $1 = esphome || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -85,6 +87,24 @@ venv() { # folder requirements
   python3 -m venv "$1" && retry "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
 }
 esptool4() { venv "$1" "$here/esptool-4.txt"; }
+discovery() {
+  cp "$here"/discovery/go.mod "$here"/discovery/go.sum "$1"
+  (cd "$1" && GOTOOLCHAIN=local GOFLAGS=-mod=mod retry go build -o dummy-discovery \
+    github.com/arduino/pluggable-discovery-protocol-handler/v2/dummy-discovery)
+}
+smpclient() { venv "$1" "$here/smpclient.txt"; }
+
+improv() {
+  local tarball
+  tarball=$(cd "$1" && retry npm pack --silent "$improv_package") || return 1
+  tar -xzf "$1/$tarball" -C "$1" --strip-components=2 package/dist/serial.js package/dist/const.js package/dist/util/hex-formatter.js package/dist/util/to-hex.js
+  rm "$1/$tarball"
+  # Its files are modules, which the package leaves to whoever bundles it.
+  printf '{"type":"module"}\n' >"$1/package.json"
+  cp "$1/util/hex-formatter.js" "$1/util/hex-formatter"
+  cp "$1/util/to-hex.js" "$1/util/to-hex"
+  check_sha256 "$1/serial.js" "$improv_sha256"
+}
 esptool5() { venv "$1" "$here/esptool-5.txt"; }
 esphome() { venv "$1" "$here/esphome.txt"; }
 
@@ -121,6 +141,15 @@ group() {
       debian esphome
       place esphome "$(sha256sum <"$here/esphome.txt")" esphome
       ;;
+    ask)
+      debian ask
+      place smpclient "$(sha256sum <"$here/smpclient.txt")" smpclient
+      place improv "$improv_package 1" improv
+      ;;
+    discovery)
+      debian discovery
+      place discovery "$(sha256sum <"$here/discovery/go.sum")" discovery
+      ;;
     leshan)
       debian leshan
       place leshan "$leshan_jar" leshan
@@ -131,8 +160,8 @@ group() {
       ;;
     tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp leshan node tls disaster lan esphome; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, leshan, node, tls, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
+    all) for part in avr esp ask discovery leshan node tls disaster lan esphome; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
   esac
 }
 

@@ -74,6 +74,8 @@ pub(crate) fn talker(words: &'static [u8]) -> PathBuf {
 pub(crate) fn settings(watch: &[String], deny: &[String]) -> SerialSettings {
     SerialSettings {
         questions: Questions::Bootloader,
+        budget: 1000,
+        again_after: Duration::from_secs(300),
         poll: Duration::from_millis(50),
         watch: watch.to_vec(),
         deny: deny.to_vec(),

@@ -43,6 +43,11 @@ impl Registry {
         if let Some(service) = identify::service(&seen.report) {
             steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
         }
+        for evidence in &seen.report.evidence {
+            if matches!(evidence, Evidence::Discovered { .. }) {
+                steps.push(WhyStep::new("discovery", Verdict::Noted, identify::told(evidence)));
+            }
+        }
         if let Some(ble) = identify::ble(&seen.report) {
             steps.push(WhyStep::new("advertisement", Verdict::Noted, identify::advertisement(ble)));
         }
@@ -63,6 +68,9 @@ impl Registry {
         if seen.report.access != Access::Usable {
             let detail = "the port cannot be used";
             steps.push(WhyStep::new("questions", Verdict::NotAsked, detail));
+        }
+        if seen.exhausted {
+            steps.push(WhyStep::new("questions", Verdict::NotAsked, self.budget.used_up()));
         }
         Some(Why {
             link: link.clone(),
@@ -122,9 +130,12 @@ impl Registry {
         }
         for question in device.profile.version.iter().map(asking::version) {
             let needs = asking::needs(&question);
-            if needs > self.questions && !seen.asked.settled(&question) {
+            if needs > self.allowed(seen) && !seen.asked.settled(&question) {
                 let what = format!("version: {}", asking::describe(&question));
-                steps.push(WhyStep::new(what, Verdict::NotAsked, identify::forbidden(needs)));
+                let why = self
+                    .spared(seen)
+                    .map_or_else(|| identify::forbidden(needs).to_owned(), |why| identify::spared(&why));
+                steps.push(WhyStep::new(what, Verdict::NotAsked, why));
             }
         }
     }

@@ -14,7 +14,7 @@ impl Registry {
         let service = identify::service(&seen.report).cloned();
         let may = match (&watch, &device.info.link) {
             // Opening the port may restart the board.
-            (Watch::Firmata { .. }, Link::Serial(_)) => self.questions >= Questions::Serial,
+            (Watch::Firmata { .. }, Link::Serial(_)) => self.allowed(seen) >= Questions::Serial,
             (Watch::Gatt { .. }, Link::Ble(_)) => self.media.ble,
             (Watch::Esphome, Link::Service(_)) => self.media.hosts && service.is_some(),
             _ => false,
@@ -26,7 +26,11 @@ impl Registry {
     pub fn why_not_watched(&self, id: &DeviceId) -> String {
         let device = self.devices.get(id);
         let watch = device.and_then(|device| self.catalogue.get(&device.info.board)?.points.watch());
+        let seen = device.and_then(|device| self.links.get(&device.info.link));
         match watch {
+            Some(Watch::Firmata { .. }) if seen.is_some_and(|seen| self.spared(seen).is_some()) => {
+                "`never_reset` keeps its port shut"
+            }
             None => "its board file names no points (config/boards.d/README.md)",
             Some(Watch::Firmata { .. }) if self.questions < Questions::Serial => {
                 "`[serial] questions = \"serial\"` allows it: opening the port may restart the board"

@@ -1,11 +1,15 @@
 //! Questions asked over an open serial port, one file for each protocol. All are blocking, bounded in time and bytes,
 //! and leave the board running its program as far as the protocol allows.
 
+mod at;
 mod esp_rom;
 mod firmata;
+mod improv;
 mod listen;
 mod pointing;
+mod program;
 mod slip;
+mod smp;
 mod stk500;
 mod stk500v2;
 mod watch;
@@ -25,9 +29,12 @@ pub(super) use watch::{Ends, run as watch};
 pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFailed> {
     match question {
         Question::Listen(question) => listen::ask(path, question),
+        Question::Program(question) => program::ask(path, question),
         Question::Stk500 { baud } => stk500::ask(&mut Port::open(path, *baud)?, *baud),
         Question::Stk500v2 { baud } => stk500v2::ask(&mut Port::open(path, *baud)?, *baud),
-        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } => Err(QuestionFailed::Unsupported),
+        Question::Gatt { .. } | Question::Http { .. } | Question::Esphome { .. } | Question::SmpUdp { .. } => {
+            Err(QuestionFailed::Unsupported)
+        }
         Question::EspRom { baud, app_offset } => esp_rom::ask(&mut Port::open(path, *baud)?, *app_offset),
     }
 }

@@ -22,6 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// So much longer than its own limit a question may take to be answered.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long a boot loader may take to be asked.
+const PROGRAM_QUESTION: Duration = Duration::from_secs(30);
 const LOADER_QUESTION: Duration = Duration::from_secs(60);
 /// A board that vanishes so often while it is watched does not run.
 const MAX_RETURNS: u8 = 4;
@@ -161,6 +162,7 @@ fn asked(question: VersionQuestion) -> (Question, Duration) {
             let within = listen.within;
             (Question::Listen(listen), within)
         }
+        VersionQuestion::Program(question) => (Question::Program(question), PROGRAM_QUESTION),
         VersionQuestion::EspAppDesc { baud, offset } => {
             (Question::EspRom { baud, app_offset: Some(offset) }, LOADER_QUESTION)
         }

@@ -44,6 +44,21 @@ pub fn noise_server() -> Command {
     command
 }
 
+/// The Python that has smpclient, and with it what `tests/world/smpfake.py` needs.
+pub fn smp_python() -> PathBuf {
+    peer("ask", "smpclient/bin/python")
+}
+
+/// A discovery program of Arduino's, which finds a device that is none every two seconds.
+pub fn dummy_discovery() -> PathBuf {
+    peer("discovery", "discovery/dummy-discovery")
+}
+
+/// The folder of the Improv SDK.
+pub fn improv_sdk() -> PathBuf {
+    peer("ask", "improv/serial.js").parent().expect("a file lies in a folder").to_owned()
+}
+
 /// A foreign program or file below `.cache/peers`. Where it is missing the test fails and says what to run.
 pub(crate) fn peer(group: &str, path: &str) -> PathBuf {
     let found = cache().join("peers").join(path);

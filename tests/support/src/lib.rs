@@ -38,7 +38,10 @@ use std::path::{Path, PathBuf};
 
 pub use aftermath::{Version, Victim};
 pub use board::{BoardBuilder, Model, SimBoard, Stat};
-pub use cache::{avr_image, esp_image, esphome_firmware, firmata_image, noise_server, repository};
+pub use cache::{
+    avr_image, dummy_discovery, esp_image, esphome_firmware, firmata_image, improv_sdk, noise_server, repository,
+    smp_python,
+};
 pub use clock::WallClock;
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use disk::{Disk, Fault};
