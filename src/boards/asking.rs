@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::device::{
     Answer, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, ReportedVersion,
-    VersionQuestion,
+    ServiceSeen, VersionQuestion,
 };
 
 /// How long a board may take to report its Firmata: its bootloader and start take up to 4 s, then it is asked once.
@@ -33,8 +33,10 @@ impl Asked {
         let waiting = |outcome: &Result<_, _>| {
             matches!(outcome, Err(QuestionFailed::Busy(_) | QuestionFailed::NotPermitted | QuestionFailed::Gone))
         };
+        let elsewhere = |other: &Question, outcome: &Result<_, _>| outcome.is_err() && is_elsewhere(other, question);
+        let settles = |(other, outcome): &(Question, _)| !waiting(outcome) && !elsewhere(other, outcome);
         let void = self.void.iter().any(|other| same(other, question));
-        !void && self.all.iter().any(|(other, outcome)| same(other, question) && !waiting(outcome))
+        !void && self.all.iter().filter(|(other, _)| same(other, question)).any(settles)
     }
 
     /// All that was learnt, in the order of asking.
@@ -98,6 +100,21 @@ pub(super) fn same(one: &Question, other: &Question) -> bool {
         }
         (Question::Esphome { .. }, Question::Esphome { .. }) => true,
         (one, other) => one == other,
+    }
+}
+
+/// Whether a device on a network is to be asked where it was not asked before.
+fn is_elsewhere(before: &Question, now: &Question) -> bool {
+    let (Some(before), Some(now)) = (service(before), service(now)) else { return false };
+    before.port != now.port || now.addresses.iter().any(|address| !before.addresses.contains(address))
+}
+
+fn service(question: &Question) -> Option<&ServiceSeen> {
+    match question {
+        Question::Http { service, .. } | Question::Esphome { service } | Question::SmpUdp { service, .. } => {
+            Some(service)
+        }
+        _ => None,
     }
 }
 

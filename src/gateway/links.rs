@@ -18,8 +18,10 @@ impl Gateway {
     pub(super) async fn handle_link(&mut self, event: transports::Event) {
         self.note_link(&event);
         self.let_join().await;
+        let mut changed = None;
         let decisions = match event {
             transports::Event::Appeared(report) | transports::Event::Changed(report) => {
+                changed = Some(report.link.clone());
                 self.leases.set_host(&report.link, host(&report));
                 self.registry.handle_link(report)
             }
@@ -30,6 +32,10 @@ impl Gateway {
             transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
         };
         self.carry_out(decisions).await;
+        // It may be elsewhere now.
+        if let Some(link) = changed {
+            self.watch_link(&link);
+        }
     }
 
     fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {

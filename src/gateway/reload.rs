@@ -77,6 +77,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[serial]", old.serial != new.serial),
         ("[tcp]", old.tcp != new.tcp),
         ("[mdns]", old.mdns != new.mdns),
+        ("[esphome]", old.esphome != new.esphome),
         ("[ble]", old.ble != new.ble),
         ("[update]", without_signatures(&old.update, &new.update) != new.update),
         ("[download]", old.download != new.download),

@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Event, Gateway};
 use crate::control::{Failure, Points};
-use crate::device::{DeviceId, Link, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen, QuestionFailed, Watch};
+use crate::device::{
+    DeviceId, Link, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen, QuestionFailed, ServiceSeen, Watch,
+};
 
 /// Orders that wait for one watch.
 const ORDERS_WAITING: usize = 16;
@@ -25,6 +27,19 @@ struct Watching {
     stop: CancellationToken,
     state: State,
     points: Vec<Point>,
+    /// Where the device was when it began, for one on a network.
+    at: Option<ServiceSeen>,
+    /// It was stopped to begin anew where its device is now.
+    moved: bool,
+}
+
+impl Watching {
+    /// Whether a device on a network is where this does not look for it: it has moved, or its announcement was not whole.
+    fn is_left_behind(&self, now: Option<&ServiceSeen>) -> bool {
+        let (Some(at), Some(now)) = (&self.at, now) else { return false };
+        let further = now.addresses.iter().any(|address| !at.addresses.contains(address));
+        self.state == State::Running && (at.port != now.port || further)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +60,15 @@ impl Gateway {
         let Some((watch, service)) = self.registry.watch(device) else { return };
         let Some(link) = self.registry.device(device).map(|info| info.link.clone()) else { return };
         let known = self.watches.0.get(&link).filter(|watching| watching.device == *device);
-        if known.is_some_and(|watching| watching.state != State::Stopped) {
+        if let Some(watching) = known.filter(|watching| watching.state != State::Stopped) {
+            if watching.is_left_behind(service.as_ref()) {
+                // It begins anew when this one has given its lease back.
+                tracing::debug!(%device, %link, "it has another address");
+                watching.stop.cancel();
+                if let Some(watching) = self.watches.0.get_mut(&link) {
+                    watching.moved = true;
+                }
+            }
             return;
         }
         let points = known.map(|watching| watching.points.clone()).unwrap_or_default();
@@ -53,7 +76,15 @@ impl Gateway {
         self.stop_watching(&link);
         let (orders, orders_in) = mpsc::channel(ORDERS_WAITING);
         let stop = wanted.child_token();
-        let watching = Watching { device: device.clone(), orders, stop: stop.clone(), state: State::Running, points };
+        let watching = Watching {
+            device: device.clone(),
+            orders,
+            stop: stop.clone(),
+            state: State::Running,
+            points,
+            at: service.clone(),
+            moved: false,
+        };
         self.watches.0.insert(link.clone(), watching);
         tracing::debug!(%device, %link, "its points are watched");
         let (seen, events) = (self.points.clone(), self.events.clone());
@@ -83,6 +114,10 @@ impl Gateway {
         }
         if stopped {
             watching.state = State::Stopped;
+            // Its lease may have come back before this news of it; one that somebody else wanted is waited for elsewhere.
+            if watching.moved {
+                self.watch_link(&link);
+            }
             return;
         }
         watching.state = State::Failed;

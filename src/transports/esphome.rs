@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use self::connection::{Connection, failed};
-use self::message::Entity;
+use self::message::{Entity, EntityId};
 use super::http::addresses;
 use crate::device::{
     Answer, Evidence, Lease, Link, POINTS_MAX, PointOrder, PointValue, PointsSeen, Question, QuestionFailed,
@@ -43,6 +43,8 @@ const BLINKS: usize = 3;
 const BLINK: Duration = Duration::from_millis(700);
 /// The class of a button that makes a device show itself.
 const IDENTIFY: &str = "identify";
+/// Why a device cannot be made visible, with the cure.
+const NOTHING_TO_SHOW: &str = "it has neither a lamp nor a button with `device_class: identify`";
 
 /// Asks and watches devices. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -240,8 +242,8 @@ impl Watch {
                     let (kind, body) = message?;
                     silent = false;
                     match message::state(kind, &body) {
-                        Some((key, value)) => {
-                            if self.changed(key, value).await.is_err() {
+                        Some((id, value)) => {
+                            if self.changed(id, value).await.is_err() {
                                 return Ok(());
                             }
                         }
@@ -259,8 +261,8 @@ impl Watch {
         }
     }
 
-    async fn changed(&mut self, key: u32, value: Option<PointValue>) -> Result<(), NobodyListens> {
-        let Some(entity) = self.entities.iter_mut().find(|entity| entity.key == key) else { return Ok(()) };
+    async fn changed(&mut self, id: EntityId, value: Option<PointValue>) -> Result<(), NobodyListens> {
+        let Some(entity) = self.entities.iter_mut().find(|entity| entity.id == id) else { return Ok(()) };
         if entity.point.value == value {
             return Ok(());
         }
@@ -287,14 +289,20 @@ impl Watch {
                     entity.ok_or("it has nothing of that name").and_then(|entity| message::command(entity, &value));
                 let outcome = match command {
                     Ok((kind, body)) => connection.send(kind, &body).await,
-                    Err(why) => return Ok(drop(reply.send(Err(why.to_owned())))),
+                    Err(why) => {
+                        drop(reply.send(Err(why.to_owned())));
+                        return Ok(());
+                    }
                 };
                 drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
                 outcome
             }
             PointOrder::PointOut { reply } => {
                 let outcome = self.point_out(connection).await;
-                drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
+                drop(reply.send(outcome.clone().map_err(|error| match error {
+                    QuestionFailed::Unsupported => NOTHING_TO_SHOW.to_owned(),
+                    error => error.to_string(),
+                })));
                 outcome.map(drop).or_else(|error| match error {
                     // It has no way: the connection is none the worse.
                     QuestionFailed::Unsupported => Ok(()),
@@ -338,7 +346,7 @@ async fn list(connection: &mut Connection) -> Result<Vec<Entity>, QuestionFailed
         }
         match message::entity(kind, &body) {
             Some(entity) => {
-                let known = |other: &Entity| other.key == entity.key || other.point.key == entity.point.key;
+                let known = |other: &Entity| other.id == entity.id || other.point.key == entity.point.key;
                 if entities.len() < POINTS_MAX && !entities.iter().any(known) {
                     entities.push(entity);
                 }

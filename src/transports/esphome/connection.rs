@@ -61,7 +61,7 @@ impl Connection {
         let builder = snow::Builder::new(PATTERN.parse().map_err(wrong)?);
         let builder = builder.psk(0, key.bytes()).and_then(|builder| builder.prologue(PROLOGUE)).map_err(wrong)?;
         let mut noise = builder.build_initiator().map_err(wrong)?;
-        let mut message = vec![0; 128];
+        let mut message = [0; 128];
         let length = noise.write_message(&[], &mut message[1..]).map_err(wrong)?;
         // An empty hello, then the handshake behind a byte that says that all is well.
         let mut bytes = vec![ENCRYPTED, 0, 0];

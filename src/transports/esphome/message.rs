@@ -88,7 +88,7 @@ impl DeviceInfo {
             ("manufacturer", self.manufacturer),
             ("friendly_name", self.friendly_name),
         ];
-        all.into_iter().map(|(name, text)| (name, kept(text))).filter(|(_, text)| !text.is_empty())
+        all.into_iter().map(|(name, text)| (name, kept(&text))).filter(|(_, text)| !text.is_empty())
     }
 }
 
@@ -96,12 +96,20 @@ impl DeviceInfo {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entity {
     /// What its states and commands name it by.
-    pub(super) key: u32,
+    pub(super) id: EntityId,
     pub(super) point: Point,
 }
 
+/// Names an entity: `key` is made of its name alone, so that sub-devices may have the same ones (`device_id`; 0: the device
+/// itself).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EntityId {
+    key: u32,
+    device: u32,
+}
+
 macro_rules! listed {
-    ($name:ident $(, $field:ident = $tag:literal)*) => {
+    ($name:ident, $device:literal $(, $field:ident = $tag:literal)*) => {
         #[derive(Clone, PartialEq, Message)]
         struct $name {
             #[prost(string, tag = "1")]
@@ -110,31 +118,34 @@ macro_rules! listed {
             key: u32,
             #[prost(string, tag = "3")]
             name: String,
+            #[prost(uint32, tag = $device)]
+            device_id: u32,
             $(#[prost(string, tag = $tag)] $field: String,)*
         }
     };
 }
 
-listed!(ListedLight);
-listed!(ListedBinarySensor, device_class = "5");
-listed!(ListedSensor, unit_of_measurement = "6", device_class = "9");
-listed!(ListedSwitch, device_class = "9");
-listed!(ListedWithClass, device_class = "8");
-listed!(ListedNumber, unit_of_measurement = "11", device_class = "13");
+listed!(ListedLight, "16");
+listed!(ListedBinarySensor, "10", device_class = "5");
+listed!(ListedSensor, "14", unit_of_measurement = "6", device_class = "9");
+listed!(ListedSwitch, "10", device_class = "9");
+listed!(ListedTextSensor, "9", device_class = "8");
+listed!(ListedButton, "10", device_class = "8");
+listed!(ListedNumber, "14", unit_of_measurement = "11", device_class = "13");
 
 /// Text as it is kept: bounded, and nothing in it that would move a cursor.
-fn kept(text: String) -> String {
+fn kept(text: &str) -> String {
     let mut text: String = text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
     text.truncate(text.floor_char_boundary(POINT_TEXT_MAX));
     text
 }
 
-fn some(text: String) -> Option<String> {
+fn some(text: &str) -> Option<String> {
     Some(kept(text)).filter(|text| !text.is_empty())
 }
 
 /// The name in a key: newer devices leave the object id to whoever asks, who makes it of the name as they did.
-fn object_id(told: String, name: &str) -> String {
+fn object_id(told: &str, name: &str) -> String {
     if !told.is_empty() {
         return kept(told);
     }
@@ -142,7 +153,7 @@ fn object_id(told: String, name: &str) -> String {
         letter @ ('a'..='z' | '0'..='9' | '-' | '_') => letter,
         _ => '_',
     };
-    kept(name.chars().map(letter).collect())
+    kept(&name.chars().map(letter).collect::<String>())
 }
 
 /// An entity of a list; `None` for what is of no use here, and for what cannot be read.
@@ -151,17 +162,21 @@ pub(super) fn entity(kind: u32, body: &[u8]) -> Option<Entity> {
         ($type:ident, $kind:literal, $class:expr, $unit:expr, $writable:literal) => {{
             let listed = $type::decode(body).ok()?;
             let (class, unit): (Option<String>, Option<String>) = ($class(&listed), $unit(&listed));
-            let id = object_id(listed.object_id, &listed.name);
+            let id = EntityId { key: listed.key, device: listed.device_id };
+            let name = object_id(&listed.object_id, &listed.name);
             let point = Point {
-                key: format!("{}/{id}", $kind),
+                key: match id.device {
+                    0 => format!("{}/{name}", $kind),
+                    device => format!("{}/{name}@{device}", $kind),
+                },
                 kind: $kind.to_owned(),
                 class,
                 unit,
-                name: some(listed.name),
+                name: some(&listed.name),
                 writable: $writable,
                 value: None,
             };
-            Some(Entity { key: listed.key, point })
+            Some(Entity { id, point })
         }};
     }
     match kind {
@@ -169,43 +184,35 @@ pub(super) fn entity(kind: u32, body: &[u8]) -> Option<Entity> {
         LIST_BINARY_SENSOR => of!(
             ListedBinarySensor,
             "binary_sensor",
-            |one: &ListedBinarySensor| some(one.device_class.clone()),
+            |one: &ListedBinarySensor| some(&one.device_class),
             |_: &ListedBinarySensor| None,
             false
         ),
         LIST_SENSOR => of!(
             ListedSensor,
             "sensor",
-            |one: &ListedSensor| some(one.device_class.clone()),
-            |one: &ListedSensor| some(one.unit_of_measurement.clone()),
+            |one: &ListedSensor| some(&one.device_class),
+            |one: &ListedSensor| some(&one.unit_of_measurement),
             false
         ),
-        LIST_SWITCH => of!(
-            ListedSwitch,
-            "switch",
-            |one: &ListedSwitch| some(one.device_class.clone()),
-            |_: &ListedSwitch| None,
-            true
-        ),
+        LIST_SWITCH => {
+            of!(ListedSwitch, "switch", |one: &ListedSwitch| some(&one.device_class), |_: &ListedSwitch| None, true)
+        }
         LIST_TEXT_SENSOR => of!(
-            ListedWithClass,
+            ListedTextSensor,
             "text_sensor",
-            |one: &ListedWithClass| some(one.device_class.clone()),
-            |_: &ListedWithClass| None,
+            |one: &ListedTextSensor| some(&one.device_class),
+            |_: &ListedTextSensor| None,
             false
         ),
-        LIST_BUTTON => of!(
-            ListedWithClass,
-            "button",
-            |one: &ListedWithClass| some(one.device_class.clone()),
-            |_: &ListedWithClass| None,
-            true
-        ),
+        LIST_BUTTON => {
+            of!(ListedButton, "button", |one: &ListedButton| some(&one.device_class), |_: &ListedButton| None, true)
+        }
         LIST_NUMBER => of!(
             ListedNumber,
             "number",
-            |one: &ListedNumber| some(one.device_class.clone()),
-            |one: &ListedNumber| some(one.unit_of_measurement.clone()),
+            |one: &ListedNumber| some(&one.device_class),
+            |one: &ListedNumber| some(&one.unit_of_measurement),
             true
         ),
         _ => None,
@@ -213,64 +220,74 @@ pub(super) fn entity(kind: u32, body: &[u8]) -> Option<Entity> {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct FlagState {
+struct SwitchState {
     #[prost(fixed32, tag = "1")]
     key: u32,
     #[prost(bool, tag = "2")]
     state: bool,
+    #[prost(uint32, tag = "3")]
+    device_id: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct FlagOrMissing {
+struct LightState {
     #[prost(fixed32, tag = "1")]
     key: u32,
     #[prost(bool, tag = "2")]
     state: bool,
-    #[prost(bool, tag = "3")]
-    missing_state: bool,
+    #[prost(uint32, tag = "14")]
+    device_id: u32,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct NumberState {
-    #[prost(fixed32, tag = "1")]
-    key: u32,
-    #[prost(float, tag = "2")]
-    state: f32,
-    #[prost(bool, tag = "3")]
-    missing_state: bool,
+/// States that may be missing are laid out alike.
+macro_rules! state_or_missing {
+    ($name:ident, $kind:ident, $type:ty) => {
+        #[derive(Clone, PartialEq, Message)]
+        struct $name {
+            #[prost(fixed32, tag = "1")]
+            key: u32,
+            #[prost($kind, tag = "2")]
+            state: $type,
+            #[prost(bool, tag = "3")]
+            missing_state: bool,
+            #[prost(uint32, tag = "4")]
+            device_id: u32,
+        }
+    };
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct TextState {
-    #[prost(fixed32, tag = "1")]
-    key: u32,
-    #[prost(string, tag = "2")]
-    state: String,
-    #[prost(bool, tag = "3")]
-    missing_state: bool,
-}
+state_or_missing!(FlagOrMissing, bool, bool);
+state_or_missing!(NumberState, float, f32);
+state_or_missing!(TextState, string, String);
 
 /// What an entity holds now; `None` for what is no state, and for what cannot be read.
-pub(super) fn state(kind: u32, body: &[u8]) -> Option<(u32, Option<PointValue>)> {
+pub(super) fn state(kind: u32, body: &[u8]) -> Option<(EntityId, Option<PointValue>)> {
+    let of = |key, device| EntityId { key, device };
     match kind {
-        SWITCH_STATE | LIGHT_STATE => {
-            let told = FlagState::decode(body).ok()?;
-            Some((told.key, Some(PointValue::Flag(told.state))))
+        SWITCH_STATE => {
+            let told = SwitchState::decode(body).ok()?;
+            Some((of(told.key, told.device_id), Some(PointValue::Flag(told.state))))
+        }
+        LIGHT_STATE => {
+            let told = LightState::decode(body).ok()?;
+            Some((of(told.key, told.device_id), Some(PointValue::Flag(told.state))))
         }
         BINARY_SENSOR_STATE => {
             let told = FlagOrMissing::decode(body).ok()?;
-            Some((told.key, (!told.missing_state).then_some(PointValue::Flag(told.state))))
+            let value = (!told.missing_state).then_some(PointValue::Flag(told.state));
+            Some((of(told.key, told.device_id), value))
         }
         SENSOR_STATE | NUMBER_STATE => {
             let told = NumberState::decode(body).ok()?;
             let known = !told.missing_state && told.state.is_finite();
             // Shortest first: 20.1 as a single is no 20.100000381.
             let number = told.state.to_string().parse().ok();
-            Some((told.key, number.filter(|_| known).map(PointValue::Number)))
+            Some((of(told.key, told.device_id), number.filter(|_| known).map(PointValue::Number)))
         }
         TEXT_SENSOR_STATE => {
             let told = TextState::decode(body).ok()?;
-            Some((told.key, (!told.missing_state).then(|| PointValue::Text(kept(told.state)))))
+            let value = (!told.missing_state).then(|| PointValue::Text(kept(&told.state)));
+            Some((of(told.key, told.device_id), value))
         }
         _ => None,
     }
@@ -282,6 +299,8 @@ struct SwitchCommand {
     key: u32,
     #[prost(bool, tag = "2")]
     state: bool,
+    #[prost(uint32, tag = "3")]
+    device_id: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -290,6 +309,8 @@ struct NumberCommand {
     key: u32,
     #[prost(float, tag = "2")]
     state: f32,
+    #[prost(uint32, tag = "3")]
+    device_id: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -300,12 +321,16 @@ struct LightCommand {
     has_state: bool,
     #[prost(bool, tag = "3")]
     state: bool,
+    #[prost(uint32, tag = "28")]
+    device_id: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct ButtonCommand {
     #[prost(fixed32, tag = "1")]
     key: u32,
+    #[prost(uint32, tag = "2")]
+    device_id: u32,
 }
 
 /// The message that writes a value to an entity.
@@ -313,18 +338,18 @@ struct ButtonCommand {
 /// # Errors
 /// When it takes no such value.
 pub(super) fn command(entity: &Entity, value: &PointValue) -> Result<(u32, Vec<u8>), &'static str> {
-    let key = entity.key;
+    let EntityId { key, device: device_id } = entity.id;
     match (entity.point.kind.as_str(), value) {
         ("switch", PointValue::Flag(state)) => {
-            Ok((SWITCH_COMMAND, SwitchCommand { key, state: *state }.encode_to_vec()))
+            Ok((SWITCH_COMMAND, SwitchCommand { key, state: *state, device_id }.encode_to_vec()))
         }
         ("light", PointValue::Flag(state)) => {
-            Ok((LIGHT_COMMAND, LightCommand { key, has_state: true, state: *state }.encode_to_vec()))
+            Ok((LIGHT_COMMAND, LightCommand { key, has_state: true, state: *state, device_id }.encode_to_vec()))
         }
         ("number", PointValue::Number(number)) => {
-            Ok((NUMBER_COMMAND, NumberCommand { key, state: *number as f32 }.encode_to_vec()))
+            Ok((NUMBER_COMMAND, NumberCommand { key, state: *number as f32, device_id }.encode_to_vec()))
         }
-        ("button", PointValue::Flag(true)) => Ok((BUTTON_COMMAND, ButtonCommand { key }.encode_to_vec())),
+        ("button", PointValue::Flag(true)) => Ok((BUTTON_COMMAND, ButtonCommand { key, device_id }.encode_to_vec())),
         ("button", PointValue::Flag(false)) => Err("a button can only be pressed"),
         _ => Err("it takes no such value"),
     }
@@ -341,12 +366,13 @@ mod tests {
         let listed = ListedSensor {
             object_id: String::new(),
             key: 7,
+            device_id: 0,
             name: "Boiler Temp. 1\u{1b}[2J".to_owned(),
             unit_of_measurement: "°".repeat(300),
             device_class: String::new(),
         };
-        let Entity { key, point } = entity(LIST_SENSOR, &listed.encode_to_vec()).expect("a sensor");
-        assert_eq!((key, point.key.as_str()), (7, "sensor/boiler_temp__1__2j"));
+        let Entity { id, point } = entity(LIST_SENSOR, &listed.encode_to_vec()).expect("a sensor");
+        assert_eq!((id.key, point.key.as_str()), (7, "sensor/boiler_temp__1__2j"));
         assert_eq!(point.name.as_deref(), Some("Boiler Temp. 1\u{fffd}[2J"));
         assert_eq!((point.class, point.unit.map(|unit| unit.len())), (None, Some(254)));
     }
@@ -354,21 +380,41 @@ mod tests {
     #[test]
     fn states_are_numbers_as_people_write_them_or_not_known() {
         let told = |state: f32, missing_state| {
-            state_of(SENSOR_STATE, &NumberState { key: 1, state, missing_state }.encode_to_vec())
+            state_of(SENSOR_STATE, &NumberState { key: 1, state, missing_state, device_id: 0 }.encode_to_vec())
         };
         assert_eq!(told(20.1, false), Some(PointValue::Number(20.1)));
         assert_eq!(told(f32::NAN, false), None);
         assert_eq!(told(1.0, true), None);
         // A switch of a sub-device has its number where others say that the state is missing.
-        let switch = FlagOrMissing { key: 1, state: true, missing_state: true }.encode_to_vec();
+        let switch = FlagOrMissing { key: 1, state: true, missing_state: true, device_id: 0 }.encode_to_vec();
         assert_eq!(state_of(SWITCH_STATE, &switch), Some(PointValue::Flag(true)));
         assert_eq!(state_of(BINARY_SENSOR_STATE, &switch), None);
     }
 
     fn state_of(kind: u32, body: &[u8]) -> Option<PointValue> {
         let (key, value) = state(kind, body).expect("a state");
-        assert_eq!(key, 1);
+        assert_eq!(key.key, 1);
         value
+    }
+
+    #[test]
+    fn what_two_sub_devices_call_alike_is_two_things_each_with_its_state_and_its_orders() {
+        let listed = |device_id| ListedSwitch {
+            object_id: "relay".to_owned(),
+            key: 7,
+            name: "Relay".to_owned(),
+            device_id,
+            device_class: String::new(),
+        };
+        let of = |device_id| entity(LIST_SWITCH, &listed(device_id).encode_to_vec()).expect("a switch");
+        let (own, sub) = (of(0), of(5));
+        assert_eq!((own.point.key.as_str(), sub.point.key.as_str()), ("switch/relay", "switch/relay@5"));
+        let told = state(SWITCH_STATE, &SwitchState { key: 7, state: true, device_id: 5 }.encode_to_vec());
+        assert_eq!(told, Some((sub.id, Some(PointValue::Flag(true)))));
+        assert_ne!(own.id, sub.id);
+        let (kind, body) = command(&sub, &PointValue::Flag(true)).expect("an order");
+        let sent = SwitchCommand::decode(&body[..]).expect("whole");
+        assert_eq!((kind, sent), (SWITCH_COMMAND, SwitchCommand { key: 7, state: true, device_id: 5 }));
     }
 
     proptest! {
