@@ -220,3 +220,22 @@ fn what_speaks_no_native_api_is_a_device_with_a_reason() {
         assert!(peak < 200 * 1024, "{name}: {peak} kB");
     }
 }
+
+#[test]
+fn one_that_gets_another_address_is_watched_there() {
+    let mut scene = Scene::new("esphome-moves", "kitchen", "{}");
+    let _firmware = kitchen(&scene.machine);
+    scene.announce("kitchen", &[]);
+    scene.await_value("3306/0/5850", "false");
+    scene.machine.renumber();
+    // Nobody behind the old address answers any more.
+    eventually("the new address", PATIENCE * 3, || {
+        let why = scene.daemon.cli(&["why", &scene.endpoint()]).output;
+        why.contains(&scene.machine.address().to_string()).then_some(())
+    });
+    eventually("it is watched there", PATIENCE, || {
+        scene.leshan.write(&scene.endpoint(), "3306/0/5850", true);
+        thread::sleep(Duration::from_millis(500));
+        (scene.read("3306/0/5850") == "true").then_some(())
+    });
+}
