@@ -144,16 +144,22 @@ fn firmware_that_dies_leaves_no_values_and_is_found_again() {
 
 #[test]
 fn an_encrypted_one_is_read_with_its_key_and_its_wifi_is_told() {
-    let mut scene = Scene::new("esphome-noise", "vault", &format!("{{ vault = \"{KEY}\", \"*\" = \"{OTHER_KEY}\" }}"));
-    let _vault = vault(&scene.machine, KEY);
-    scene.announce("vault", &[("api_encryption", "Noise_NNpsk0_25519_ChaChaPoly_SHA256")]);
-    for (path, value) in [("3/0/3", "3.1.4"), ("3/0/0", "Acme"), ("3306/0/5850", "false"), ("4/0/2", "-63")] {
-        scene.await_value(path, value);
-    }
-    assert_eq!(scene.leshan.write(&scene.endpoint(), "3306/0/5850", true).code, 204);
-    scene.await_value("3306/0/5850", "true");
-    for told in [scene.daemon.log(), scene.daemon.cli(&["why", &scene.endpoint()]).output] {
-        assert!(!told.contains(&KEY[..12]) && !told.contains(&OTHER_KEY[..12]), "a key is shown: {told}");
+    // One that announces it, and one that says so only when it is spoken to in the clear.
+    let (noise, both) =
+        ([("api_encryption", "Noise_NNpsk0_25519_ChaChaPoly_SHA256")], "{ vault = \"K\", \"*\" = \"O\" }");
+    for (name, keys, txt) in [("esphome-noise", both, &noise[..]), ("esphome-quiet", "{ \"*\" = \"K\" }", &[])] {
+        let keys = keys.replace("\"K\"", &format!("{KEY:?}")).replace("\"O\"", &format!("{OTHER_KEY:?}"));
+        let mut scene = Scene::new(name, "vault", &keys);
+        let _vault = vault(&scene.machine, KEY);
+        scene.announce("vault", txt);
+        for (path, value) in [("3/0/3", "3.1.4"), ("3/0/0", "Acme"), ("3306/0/5850", "false"), ("4/0/2", "-63")] {
+            scene.await_value(path, value);
+        }
+        assert_eq!(scene.leshan.write(&scene.endpoint(), "3306/0/5850", true).code, 204);
+        scene.await_value("3306/0/5850", "true");
+        for told in [scene.daemon.log(), scene.daemon.cli(&["why", &scene.endpoint()]).output] {
+            assert!(!told.contains(&KEY[..12]) && !told.contains(&OTHER_KEY[..12]), "a key is shown: {told}");
+        }
     }
 }
 

@@ -29,8 +29,6 @@ struct Watching {
     points: Vec<Point>,
     /// Where the device was when it began, for one on a network.
     at: Option<ServiceSeen>,
-    /// It was stopped to begin anew where its device is now.
-    moved: bool,
 }
 
 impl Watching {
@@ -65,9 +63,6 @@ impl Gateway {
                 // It begins anew when this one has given its lease back.
                 tracing::debug!(%device, %link, "it has another address");
                 watching.stop.cancel();
-                if let Some(watching) = self.watches.0.get_mut(&link) {
-                    watching.moved = true;
-                }
             }
             return;
         }
@@ -83,7 +78,6 @@ impl Gateway {
             state: State::Running,
             points,
             at: service.clone(),
-            moved: false,
         };
         self.watches.0.insert(link.clone(), watching);
         tracing::debug!(%device, %link, "its points are watched");
@@ -114,10 +108,8 @@ impl Gateway {
         }
         if stopped {
             watching.state = State::Stopped;
-            // Its lease may have come back before this news of it; one that somebody else wanted is waited for elsewhere.
-            if watching.moved {
-                self.watch_link(&link);
-            }
+            // Its lease may have come back before this news of it. Where somebody else has it now, that one's coming back counts.
+            self.watch_link(&link);
             return;
         }
         watching.state = State::Failed;

@@ -6,7 +6,7 @@ mod connection;
 mod key;
 mod message;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use globset::{Glob, GlobMatcher};
 use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -35,6 +35,8 @@ const AT_ONCE: usize = 16;
 /// A device that says nothing for so long is asked whether it is there, and given up after as long again. ESPHome's own clients
 /// do so after 20 s.
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// How often changed values are told.
+const FLUSH: Duration = Duration::from_millis(50);
 /// The first pause after a connection that was lost or did not come; doubles up to the last.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -54,14 +56,15 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// With these keys, by globs over the names of devices; the most letters count. A name that is no glob fits itself alone.
+    /// With these keys, by globs over the names of devices: a whole name before a pattern, then the most letters. A name that is no glob fits itself alone.
     pub fn new(keys: &BTreeMap<String, Key>) -> Self {
         let matcher = |name: &String| Glob::new(name).or_else(|_| Glob::new(&globset::escape(name)));
         let mut keys: Vec<_> = keys
             .iter()
             .filter_map(|(name, key)| Some((name.clone(), matcher(name).ok()?.compile_matcher(), key.clone())))
             .collect();
-        keys.sort_by_key(|(name, ..)| std::cmp::Reverse(name.trim_matches('*').len()));
+        let exact = |name: &str| globset::escape(name) == name;
+        keys.sort_by_key(|(name, ..)| (!exact(name), std::cmp::Reverse(name.trim_matches('*').len())));
         Self { places: Arc::new(Semaphore::new(AT_ONCE)), keys: keys.into() }
     }
 
@@ -72,16 +75,20 @@ impl Handle {
         self.keys.iter().find(fits).map(|(.., key)| key)
     }
 
-    /// Where and how a device is connected to.
-    fn way(&self, service: &ServiceSeen) -> Result<(Vec<SocketAddr>, Option<&Key>), QuestionFailed> {
-        let key = self.key(service);
+    /// Connects to a device and says hello. A key for all does not lock out those that have none: whether a device wants one it
+    /// announces, or says when it is spoken to in the clear.
+    async fn connect(&self, service: &ServiceSeen) -> Result<Connection, QuestionFailed> {
+        let (key, addresses) = (self.key(service), addresses(service));
         // `api_encryption_supported` alone says that a key could be given to it, not that it has one.
-        if key.is_none() && service.txt.contains_key("api_encryption") {
-            return Err(failed("its native API is encrypted: give its key under `[esphome] keys`, and it is asked"));
+        let announced = service.txt.contains_key("api_encryption");
+        if key.is_none() && announced {
+            return Err(connection::wants_key());
         }
-        // A key for all does not lock out those that have none.
-        let encrypted = service.txt.contains_key("api_encryption") || self.is_for_it_alone(service);
-        Ok((addresses(service), key.filter(|_| encrypted)))
+        let first = key.filter(|_| announced || self.is_for_it_alone(service));
+        match (greet(&addresses, first).await, first, key) {
+            (Err(error), None, Some(key)) if error == connection::wants_key() => greet(&addresses, Some(key)).await,
+            (outcome, ..) => outcome,
+        }
     }
 
     fn is_for_it_alone(&self, service: &ServiceSeen) -> bool {
@@ -100,8 +107,7 @@ impl Handle {
     }
 
     async fn info(&self, service: &ServiceSeen) -> Result<BTreeMap<String, String>, QuestionFailed> {
-        let (addresses, key) = self.way(service)?;
-        let mut connection = greet(&addresses, key).await?;
+        let mut connection = self.connect(service).await?;
         connection.send(message::DEVICE_INFO_REQUEST, &[]).await?;
         let info = loop {
             match connection.next().await? {
@@ -126,7 +132,7 @@ impl Handle {
         stop: CancellationToken,
     ) -> (Lease, Result<(), QuestionFailed>) {
         let link = lease.link().clone();
-        let mut watch = Watch { link, seen, entities: Vec::new() };
+        let mut watch = Watch { link, seen, entities: Vec::new(), news: BTreeSet::new() };
         let (mut pause, mut told) = (AGAIN, None);
         loop {
             let began = Instant::now();
@@ -163,20 +169,19 @@ impl Handle {
 
 /// Connects and says hello.
 async fn greet(addresses: &[SocketAddr], key: Option<&Key>) -> Result<Connection, QuestionFailed> {
-    let mut connection = timeout(WITHIN, Connection::open(addresses, key))
-        .await
-        .unwrap_or_else(|_| Err(failed("its native API does not answer")))?;
-    let hello = message::Hello { client_info: "nuncio".to_owned(), api_version_major: 1, api_version_minor: 10 };
-    connection.send(message::HELLO_REQUEST, &hello.encode_to_vec()).await?;
-    loop {
-        match timeout(WITHIN, connection.next())
-            .await
-            .unwrap_or_else(|_| Err(failed("its native API does not answer")))?
-        {
-            (message::HELLO_RESPONSE, _) => break,
-            (kind, body) => courtesy(&mut connection, kind, &body).await?,
+    let greeted = async {
+        let mut connection = Connection::open(addresses, key).await?;
+        let hello = message::Hello { client_info: "nuncio".to_owned(), api_version_major: 1, api_version_minor: 14 };
+        connection.send(message::HELLO_REQUEST, &hello.encode_to_vec()).await?;
+        loop {
+            match connection.next().await? {
+                (message::HELLO_RESPONSE, _) => return Ok(connection),
+                (kind, body) => courtesy(&mut connection, kind, &body).await?,
+            }
         }
-    }
+    };
+    let greeted = timeout(WITHIN, greeted).await;
+    let mut connection = greeted.unwrap_or_else(|_| Err(failed("its native API does not answer")))?;
     // Older firmware wants this before anything else, with or without a password; newer one passes over it.
     connection.send(message::AUTHENTICATION_REQUEST, &[]).await?;
     Ok(connection)
@@ -213,6 +218,8 @@ struct Watch {
     link: Link,
     seen: mpsc::Sender<(Link, PointsSeen)>,
     entities: Vec<Entity>,
+    /// Those whose values are still to be told.
+    news: BTreeSet<usize>,
 }
 
 impl Watch {
@@ -223,8 +230,7 @@ impl Watch {
         service: &ServiceSeen,
         orders: &mut mpsc::Receiver<PointOrder>,
     ) -> Result<(), QuestionFailed> {
-        let (addresses, key) = handle.way(service)?;
-        let mut connection = greet(&addresses, key).await?;
+        let mut connection = handle.connect(service).await?;
         let entities = list(&mut connection);
         self.entities =
             timeout(WITHIN, entities).await.unwrap_or_else(|_| Err(failed("it does not tell what it has")))?;
@@ -234,6 +240,8 @@ impl Watch {
             return Ok(());
         }
         debug!(link = %self.link, entities = self.entities.len(), "its points are read");
+        let mut flush = interval_at(Instant::now() + FLUSH, FLUSH);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut silent = false;
         loop {
@@ -242,12 +250,13 @@ impl Watch {
                     let (kind, body) = message?;
                     silent = false;
                     match message::state(kind, &body) {
-                        Some((id, value)) => {
-                            if self.changed(id, value).await.is_err() {
-                                return Ok(());
-                            }
-                        }
+                        Some((id, value)) => self.changed(id, value),
                         None => courtesy(&mut connection, kind, &body).await?,
+                    }
+                }
+                _ = flush.tick(), if !self.news.is_empty() => {
+                    if self.tell_news().await.is_err() {
+                        return Ok(());
                     }
                 }
                 _ = ping.tick() => {
@@ -261,14 +270,21 @@ impl Watch {
         }
     }
 
-    async fn changed(&mut self, id: EntityId, value: Option<PointValue>) -> Result<(), NobodyListens> {
-        let Some(entity) = self.entities.iter_mut().find(|entity| entity.id == id) else { return Ok(()) };
-        if entity.point.value == value {
-            return Ok(());
+    fn changed(&mut self, id: EntityId, value: Option<PointValue>) {
+        let Some(at) = self.entities.iter().position(|entity| entity.id == id) else { return };
+        if self.entities[at].point.value != value {
+            self.entities[at].point.value = value;
+            self.news.insert(at);
         }
-        entity.point.value.clone_from(&value);
-        let key = entity.point.key.clone();
-        self.tell(PointsSeen::Value { key, value }).await
+    }
+
+    /// Tells what changed since the last time, each point once: a value that flickers costs no more than others.
+    async fn tell_news(&mut self) -> Result<(), NobodyListens> {
+        for at in std::mem::take(&mut self.news) {
+            let Some(Entity { point, .. }) = self.entities.get(at) else { continue };
+            self.tell(PointsSeen::Value { key: point.key.clone(), value: point.value.clone() }).await?;
+        }
+        Ok(())
     }
 
     async fn tell(&self, seen: PointsSeen) -> Result<(), NobodyListens> {
@@ -276,6 +292,7 @@ impl Watch {
     }
 
     async fn forget_values(&mut self) -> Result<(), NobodyListens> {
+        self.news.clear();
         self.entities.iter_mut().for_each(|entity| entity.point.value = None);
         let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
         self.tell(PointsSeen::All(points)).await

@@ -144,9 +144,7 @@ impl Connection {
             (None, _) => Ok(None),
             (Some(&PLAIN), false) => take_plain(&mut self.received),
             (Some(&ENCRYPTED), true) => take_encrypted(&mut self.received),
-            (Some(&ENCRYPTED), false) => {
-                Err(failed("its native API is encrypted: give its key under `[esphome] keys`, and it is asked"))
-            }
+            (Some(&ENCRYPTED), false) => Err(wants_key()),
             _ => Err(nonsense()),
         }
     }
@@ -222,6 +220,11 @@ fn varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, QuestionFailed> {
         }
     }
     if bytes.len() >= 5 { Err(nonsense()) } else { Ok(None) }
+}
+
+/// It is encrypted, and there is no key.
+pub(super) fn wants_key() -> QuestionFailed {
+    failed("its native API is encrypted: give its key under `[esphome] keys`, and it is asked")
 }
 
 fn wrong_key() -> QuestionFailed {
