@@ -33,6 +33,9 @@ class Connection:
     async def frame(self):
         head = await self.reader.readexactly(3)
         if head[0] != 1:
+            # As api_frame_helper_noise.cpp refuses who speaks in the clear.
+            self.write(b"\x01Bad indicator byte")
+            await self.writer.drain()
             raise ConnectionError("in the clear")
         return await self.reader.readexactly(head[1] << 8 | head[2])
 
