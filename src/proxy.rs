@@ -32,6 +32,9 @@ use crate::device::{
 /// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
 const COMMANDS_WAITING: usize = 64;
 
+/// How long a client waits for the one before it to de-register. A server that is dead delays the others by that, once.
+const FORMER: Duration = Duration::from_secs(1);
+
 /// What the clients tell the gateway.
 #[derive(Debug)]
 pub enum Event {
@@ -141,16 +144,23 @@ impl Proxy {
         if self.clients.contains_key(&id) {
             return self.set_device(info).await;
         }
-        if let Some(former) = self.leaving.remove(&id) {
-            // The new registration takes the place of the old one; a De-register that comes late would end it.
-            former.abort();
-        }
+        let former = self.leaving.remove(&id);
         let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
         let span = tracing::info_span!("device", name = %id);
         let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
         let (flashing, shown) = watch::channel(FlashingView::default());
         let (points, told) = watch::channel(Vec::new());
-        let task = tokio::spawn(driver.run(inbox, shown, told).instrument(span));
+        // On the heap once, and not twice within the task.
+        let running = Box::pin(driver.run(inbox, shown, told));
+        let task = async move {
+            // A De-register that came behind the new Register would end that, at servers whose locations go by the endpoint. It is
+            // not given up either: this client may be gone before it has registered anywhere, and a ghost would stay.
+            if let Some(former) = former {
+                let _ = tokio::time::timeout(FORMER, former).await;
+            }
+            running.await;
+        };
+        let task = tokio::spawn(task.instrument(span));
         tracing::debug!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
         self.clients.insert(id, Running { commands, flashing, points, task });
     }
