@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -17,11 +17,13 @@ const PORTS: usize = 6;
 const HOSTS: usize = 3;
 const CYCLES: usize = 1000;
 /// One of so many cycles is of one on the network: avahi needs a second to agree on a name.
-const ONE_ON_NETWORK: usize = 8;
+const ONE_ON_NETWORK: usize = 20;
 /// After so many cycles it is seen whether the server knows what is there.
 const LOOK: usize = 10;
 /// When the daemon has seen everything that it can come to hold.
 const WARM: usize = 100;
+/// From a goodbye to the end of its record, and some time for it to be told.
+const GOODBYE: Duration = Duration::from_millis(2500);
 /// Ten times what it takes until the last one has registered, which avahi's own probing makes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,6 +70,8 @@ fn held(daemon: &mut Daemon) -> Held {
 struct Scene {
     ports: Vec<Port>,
     hosts: Vec<(Machine, Option<Announced>)>,
+    /// When each host came or went last.
+    toggled: Vec<Instant>,
     daemon: Daemon,
     leshan: Leshan,
     _lan: Lan,
@@ -88,7 +92,8 @@ impl Scene {
         }
         let daemon = builder.lan(&gateway, "").start();
         let hosts = (0..HOSTS).map(|number| (lan.machine(&format!("host-{number}")), None)).collect();
-        Self { ports, hosts, daemon, leshan, _lan: lan, world }
+        let toggled = vec![Instant::now(); HOSTS];
+        Self { ports, hosts, toggled, daemon, leshan, _lan: lan, world }
     }
 
     fn mac(&self, number: usize) -> String {
@@ -101,6 +106,9 @@ impl Scene {
             return port.toggle();
         }
         let number = which - PORTS;
+        // A record that said goodbye lives for one more second (RFC 6762, 10.1); mdns-sd may miss what comes back within it.
+        std::thread::sleep((self.toggled[number] + GOODBYE).saturating_duration_since(Instant::now()));
+        self.toggled[number] = Instant::now();
         let mac = self.mac(number);
         let (machine, announced) = &mut self.hosts[number];
         *announced = match announced.take() {
@@ -123,12 +131,16 @@ impl Scene {
     }
 
     fn await_equal(&self) {
-        let present = self.present();
-        eventually("the server knows what is there, and nothing else", PATIENCE, || {
+        let (present, until) = (self.present(), Instant::now() + PATIENCE);
+        loop {
             let mut known = self.leshan.clients();
             known.sort();
-            (known == present).then_some(())
-        });
+            if known == present {
+                return;
+            }
+            assert!(Instant::now() < until, "the server knows {known:?}, and {present:?} are there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Nothing is there: what the daemon holds then does not depend on chance.
