@@ -157,26 +157,6 @@ fn a_device_on_two_networks_is_one_and_stays_when_one_of_them_goes() {
 }
 
 #[test]
-fn a_device_that_is_known_is_told_with_its_address_on_a_network_that_comes_later() {
-    let scene = Scene::new("");
-    let later = Lan::new(&scene.world);
-    let mut machine = scene.lan.machine_on_both("kitchen", &later);
-    let mac = scene.mac(1);
-    machine.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
-    let endpoint = format!("mac-{mac}");
-    scene.await_there(&endpoint);
-    let addresses = || scene.daemon.cli(&["why", &endpoint]).output;
-    eventually("its address on the first network", PATIENCE, || (addresses().contains("10.77.")).then_some(()));
-    scene.gateway.join(&later, "eth1");
-    eventually("addresses on both networks", PATIENCE, || (addresses().matches("10.77.").count() >= 2).then_some(()));
-    scene.gateway.set_interface("eth0", false);
-    eventually("the later network's alone", PATIENCE * 3, || {
-        (addresses().matches("10.77.").count() == 1).then_some(())
-    });
-    scene.await_there(&endpoint);
-}
-
-#[test]
 fn a_network_that_comes_later_is_listened_to_and_one_that_is_not_named_is_not() {
     let (all, named) = (Scene::new(""), Scene::new("interfaces = [\"eth0\"]"));
     for scene in [&all, &named] {
