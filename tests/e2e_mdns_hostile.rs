@@ -263,8 +263,8 @@ fn web_servers_that_answer_anything_hold_up_nobody_else() {
         LED_ON.store(true, Ordering::Relaxed);
         Ok(())
     });
-    // More of the slowest than are asked at once.
-    let ports = (81..88).chain(std::iter::repeat_n(81, 20));
+    // One host is asked one thing at a time: the slow ones among its services hold up its own others, and nobody else.
+    let ports = (81..88).chain(std::iter::repeat_n(81, 2));
     for (number, port) in ports.enumerate() {
         evil.announce_at_once(&format!("trap-{number}"), "_http._tcp", port, &[("devicetype", "tasmota")]);
     }
@@ -288,7 +288,7 @@ fn web_servers_that_answer_anything_hold_up_nobody_else() {
     ];
     for (number, words) in said.iter().enumerate() {
         let why = || scene.daemon.cli(&["why", &format!("mdns:trap-{number}._http._tcp")]).output;
-        eventually(&format!("trap-{number} {words}"), PATIENCE, || {
+        eventually(&format!("trap-{number} {words}"), PATIENCE * 3, || {
             why().contains(&format!("its web server {words}")).then_some(())
         });
     }
