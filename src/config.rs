@@ -18,7 +18,9 @@ use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{
+    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
+};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use source::Source;
@@ -54,6 +56,8 @@ pub struct Config {
     pub join: JoinSettings,
     /// `[serial]`.
     pub serial: SerialSettings,
+    /// `[disk]`.
+    pub disk: DiskSettings,
     /// `[tcp]`.
     pub tcp: TcpSettings,
     /// `[mdns]`.
@@ -182,6 +186,7 @@ fn assemble(
         naming: sections.naming,
         join: sections.join,
         serial: sections.serial,
+        disk: sections.disk,
         tcp: sections.tcp,
         mdns: sections.mdns,
         ble: sections.ble,

@@ -5,16 +5,21 @@
 
 pub mod ble;
 pub mod discovery;
+pub mod disk;
 pub mod esphome;
 pub mod http;
 pub mod mdns;
+mod patterns;
 pub mod serial;
 mod settings;
 pub mod smp;
+mod sysfs;
 pub mod tcp;
 mod telling;
 
-pub use settings::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+pub use settings::{
+    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
+};
 
 use crate::device::{Link, LinkReport};
 // `[serial] questions` is a word of the configuration, found beside the rest of it.

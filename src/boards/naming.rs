@@ -9,8 +9,9 @@ use crate::device::{DeviceId, Evidence, Identity, IdentityRecord, UsbIds};
 use super::settings::{DeviceEntry, NamingSettings};
 use super::template::Template;
 
-/// USB serial numbers that clones and examples share.
-const SHARED_SERIALS: [&str; 6] = ["123456", "12345678", "123456789", "1234567890", "0123456789", "0123456789ABCDEF"];
+/// USB serial numbers that clones, examples, and all chips with one boot ROM share.
+const SHARED_SERIALS: [&str; 7] =
+    ["E0C9125B0D9B", "123456", "12345678", "123456789", "1234567890", "0123456789", "0123456789ABCDEF"];
 /// A serial number shorter than this, leading zeros not counted, is a chip's factory setting.
 const MIN_SERIAL: usize = 4;
 

@@ -10,7 +10,9 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{
+    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
+};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::GatewaySettings;
@@ -25,6 +27,8 @@ const MAX_ENDPOINT: usize = 252;
 const MAX_SOCKET: usize = 95;
 /// Smallest history, in bytes: names and journal of many devices fit beside it.
 const MIN_HISTORY: u64 = 1 << 20;
+/// What the disks' links are called; see `transports::disk`.
+const OWN_DISCOVERY: &str = "disk";
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
@@ -37,6 +41,7 @@ pub(super) struct Checked {
     pub(super) naming: NamingSettings,
     pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
+    pub(super) disk: DiskSettings,
     pub(super) tcp: TcpSettings,
     pub(super) mdns: MdnsSettings,
     pub(super) ble: BleSettings,
@@ -61,6 +66,7 @@ pub(super) fn check(
     let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
+    let disk = raw.disk.inspect(|disk| checker.disk(disk));
     let tcp = raw.tcp.inspect(|tcp| checker.tcp(tcp));
     let mdns = raw.mdns.inspect(|mdns| checker.mdns(mdns));
     let ble = raw.ble.inspect(|ble| checker.ble(ble));
@@ -75,6 +81,7 @@ pub(super) fn check(
             naming: naming?,
             join: join?,
             serial: serial?,
+            disk: disk?,
             tcp: tcp?,
             mdns: mdns?,
             ble: ble?,
@@ -199,6 +206,8 @@ impl Checker<'_> {
             let key = |key: &str| format!("discovery[{number}].{key}");
             self.require(good, &key("name"), "letters, digits, `.`, `_` and `-`, at most 63");
             self.require(names.insert(&discovery.name), &key("name"), "another [[discovery]] has this name");
+            let own = discovery.name == OWN_DISCOVERY;
+            self.require(!own, &key("name"), "the gateway's own [disk] has this name");
             let whole = discovery.program.first().is_some_and(|program| program.starts_with('/'));
             self.require(whole, &key("program"), "expected the program's absolute path, and its arguments");
         }
@@ -246,6 +255,14 @@ impl Checker<'_> {
         for (name, patterns) in [("watch", &serial.watch), ("deny", &serial.deny)] {
             for (number, pattern) in patterns.iter().enumerate() {
                 self.glob(&format!("serial.{name}[{number}]"), pattern);
+            }
+        }
+    }
+
+    fn disk(&mut self, disk: &DiskSettings) {
+        for (number, pattern) in disk.paths.iter().enumerate() {
+            if let Err(error) = DiskSettings::check(pattern) {
+                self.fail(&format!("disk.paths[{number}]"), error.to_string());
             }
         }
     }

@@ -17,13 +17,15 @@ use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
-use crate::transports::{BleSettings, DiscoverySettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings};
+use crate::transports::{
+    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
+};
 use crate::update::{DownloadSettings, UpdateSettings};
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "gateway",
     "server",
     "device",
@@ -31,6 +33,7 @@ const SECTIONS: [&str; 15] = [
     "naming",
     "join",
     "serial",
+    "disk",
     "tcp",
     "mdns",
     "ble",
@@ -65,6 +68,7 @@ pub(super) struct Raw {
     pub(super) naming: Option<NamingSettings>,
     pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
+    pub(super) disk: Option<DiskSettings>,
     pub(super) tcp: Option<TcpSettings>,
     pub(super) mdns: Option<MdnsSettings>,
     pub(super) ble: Option<BleSettings>,
@@ -92,6 +96,7 @@ pub(super) fn read(
         naming: reader.section("naming", defaults, &mut user),
         join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),
+        disk: reader.section("disk", defaults, &mut user),
         tcp: reader.section("tcp", defaults, &mut user),
         mdns: reader.section("mdns", defaults, &mut user),
         ble: reader.section("ble", defaults, &mut user),

@@ -75,6 +75,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[naming]", old.naming != new.naming),
         ("[join]", old.join != new.join),
         ("[serial]", old.serial != new.serial),
+        ("[disk]", old.disk != new.disk),
         ("[tcp]", old.tcp != new.tcp),
         ("[mdns]", old.mdns != new.mdns),
         ("[esphome]", old.esphome != new.esphome),

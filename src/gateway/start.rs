@@ -24,7 +24,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, discovery, esphome, http, mdns, serial, smp, tcp};
+use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
@@ -91,6 +91,7 @@ pub(super) async fn start(
     let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
     let mdns = mdns::spawn(&heard.mdns, &config.gateway.name, types, links_out.clone());
+    disk::spawn(&heard.disk, links_out.clone()).context("cannot look after disks")?;
     discovery::spawn(heard.discoveries.clone(), links_out.clone());
     let ble = ble::spawn(&heard.ble, links_out);
 
@@ -205,7 +206,7 @@ fn heard(config: &Config) -> Config {
         heard.serial.watch.clear();
         heard.devices.clear();
         heard.discoveries.clear();
-        (heard.mdns.enabled, heard.ble.enabled) = (false, false);
+        (heard.mdns.enabled, heard.ble.enabled, heard.disk.enabled) = (false, false, false);
     }
     heard
 }

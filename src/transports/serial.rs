@@ -10,11 +10,9 @@
 mod access;
 mod folders;
 mod holders;
-mod patterns;
 mod port;
 mod questions;
 mod scan;
-mod sysfs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
@@ -28,9 +26,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-pub use self::patterns::PatternError;
-use self::patterns::Patterns;
 use self::scan::Scanner;
+pub use super::patterns::PatternError;
+use super::patterns::Patterns;
 use super::{Event, SerialSettings};
 use crate::device::{
     Access, Answer, Lease, Link, PinPoint, PointOrder, PointOut, PointsSeen, Question, QuestionFailed, RebootMethod,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::esphome::Key;
+use super::patterns::{PatternError, Patterns};
 use crate::device::{Questions, units};
 
 /// `[serial]`.
@@ -24,6 +25,26 @@ pub struct SerialSettings {
     pub watch: Vec<String>,
     /// Globs and paths of ports that are never opened, whatever else names them.
     pub deny: Vec<String>,
+}
+
+/// `[disk]`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSettings {
+    /// Whether to look at mounted disks at all.
+    pub enabled: bool,
+    /// Globs and paths of further folders to look into, whatever they lie on.
+    pub paths: Vec<String>,
+}
+
+impl DiskSettings {
+    /// Checks one of `paths`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(pattern: &str) -> Result<(), PatternError> {
+        Patterns::compile(&[pattern]).map(drop)
+    }
 }
 
 /// `[tcp]`.

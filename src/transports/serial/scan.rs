@@ -13,11 +13,11 @@ use tracing::info;
 use super::Shared;
 use super::access;
 use super::holders::Holders;
-use super::patterns::Patterns;
-use super::sysfs::{self, Stamp};
 use crate::device::{Access, Evidence, Link, LinkReport, UsbIds};
 use crate::procfs::Node;
 use crate::transports::Event;
+use crate::transports::patterns::Patterns;
+use crate::transports::sysfs::{self, Stamp};
 
 /// How often USB descriptors are read again although nothing points to a change.
 const REREAD: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Globs over paths, as `watch` and `deny` have them: expanded against the file system, and matched against names.
+//! Globs over paths, as `[serial] watch` and `deny` and `[disk] paths` have them: expanded against the file system, and matched against names.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -6,18 +6,18 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// At most so many names come out of one pattern; a pattern that fits more is no description of ports.
+/// At most so many names come out of one pattern; a pattern that fits more describes neither ports nor disks.
 const MAX_NAMES: usize = 1024;
 
 /// A list of absolute paths in which `*`, `?` and `[...]` stand for parts of a name, never for a `/`.
 #[derive(Debug, Default)]
 pub(super) struct Patterns(Vec<Vec<Part>>);
 
-/// Why a text is no pattern for ports.
+/// Why a text is no pattern for paths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It does not begin with `/`.
-    #[error("`{0}` is no absolute path: expected e.g. \"/dev/ttyUSB*\"")]
+    #[error("`{0}` is no absolute path: expected e.g. \"/dev/ttyUSB*\" or \"/media/*/*\"")]
     Relative(String),
     /// `..`, or a glob that does not parse.
     #[error("`{pattern}` is no pattern for a path: {reason}")]
@@ -39,6 +39,11 @@ impl Patterns {
     /// Reads patterns.
     pub(super) fn compile<T: AsRef<str>>(texts: &[T]) -> Result<Self, PatternError> {
         texts.iter().map(|text| compile(text.as_ref())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether a path is meant by any pattern, whether it exists or not.

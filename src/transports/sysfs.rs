@@ -1,4 +1,4 @@
-//! USB descriptors of a tty, as the kernel shows them in `/sys/class/tty`; no udev, and nothing is opened on the device.
+//! USB descriptors of a tty or a disk, as the kernel shows them in sysfs; no udev, and nothing is opened on the device.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 
 use crate::device::UsbIds;
 
-/// A tty's device folder lies at most so many folders below its USB device (port, interface, configuration).
-const MAX_CLIMB: usize = 8;
+/// A folder lies at most so many folders below its USB device: a tty's with port, interface and configuration, a partition's
+/// with disk, SCSI unit, target, host, interface and configuration.
+const MAX_CLIMB: usize = 10;
+
+/// Where the kernel lists block devices, by major and minor number.
+const BLOCK_DEVICES: &str = "/sys/dev/block";
 
 /// Longest attribute that is read; a USB string descriptor has at most 126 characters.
 const MAX_ATTRIBUTE: u64 = 512;
@@ -29,7 +33,18 @@ pub(super) fn device_folder<'a>(paths: impl Iterator<Item = &'a Path>) -> Option
     })
 }
 
-/// Reads the descriptors; `None` for a tty that is not on USB.
+/// Whether a block device is there; `true` where the kernel does not tell.
+pub(super) fn has_block_device(number: (u32, u32)) -> bool {
+    let all = Path::new(BLOCK_DEVICES);
+    all.join(format!("{}:{}", number.0, number.1)).exists() || !all.exists()
+}
+
+/// The descriptors of the USB device that a block device is on; `None` for one that is not on USB.
+pub(super) fn usb_ids_of_block_device(number: (u32, u32)) -> Option<UsbIds> {
+    usb_ids(&Path::new(BLOCK_DEVICES).join(format!("{}:{}", number.0, number.1)))
+}
+
+/// Reads the descriptors; `None` for what is not on USB.
 pub(super) fn usb_ids(device_folder: &Path) -> Option<UsbIds> {
     let folder = fs::canonicalize(device_folder).ok()?;
     let above = || folder.ancestors().take(MAX_CLIMB);
@@ -77,8 +92,8 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_found_above_a_port_and_above_an_interface() {
-        for adapter in ["1-1.4:1.0", "1-1.4:1.0/ttyUSB0"] {
+    fn descriptors_are_found_above_a_port_an_interface_and_a_partition() {
+        for adapter in ["1-1.4:1.0", "1-1.4:1.0/ttyUSB0", "1-1.4:1.0/host0/target0:0:0/0:0:0:0/block/sda/sda1"] {
             let folder = made_up(adapter);
             let ids = usb_ids(&folder.path().join("usb1/1-1/1-1.4").join(adapter)).expect("ids");
             assert_eq!((ids.vid, ids.pid, ids.interface), (0x2341, 0x0043, 2));
