@@ -27,6 +27,8 @@ pub(super) struct Case<'a> {
     pub(super) catalogue: &'a Catalogue,
     pub(super) entry: Option<&'a DeviceEntry>,
     pub(super) report: &'a LinkReport,
+    /// What a disk of the same USB device tells.
+    pub(super) beside: Option<&'a Evidence>,
     pub(super) asked: &'a Asked,
     pub(super) allowed: Questions,
     /// Who says that no question may reset it.
@@ -80,20 +82,15 @@ impl Case<'_> {
             } else {
                 self.by_announcement("Bluetooth advertisement", fits, &mut opinion);
             }
-        } else if let Some((protocol, properties)) = discovered(self.report) {
-            let fits = |board: &Board| {
-                let fits =
-                    board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
-                fits.max_by_key(|(weight, _)| *weight)
-            };
-            self.by_announcement("discovery", fits, &mut opinion);
+        } else if let Some(told) = self.report.evidence.iter().find_map(discovered) {
+            self.by_discovery(told, &mut opinion);
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
                 Verdict::NotAsked,
                 "this kind of link cannot be asked: a [[device]] entry must name the board",
             );
-        } else if !self.by_usb(&mut opinion) {
+        } else if !self.by_disk(&mut opinion) && !self.by_usb(&mut opinion) {
             self.by_answers(&mut opinion);
         }
         opinion
@@ -139,6 +136,24 @@ impl Case<'_> {
                 opinion.note(what, Verdict::Noted, detail);
             }
         }
+    }
+
+    fn by_discovery(&self, (protocol, properties): (&str, &BTreeMap<String, String>), opinion: &mut Opinion) {
+        let fits = |board: &Board| {
+            let fits =
+                board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
+            fits.max_by_key(|(weight, _)| *weight)
+        };
+        self.by_announcement("discovery", fits, opinion);
+    }
+
+    /// What the disk beside a tty tells decides, unless the USB ids do. `true`: it has.
+    fn by_disk(&self, opinion: &mut Opinion) -> bool {
+        let owned = usb(self.report).and_then(|usb| self.owner(usb)).is_some();
+        if let Some(told) = self.beside.filter(|_| !owned).and_then(discovered) {
+            self.by_discovery(told, opinion);
+        }
+        opinion.board.is_some()
     }
 
     /// USB ids that belong to one board decide. `true`: nothing more can be done.
@@ -262,12 +277,12 @@ pub(super) fn ble(report: &LinkReport) -> Option<&BleSeen> {
     })
 }
 
-/// Protocol and properties of what a discovery program tells, where it is that.
-fn discovered(report: &LinkReport) -> Option<(&str, &BTreeMap<String, String>)> {
-    report.evidence.iter().find_map(|evidence| match evidence {
+/// Protocol and properties of what a discovery program or a disk tells, where it is that.
+fn discovered(evidence: &Evidence) -> Option<(&str, &BTreeMap<String, String>)> {
+    match evidence {
         Evidence::Discovered { protocol, properties, .. } => Some((protocol.as_str(), properties)),
         _ => None,
-    })
+    }
 }
 
 /// All that an advertisement says, as an operator reads it.

@@ -7,6 +7,7 @@
 //! again when the link changes or its lease comes back, never in a loop.
 
 mod asks;
+mod beside;
 mod joins;
 mod reasons;
 mod watches;
@@ -137,6 +138,8 @@ struct Seen {
     /// A question waits until the port may be opened again.
     exhausted: bool,
     device: Option<DeviceId>,
+    /// For a tty, what the disk tells that the same USB device shows or has shown.
+    beside: Option<Evidence>,
     /// Why what is on it does not join.
     kept_out: Option<KeptOut>,
 }
@@ -188,7 +191,8 @@ impl Registry {
                 self.links.insert(link.clone(), Seen::new(report));
             }
         }
-        self.settle(&link, &mut decisions);
+        self.introduce(&link, &mut decisions);
+        self.settle_moving(&link, &mut decisions);
         decisions
     }
 
@@ -428,9 +432,10 @@ impl Registry {
 
     fn opinion(&self, seen: &Seen) -> Opinion {
         let entry = self.entry(&seen.report).map(Arc::as_ref);
-        let Seen { report, asked, .. } = seen;
+        let Seen { report, asked, beside, .. } = seen;
         let spared = self.spared(seen);
-        Case { catalogue: &self.catalogue, entry, report, asked, allowed: self.questions, spared }.opinion()
+        let beside = beside.as_ref();
+        Case { catalogue: &self.catalogue, entry, report, beside, asked, allowed: self.questions, spared }.opinion()
     }
 
     /// The `[[device]]` entry of a link, by any of its names.
@@ -553,7 +558,7 @@ impl Registry {
     /// What is announced or advertised over a link, and what was answered.
     fn said<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a Evidence> + Clone {
         let answers: Vec<&'a Evidence> = seen.asked.evidence().collect();
-        seen.report.evidence.iter().chain(answers)
+        seen.report.evidence.iter().chain(&seen.beside).chain(answers)
     }
 
     fn announced(&self, seen: &Seen) -> Announced {
@@ -569,6 +574,7 @@ impl Registry {
 
     fn identity(&self, seen: &Seen) -> Identity {
         let usb = identify::usb(&seen.report);
+        let is_tty = |seen: &Seen| matches!(seen.report.link, Link::Serial(_));
         let others = || {
             let others = self.links.values().filter(|other| other.report.link != seen.report.link);
             others.filter_map(|other| identify::usb(&other.report).map(|usb| (other, usb)))
@@ -580,7 +586,10 @@ impl Registry {
                     && (theirs.vid, theirs.pid, &theirs.serial) == (usb.vid, usb.pid, &usb.serial)
                     && theirs.path != usb.path
             }),
-            further_interface: others().any(|(_, theirs)| theirs.path == usb.path && theirs.interface < usb.interface),
+            further_interface: is_tty(seen)
+                && others().any(|(other, theirs)| {
+                    is_tty(other) && theirs.path == usb.path && theirs.interface < usb.interface
+                }),
         });
         let entry = self.entry(&seen.report).map(Arc::as_ref);
         let port = match &seen.report.link {
@@ -659,7 +668,8 @@ impl Registry {
         let identity = self.identity(seen);
         let Some(other) = self.devices.values().find(|device| device.info.identity == identity) else { return false };
         let named = |link: &Link| self.links.get(link).is_some_and(|seen| self.entry(&seen.report).is_some());
-        if other.held || !named(link) || named(&other.info.link) {
+        let better = !named(&other.info.link) && (named(link) || self.is_better(link, &other.info));
+        if other.held || !better {
             debug!(%link, device = %other.info.id, "this link leads to a device that is there already");
             return true;
         }
@@ -718,6 +728,7 @@ impl Seen {
             waiting: false,
             exhausted: false,
             device: None,
+            beside: None,
             kept_out: None,
         }
     }

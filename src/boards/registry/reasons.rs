@@ -43,7 +43,7 @@ impl Registry {
         if let Some(service) = identify::service(&seen.report) {
             steps.push(WhyStep::new("announcement", Verdict::Noted, identify::announcement(service)));
         }
-        for evidence in &seen.report.evidence {
+        for evidence in seen.report.evidence.iter().chain(&seen.beside) {
             if matches!(evidence, Evidence::Discovered { .. }) {
                 steps.push(WhyStep::new("discovery", Verdict::Noted, identify::told(evidence)));
             }

@@ -129,6 +129,15 @@ impl<'a> DaemonBuilder<'a> {
         self.toml(&format!("[mdns]\nenabled = true\n{extra}"))
     }
 
+    /// The daemon has a table of mounts of its own: see [`Daemon::among_mounts`]. Only root can do this.
+    #[must_use]
+    pub fn own_mounts(mut self) -> Self {
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "--propagation", "private"]);
+        self.around = Some(outer);
+        self
+    }
+
     /// strace writes these calls of the daemon and its tools into a file, one a line: `PID call(FD<path>, ...) = result`.
     #[must_use]
     pub fn traced(mut self, log: &Path, calls: &str) -> Self {
@@ -174,12 +183,12 @@ impl<'a> DaemonBuilder<'a> {
         let (state, socket) = (home.join("state"), home.join("control.sock"));
         let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
-        // This machine's network is nobody's world.
+        // This machine's network and its disks are nobody's world.
         let quiet = |section: &str| match self.tables.contains(&format!("[{section}]")) {
             true => String::new(),
             false => format!("[{section}]\nenabled = false\n"),
         };
-        let quiet = quiet("mdns") + &quiet("ble");
+        let quiet = quiet("mdns") + &quiet("ble") + &quiet("disk");
         let text = format!(
             "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
              [download]\nallow = {:?}\n{}{}{quiet}",
@@ -296,6 +305,17 @@ impl Daemon {
     /// Everything it has logged since it was started last.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// Runs a command among the daemon's own mounts, e.g. `mount` or `umount`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn among_mounts(&mut self, command: &[&str]) {
+        let pid = self.process().id().to_string();
+        let output = Command::new("nsenter").args(["--mount", "--target", &pid, "--"]).args(command).output();
+        let output = output.expect("nsenter is there");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// SIGTERM, and its exit code.
