@@ -34,7 +34,7 @@ pub use board::{
 };
 pub use brake::{Brake, BrakeFailure};
 pub use evidence::{
-    Answer, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, SmpSlot, UsbIds,
+    Answer, DISKS, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, SmpSlot, UsbIds,
 };
 pub use file_error::FileError;
 pub use flashing::{FlashingPhase, FlashingView};

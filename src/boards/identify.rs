@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use globset::GlobMatcher;
 
 use crate::device::{
-    BleAddressKind, BleSeen, BoardId, Evidence, Link, LinkReport, ProgramQuestion, Question, Questions, ServiceSeen,
-    SmpSlot, UsbIds, VersionQuestion,
+    BleAddressKind, BleSeen, BoardId, DISKS, Evidence, Link, LinkReport, ProgramQuestion, Question, Questions,
+    ServiceSeen, SmpSlot, UsbIds, VersionQuestion,
 };
 
 use super::asking::{self, Asked};
@@ -50,6 +50,13 @@ impl Opinion {
     fn note(&mut self, what: impl Into<String>, verdict: Verdict, detail: impl Into<String>) {
         self.steps.push(WhyStep::new(what, verdict, detail));
     }
+}
+
+/// What a discovery program or a disk tells.
+struct Told<'a> {
+    by: &'a str,
+    protocol: &'a str,
+    properties: &'a BTreeMap<String, String>,
 }
 
 /// A board that is still possible, and what speaks for it.
@@ -138,13 +145,17 @@ impl Case<'_> {
         }
     }
 
-    fn by_discovery(&self, (protocol, properties): (&str, &BTreeMap<String, String>), opinion: &mut Opinion) {
+    fn by_discovery(&self, told: Told<'_>, opinion: &mut Opinion) {
+        let Told { by, protocol, properties } = told;
         let fits = |board: &Board| {
             let fits =
                 board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
             fits.max_by_key(|(weight, _)| *weight)
         };
         self.by_announcement("discovery", fits, opinion);
+        if let Some((_, sureness)) = opinion.board.as_mut().filter(|_| by == DISKS) {
+            *sureness = Sureness::Disk;
+        }
     }
 
     /// What the disk beside a tty tells decides, unless the USB ids do. `true`: it has.
@@ -277,10 +288,10 @@ pub(super) fn ble(report: &LinkReport) -> Option<&BleSeen> {
     })
 }
 
-/// Protocol and properties of what a discovery program or a disk tells, where it is that.
-fn discovered(evidence: &Evidence) -> Option<(&str, &BTreeMap<String, String>)> {
+/// What a discovery program or a disk tells, where it is that.
+fn discovered(evidence: &Evidence) -> Option<Told<'_>> {
     match evidence {
-        Evidence::Discovered { protocol, properties, .. } => Some((protocol.as_str(), properties)),
+        Evidence::Discovered { by, protocol, properties, .. } => Some(Told { by, protocol, properties }),
         _ => None,
     }
 }

@@ -37,6 +37,8 @@ pub enum Sureness {
     Bootloader,
     /// The running program told.
     Program,
+    /// A file on the disk that it shows says so.
+    Disk,
     /// It announces itself so.
     Announced,
     /// It is not known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
-use crate::device::FileError;
+use crate::device::{DISKS, FileError};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
@@ -27,8 +27,6 @@ const MAX_ENDPOINT: usize = 252;
 const MAX_SOCKET: usize = 95;
 /// Smallest history, in bytes: names and journal of many devices fit beside it.
 const MIN_HISTORY: u64 = 1 << 20;
-/// What the disks' links are called; see `transports::disk`.
-const OWN_DISCOVERY: &str = "disk";
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
@@ -206,7 +204,7 @@ impl Checker<'_> {
             let key = |key: &str| format!("discovery[{number}].{key}");
             self.require(good, &key("name"), "letters, digits, `.`, `_` and `-`, at most 63");
             self.require(names.insert(&discovery.name), &key("name"), "another [[discovery]] has this name");
-            let own = discovery.name == OWN_DISCOVERY;
+            let own = discovery.name == DISKS;
             self.require(!own, &key("name"), "the gateway's own [disk] has this name");
             let whole = discovery.program.first().is_some_and(|program| program.starts_with('/'));
             self.require(whole, &key("program"), "expected the program's absolute path, and its arguments");

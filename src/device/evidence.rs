@@ -128,6 +128,9 @@ pub enum Evidence {
     },
 }
 
+/// What the gateway's own look at disks is called where a discovery program has its name ([`Evidence::Discovered`]).
+pub const DISKS: &str = "disk";
+
 /// One slot for an image, as an SMP server tells of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct SmpSlot {

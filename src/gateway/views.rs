@@ -217,6 +217,7 @@ pub(super) fn why(why: boards::Why) -> Why {
         boards::Sureness::UsbIds => "sure: its USB ids belong to this board alone",
         boards::Sureness::Bootloader => "sure: its bootloader told signature or chip",
         boards::Sureness::Program => "likely: the running program told",
+        boards::Sureness::Disk => "likely: a file on the disk that it shows says so",
         boards::Sureness::Announced => "likely: it announces itself so, and anybody on the network could",
         boards::Sureness::Unknown => "unknown",
     };

@@ -10,11 +10,9 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::told::{self, MAX_FILE, Told};
-use crate::device::{Access, Evidence, Link, LinkReport, plain_text};
+use crate::device::{Access, DISKS, Evidence, Link, LinkReport, plain_text};
 use crate::transports::sysfs;
 
-/// What the links are called.
-const BY: &str = "disk";
 /// What boards describe themselves in.
 const UF2_INFO: &str = "INFO_UF2.TXT";
 const DAPLINK_DETAILS: &str = "DETAILS.TXT";
@@ -57,9 +55,9 @@ impl Place {
         let path = self.path.to_str().filter(|path| path.len() <= MAX_PATH);
         // Where it is plugged in says more than the name that it happens to be mounted under.
         let address = usb.as_ref().map(|usb| usb.path.as_str()).or(path)?;
-        let link: Link = format!("discovered:{BY}/{protocol}/{}", plain_text(address, MAX_PATH)).parse().ok()?;
+        let link: Link = format!("discovered:{DISKS}/{protocol}/{}", plain_text(address, MAX_PATH)).parse().ok()?;
         let label = plain_text(&self.path.join(file).to_string_lossy(), MAX_PATH);
-        let (by, protocol) = (BY.to_owned(), protocol.to_owned());
+        let (by, protocol) = (DISKS.to_owned(), protocol.to_owned());
         let told = Evidence::Discovered { by, protocol, label, properties };
         let evidence = usb.map(Evidence::Usb).into_iter().chain([told]).collect();
         Some(LinkReport { link, aliases: Vec::new(), access: Access::Usable, evidence, signal: None })
