@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use world::{Daemon, Leshan, World, eventually, holds, world};
@@ -51,13 +51,20 @@ fn is_listed(daemon: &Daemon, text: &str) -> bool {
     daemon.cli(&["devices"]).output.contains(text)
 }
 
-#[test]
-fn a_disk_that_is_mounted_is_registered_with_its_facts_and_leaves_when_it_is_unmounted() {
+/// Whether mounts of its own can be had; only root can.
+fn mounts_work() -> bool {
     let possible = Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
     if !possible {
         let ci = std::env::var("CI").is_ok_and(|value| value == "true");
         assert!(!ci, "unshare -m does not work here, and in CI it must");
         eprintln!("not run: unshare -m does not work here (it needs root)");
+    }
+    possible
+}
+
+#[test]
+fn a_disk_that_is_mounted_is_registered_with_its_facts_and_leaves_when_it_is_unmounted() {
+    if !mounts_work() {
         return;
     }
     let world = world!();
@@ -165,4 +172,37 @@ fn a_hostile_disk_tells_nothing_and_harms_nobody() {
     holds("the others are no devices", Duration::from_secs(2), quiet);
     let status = daemon.cli(&["status"]).output;
     assert!(!status.contains("does not answer") && !why(&daemon, &lines).contains("secret"), "{status}");
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_nobody_from_others_and_is_told_of() {
+    if !mounts_work() {
+        return;
+    }
+    let world = world!();
+    let media = media(&world);
+    let (hung, good) = (media.join("hung"), media.join("good"));
+    fs::create_dir(&hung).expect("made");
+    let mut daemon = daemon(&world, &media, true);
+    // A file system in user space whose program never answers: every look at it waits for ever.
+    let script =
+        "exec 3<>/dev/fuse; mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hung \"$1\"; exec sleep 1000";
+    let pid = daemon.process().id().to_string();
+    let mut holder = Command::new("nsenter")
+        .args(["--mount", "--target", &pid, "--", "sh", "-c", script, "sh"])
+        .arg(&hung)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nsenter is there");
+    let tells = |daemon: &Daemon| daemon.cli(&["status"]).output.contains("media/hung does not answer");
+    eventually("status tells", PATIENCE * 2, || tells(&daemon).then_some(()));
+    fs::create_dir(&good).expect("made");
+    fs::write(good.join("INFO_UF2.TXT"), UF2).expect("written");
+    endpoint_of(&daemon, &link("uf2", &good));
+    holder.kill().expect("it ran");
+    holder.wait().expect("it ran");
+    eventually("status tells no more", PATIENCE, || (!tells(&daemon)).then_some(()));
+    assert!(daemon.stop(PATIENCE).is_some());
 }

@@ -329,7 +329,13 @@ impl Job {
         match self {
             Self::Table => Done::Table(Table::read()),
             Self::Named => Done::Named(named(patterns, table, inotify)),
-            Self::Look(place) => Done::Look(place.look()),
+            Self::Look(place) => {
+                // Looking up a mount's root may hang already.
+                if let Some(inotify) = inotify.filter(|_| !place.is_disk && place.mount.is_some()) {
+                    watch_folder(inotify, &place.path);
+                }
+                Done::Look(place.look())
+            }
         }
     }
 
@@ -342,29 +348,40 @@ impl Job {
     }
 }
 
-/// The site's own folders that there are. They are watched from now on, and so are the ones above them.
+/// The site's own folders that there are. They are watched from now on, and so are the ones above them; what is mounted there is
+/// not touched, since it may hang.
 fn named(patterns: &Patterns, table: &Table, inotify: Option<&OwnedFd>) -> BTreeSet<PathBuf> {
     let mut folders: BTreeSet<PathBuf> = patterns.folders().filter_map(|folder| existing(&folder)).collect();
     let mut named = BTreeSet::new();
-    // Watched first, so that nothing comes unseen between.
     let watch = |folder: &Path| {
-        if let Some(inotify) = inotify.filter(|_| !table.would_mount(folder))
-            && let Err(error) = inotify::add_watch(inotify, folder, EVENTS)
-        {
-            debug!(folder = %folder.display(), %error, "changes in this folder are found later");
+        if let Some(inotify) = inotify.filter(|_| !table.would_mount(folder)) {
+            watch_folder(inotify, folder);
         }
     };
+    // Watched first, so that nothing comes unseen between.
     folders.iter().for_each(|folder| watch(folder));
     for path in patterns.expand() {
-        let is_folder = !table.would_mount(&path) && path.symlink_metadata().is_ok_and(|found| found.is_dir());
-        if is_folder && named.len() < MAX_NAMED {
-            let above = path.parent().map(Path::to_owned);
-            above.filter(|above| folders.insert(above.clone())).iter().for_each(|above| watch(above));
-            watch(&path);
-            named.insert(path);
+        if named.len() >= MAX_NAMED || table.would_mount(&path) {
+            continue;
         }
+        if table.at(&path).is_none() {
+            if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                continue;
+            }
+            watch(&path);
+        }
+        if let Some(above) = path.parent().filter(|above| folders.insert((*above).to_owned())) {
+            watch(above);
+        }
+        named.insert(path);
     }
     named
+}
+
+fn watch_folder(inotify: &OwnedFd, folder: &Path) {
+    if let Err(error) = inotify::add_watch(inotify, folder, EVENTS) {
+        debug!(folder = %folder.display(), %error, "changes in this folder are found later");
+    }
 }
 
 /// A folder, or the nearest one above it that is there.
