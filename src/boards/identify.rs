@@ -90,7 +90,7 @@ impl Case<'_> {
                 self.by_announcement("Bluetooth advertisement", fits, &mut opinion);
             }
         } else if let Some(told) = self.report.evidence.iter().find_map(discovered) {
-            self.by_discovery(told, &mut opinion);
+            self.by_discovery(&told, &mut opinion);
         } else if !matches!(self.report.link, Link::Serial(_)) {
             opinion.note(
                 "board",
@@ -145,8 +145,8 @@ impl Case<'_> {
         }
     }
 
-    fn by_discovery(&self, told: Told<'_>, opinion: &mut Opinion) {
-        let Told { by, protocol, properties } = told;
+    fn by_discovery(&self, told: &Told<'_>, opinion: &mut Opinion) {
+        let Told { by, protocol, properties } = *told;
         let fits = |board: &Board| {
             let fits =
                 board.discovered.iter().filter_map(|one| Some((one.fits(protocol, properties)?, one.to_string())));
@@ -162,7 +162,7 @@ impl Case<'_> {
     fn by_disk(&self, opinion: &mut Opinion) -> bool {
         let owned = usb(self.report).and_then(|usb| self.owner(usb)).is_some();
         if let Some(told) = self.beside.filter(|_| !owned).and_then(discovered) {
-            self.by_discovery(told, opinion);
+            self.by_discovery(&told, opinion);
         }
         opinion.board.is_some()
     }

@@ -3,6 +3,7 @@
 mod asked;
 mod bluetooth;
 mod cycles;
+mod disk;
 mod serial;
 
 use std::time::Instant;
@@ -32,6 +33,9 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
     asked:
         opening_for_a_question_is_seen_by_the_board
         a_board_pulled_out_in_the_middle_of_a_question_is_gone;
+    disk:
+        a_boards_disk_and_its_tty_are_one_device
+        a_disk_that_is_pulled_out_while_it_is_mounted_is_gone;
     cycles:
         thirty_cycles_of_four_boards
         a_loose_contact;
