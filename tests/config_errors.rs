@@ -179,3 +179,24 @@ fn a_missing_file_is_an_error_only_when_it_was_named() {
     let told = config::load(Some(Path::new("/nonexistent/nuncio.toml"))).expect_err("not there").to_string();
     assert!(told.starts_with("/nonexistent/nuncio.toml: cannot read the configuration"), "{told}");
 }
+
+#[test]
+fn disks_are_looked_for_by_whole_paths_and_their_name_is_taken() {
+    let text = r#"[disk]
+paths = ["/media/*/*", "media/*"]
+
+[[discovery]]
+name = "disk"
+program = ["/usr/bin/discovery"]
+"#;
+    let expected = r#"nuncio.toml:2:24: disk.paths[1]: `media/*` is no absolute path: expected e.g. "/dev/ttyUSB*" or "/media/*/*"
+  |
+2 | paths = ["/media/*/*", "media/*"]
+  |                        ^^^^^^^^^
+
+nuncio.toml:5:8: discovery[0].name: the gateway's own [disk] has this name
+  |
+5 | name = "disk"
+  |        ^^^^^^"#;
+    assert_eq!(errors(text), expected);
+}

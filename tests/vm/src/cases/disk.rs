@@ -20,16 +20,35 @@ data = boot + fat + root.ljust(512, b'\0') + text.ljust(512, b'\0')
 open(image, 'wb').write(data.ljust(256 * 512, b'\0'))
 "#;
 
-/// Plugs a disk in that holds this one file.
-fn plug(machine: &mut Machine, module: &str, ids: (&str, &str), serial: &str, name: &str, text: &str) {
+/// A script that makes a device with a disk and these further functions ($5), and plugs it in.
+const GADGET: &str = r#"
+set -e
+g=/sys/kernel/config/usb_gadget/board
+modprobe -a dummy_hcd libcomposite
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+mkdir -p $g/strings/0x409 $g/configs/c.1 $g/functions/mass_storage.0
+echo 0x$1 >$g/idVendor
+echo 0x$2 >$g/idProduct
+echo $3 >$g/strings/0x409/serialnumber
+echo 1 >$g/functions/mass_storage.0/lun.0/ro
+echo /tmp/disk.img >$g/functions/mass_storage.0/lun.0/file
+for f in mass_storage.0 $4; do
+  mkdir -p $g/functions/$f
+  ln -s $g/functions/$f $g/configs/c.1/
+done
+echo dummy_udc.0 >$g/UDC
+"#;
+
+const PLUG: &str = "echo dummy_udc.0 >/sys/kernel/config/usb_gadget/board/UDC";
+const UNPLUG: &str = "echo >/sys/kernel/config/usb_gadget/board/UDC";
+
+/// Plugs a device in whose disk holds this one file. Its disk has the first interface.
+fn plug(machine: &mut Machine, device: &str, name: &str, text: &str) {
     machine.file("/tmp/fat.py", FAT);
+    machine.file("/tmp/gadget.sh", GADGET);
     let text = text.replace("\r\n", "\\r\\n");
     machine.must(&format!("python3 /tmp/fat.py /tmp/disk.img '{name}' '{text}'"));
-    machine.must("modprobe dummy_hcd");
-    let (vendor, product) = ids;
-    machine.must(&format!(
-        "modprobe {module} file=/tmp/disk.img ro=1 removable=1 stall=0 idVendor=0x{vendor} idProduct=0x{product} iSerialNumber={serial}"
-    ));
+    machine.must(&format!("sh /tmp/gadget.sh {device}"));
 }
 
 fn mount(machine: &mut Machine) {
@@ -44,7 +63,7 @@ fn link_of(machine: &mut Machine, gateway: &Gateway<'_>, endpoint: &str) -> Stri
 pub(super) fn a_boards_disk_and_its_tty_are_one_device(lab: &Lab) {
     let (mut machine, _ports, gateway) = site(lab, "", "");
     let details = format!("Unique ID: {UNIQUE}\r\nInterface Version: 0255\r\n");
-    plug(&mut machine, "g_acm_ms", ("0d28", "0204"), UNIQUE, "DETAILS TXT", &details);
+    plug(&mut machine, &format!("0d28 0204 {UNIQUE} acm.0"), "DETAILS TXT", &details);
     gateway.await_link(&mut machine, "serial:/dev/ttyACM0");
     gateway.await_registered(&[]);
     mount(&mut machine);
@@ -56,22 +75,23 @@ pub(super) fn a_boards_disk_and_its_tty_are_one_device(lab: &Lab) {
     // Nothing holds the disk.
     machine.must("umount /media/board");
     gateway.await_registered(&[&endpoint]);
-    machine.must("rmmod g_acm_ms");
+    machine.must(UNPLUG);
     gateway.await_registered(&[]);
 }
 
 pub(super) fn a_disk_that_is_pulled_out_while_it_is_mounted_is_gone(lab: &Lab) {
     let (mut machine, _ports, gateway) = site(lab, "", "");
+    plug(&mut machine, "2e8a 0003 E0C9125B0D9B", "INFO_UF2TXT", UF2);
     for _ in 0..2 {
-        plug(&mut machine, "g_mass_storage", ("2e8a", "0003"), "E0C9125B0D9B", "INFO_UF2TXT", UF2);
         mount(&mut machine);
         let path = machine.must("basename $(dirname $(ls -d /sys/bus/usb/devices/*/idVendor | xargs grep -l 2e8a))");
         let path = path.trim();
         let endpoint = format!("port-world-{path}");
         gateway.await_registered(&[&endpoint]);
         assert_eq!(link_of(&mut machine, &gateway, &endpoint), format!("discovered:disk/uf2/{path}"));
-        machine.must("rmmod g_mass_storage");
+        machine.must(UNPLUG);
         gateway.await_registered(&[]);
         machine.must("grep -q /media/board /proc/mounts && umount -l /media/board");
+        machine.must(PLUG);
     }
 }
