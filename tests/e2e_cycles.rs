@@ -22,8 +22,6 @@ const ONE_ON_NETWORK: usize = 20;
 const LOOK: usize = 10;
 /// When the daemon has seen everything that it can come to hold.
 const WARM: usize = 100;
-/// From a goodbye to the end of its record, and some time for it to be told.
-const GOODBYE: Duration = Duration::from_millis(2500);
 /// Ten times what it takes until the last one has registered, which avahi's own probing makes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -70,8 +68,6 @@ fn held(daemon: &mut Daemon) -> Held {
 struct Scene {
     ports: Vec<Port>,
     hosts: Vec<(Machine, Option<Announced>)>,
-    /// When each host came or went last.
-    toggled: Vec<Instant>,
     daemon: Daemon,
     leshan: Leshan,
     _lan: Lan,
@@ -92,8 +88,7 @@ impl Scene {
         }
         let daemon = builder.lan(&gateway, "").start();
         let hosts = (0..HOSTS).map(|number| (lan.machine(&format!("host-{number}")), None)).collect();
-        let toggled = vec![Instant::now(); HOSTS];
-        Self { ports, hosts, toggled, daemon, leshan, _lan: lan, world }
+        Self { ports, hosts, daemon, leshan, _lan: lan, world }
     }
 
     fn mac(&self, number: usize) -> String {
@@ -106,9 +101,6 @@ impl Scene {
             return port.toggle();
         }
         let number = which - PORTS;
-        // A record that said goodbye lives for one more second (RFC 6762, 10.1); mdns-sd may miss what comes back within it.
-        std::thread::sleep((self.toggled[number] + GOODBYE).saturating_duration_since(Instant::now()));
-        self.toggled[number] = Instant::now();
         let mac = self.mac(number);
         let (machine, announced) = &mut self.hosts[number];
         *announced = match announced.take() {
