@@ -22,6 +22,8 @@ const ONE_ON_NETWORK: usize = 20;
 const LOOK: usize = 10;
 /// When the daemon has seen everything that it can come to hold.
 const WARM: usize = 100;
+/// A thread of tokio's that nobody has needed for ten seconds has ended.
+const IDLE_THREAD: Duration = Duration::from_secs(11);
 /// Ten times what it takes until the last one has registered, which avahi's own probing makes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -148,9 +150,9 @@ impl Scene {
         }
         self.await_equal();
         let mut last = held(&mut self.daemon);
-        // Clients that have just left, and threads that wait for more to do, end by and by.
+        // Clients that have just left end by and by, and threads that wait for more to do.
         eventually("the daemon is at rest", PATIENCE, || {
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(IDLE_THREAD);
             let before = std::mem::replace(&mut last, held(&mut self.daemon));
             let same =
                 (before.descriptors, before.threads, before.tasks) == (last.descriptors, last.threads, last.tasks);
