@@ -22,8 +22,8 @@ const ONE_ON_NETWORK: usize = 20;
 const LOOK: usize = 10;
 /// When the daemon has seen everything that it can come to hold.
 const WARM: usize = 100;
-/// From a goodbye to the end of its record, and some time for it to be told.
-const GOODBYE: Duration = Duration::from_millis(2500);
+/// A thread of tokio's that nobody has needed for ten seconds has ended.
+const IDLE_THREAD: Duration = Duration::from_secs(11);
 /// Ten times what it takes until the last one has registered, which avahi's own probing makes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -70,8 +70,6 @@ fn held(daemon: &mut Daemon) -> Held {
 struct Scene {
     ports: Vec<Port>,
     hosts: Vec<(Machine, Option<Announced>)>,
-    /// When each host came or went last.
-    toggled: Vec<Instant>,
     daemon: Daemon,
     leshan: Leshan,
     _lan: Lan,
@@ -92,8 +90,7 @@ impl Scene {
         }
         let daemon = builder.lan(&gateway, "").start();
         let hosts = (0..HOSTS).map(|number| (lan.machine(&format!("host-{number}")), None)).collect();
-        let toggled = vec![Instant::now(); HOSTS];
-        Self { ports, hosts, toggled, daemon, leshan, _lan: lan, world }
+        Self { ports, hosts, daemon, leshan, _lan: lan, world }
     }
 
     fn mac(&self, number: usize) -> String {
@@ -106,9 +103,6 @@ impl Scene {
             return port.toggle();
         }
         let number = which - PORTS;
-        // A record that said goodbye lives for one more second (RFC 6762, 10.1); mdns-sd may miss what comes back within it.
-        std::thread::sleep((self.toggled[number] + GOODBYE).saturating_duration_since(Instant::now()));
-        self.toggled[number] = Instant::now();
         let mac = self.mac(number);
         let (machine, announced) = &mut self.hosts[number];
         *announced = match announced.take() {
@@ -156,9 +150,9 @@ impl Scene {
         }
         self.await_equal();
         let mut last = held(&mut self.daemon);
-        // Clients that have just left, and threads that wait for more to do, end by and by.
+        // Clients that have just left end by and by, and threads that wait for more to do.
         eventually("the daemon is at rest", PATIENCE, || {
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(IDLE_THREAD);
             let before = std::mem::replace(&mut last, held(&mut self.daemon));
             let same =
                 (before.descriptors, before.threads, before.tasks) == (last.descriptors, last.threads, last.tasks);

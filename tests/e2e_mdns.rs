@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use world::{
     Addresses, Daemon, Gateway, Lan, Leshan, Machine, World, eventually, holds, repository, smp_python, world,
@@ -14,6 +14,8 @@ use world::{
 
 /// Ten times what an announcement and a registration take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Ten times what one takes to be told again that came back.
+const BACK: Duration = Duration::from_secs(10);
 
 /// A network, and a daemon on it.
 struct Scene {
@@ -154,6 +156,53 @@ fn a_device_on_two_networks_is_one_and_stays_when_one_of_them_goes() {
     scene.await_gone(&endpoint);
     scene.gateway.set_interface("eth0", true);
     scene.await_there(&endpoint);
+}
+
+#[test]
+fn a_device_that_is_known_is_told_with_its_address_on_a_network_that_comes_later() {
+    let scene = Scene::new("");
+    let later = Lan::new(&scene.world);
+    let mut machine = scene.lan.machine_on_both("kitchen", &later);
+    let mac = scene.mac(1);
+    machine.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, "1.2.0"));
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    let registration = || servers()[0].client(&endpoint).map(|client| client["registrationId"].clone());
+    let before = registration();
+    let addresses = || scene.daemon.cli(&["why", &endpoint]).output;
+    eventually("its address on the first network", PATIENCE, || (addresses().contains("10.77.")).then_some(()));
+    scene.gateway.join(&later, "eth1");
+    eventually("addresses on both networks", PATIENCE, || (addresses().matches("10.77.").count() >= 2).then_some(()));
+    assert_eq!(registration(), before, "it was asked anew, and never left");
+    scene.gateway.set_interface("eth0", false);
+    eventually("the later network's alone", PATIENCE * 3, || {
+        (addresses().matches("10.77.").count() == 1).then_some(())
+    });
+    scene.await_there(&endpoint);
+}
+
+#[test]
+fn a_device_that_says_goodbye_and_comes_back_within_its_last_second_is_registered_again() {
+    let scene = Scene::new("");
+    let mac = scene.mac(1);
+    let (mut kitchen, mut service) = scene.esphome("kitchen", &mac, "1.2.0");
+    let endpoint = format!("mac-{mac}");
+    scene.await_there(&endpoint);
+    for (round, pause) in [0, 100, 200, 250, 300, 300, 300, 300].into_iter().enumerate() {
+        kitchen.withdraw(service);
+        thread::sleep(Duration::from_millis(pause));
+        let version = format!("2.{round}.0");
+        (service, _) = kitchen.announce("kitchen", "_esphomelib._tcp", 6053, &esphome(&mac, &version));
+        let since = Instant::now();
+        // What went is forgotten by now, or was seen to be back.
+        thread::sleep(Duration::from_secs(2));
+        for server in servers() {
+            eventually("it is back", BACK, || server.client(&endpoint).is_some().then_some(()));
+            let version = || (server.read(&endpoint, "3/0/3").text() == version).then_some(());
+            eventually("it tells what it is now", BACK, version);
+        }
+        println!("round {round}: {:?}", since.elapsed());
+    }
 }
 
 #[test]

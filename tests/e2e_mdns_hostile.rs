@@ -91,18 +91,29 @@ fn record(name: &str, kind: u16, seconds: u32, content: &[u8]) -> Vec<u8> {
         .concat()
 }
 
-/// A response that says all of a service: PTR, SRV, TXT and A.
-fn response(instance: &str, seconds: u32, txt: &[String]) -> Vec<u8> {
+/// All of a service: PTR, SRV, TXT and A.
+fn records(instance: &str, seconds: u32, txt: &[String], address: Ipv4Addr) -> [Vec<u8>; 4] {
     let (kind, host) = (format!("{KIND}.local"), format!("{instance}.local"));
     let name = format!("{instance}.{kind}");
     let txt: Vec<u8> = txt.iter().flat_map(|entry| counted(entry)).collect();
     let location = [&[0, 0, 0, 0, 0x17, 0xa5], &wire(&host)[..]].concat();
-    let mut packet = b"\0\0\x84\0\0\0\0\x04\0\0\0\0".to_vec();
-    packet.extend(record(&kind, 12, seconds, &wire(&name)));
-    packet.extend(record(&name, 33, seconds, &location));
-    packet.extend(record(&name, 16, seconds, &txt));
-    packet.extend(record(&host, 1, seconds, &Ipv4Addr::new(10, 99, 0, 1).octets()));
-    packet
+    [
+        record(&kind, 12, seconds, &wire(&name)),
+        record(&name, 33, seconds, &location),
+        record(&name, 16, seconds, &txt),
+        record(&host, 1, seconds, &address.octets()),
+    ]
+}
+
+/// A response with these records.
+fn packet(records: &[Vec<u8>]) -> Vec<u8> {
+    let count = u8::try_from(records.len()).expect("few");
+    [&[0, 0, 0x84, 0, 0, 0, 0, count, 0, 0, 0, 0], &records.concat()[..]].concat()
+}
+
+/// A response that says all of a service.
+fn response(instance: &str, seconds: u32, txt: &[String]) -> Vec<u8> {
+    packet(&records(instance, seconds, txt, Ipv4Addr::new(10, 99, 0, 1)))
 }
 
 #[test]
@@ -131,6 +142,32 @@ fn a_goodbye_that_a_stranger_says_harms_no_device() {
         server().client(&endpoint).is_some_and(|client| client["registrationId"] == before)
     });
     assert_eq!(server().read(&endpoint, "3/0/3").text(), "1.2.0");
+}
+
+#[test]
+fn a_device_that_is_back_piece_by_piece_within_its_last_second_is_registered_again() {
+    let scene = Scene::new();
+    let (mac, host) = (scene.mac(1), Ipv4Addr::new(10, 99, 0, 1));
+    let endpoint = format!("mac-{mac}");
+    let all = |seconds, version: &str| {
+        let txt = [format!("mac={mac}"), "project_name=acme.lamp".to_owned(), format!("project_version={version}")];
+        records("kitchen", seconds, &txt, host)
+    };
+    scene.evil.multicast(&packet(&all(120, "1.2.0")));
+    server().await_client(&endpoint);
+    // The host stays, as with a service that starts anew.
+    scene.evil.multicast(&packet(&all(0, "1.2.0")[..3]));
+    sleep(Duration::from_millis(300));
+    // A new text makes mdns-sd look for the rest, which it takes for gone; and what is back then is nothing new to it.
+    let [pointer, location, text, address] = all(120, "1.3.0");
+    scene.evil.multicast(&packet(&[pointer, text]));
+    sleep(Duration::from_millis(100));
+    scene.evil.multicast(&packet(&[location, address]));
+    // By then it has been taken for gone.
+    sleep(Duration::from_secs(3));
+    server().await_client(&endpoint);
+    holds("it stays", Duration::from_secs(5), || server().client(&endpoint).is_some());
+    assert_eq!(server().read(&endpoint, "3/0/3").text(), "1.3.0");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! of a host that just went silent live 120 s (RFC 6762, 10), unless `[mdns] verify` has it asked more often. Driven by
 //! `gateway`, which names the types of services that the board files speak of.
 
+mod again;
 mod name;
 mod responder;
 
@@ -13,14 +14,15 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{SelectAll, Stream, StreamExt as _, once, unfold};
-use mdns_sd::{IfKind, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{DaemonEvent, IfKind, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
+use self::again::Again;
 use super::telling::Telling;
 use super::{Event, MdnsSettings};
-use crate::device::{Access, Evidence, Link, LinkReport, ServiceType};
+use crate::device::{Access, Evidence, Link, LinkReport, ServiceName, ServiceType};
 
 /// What this transport is called where it has troubles.
 const NAME: &str = "mdns";
@@ -36,6 +38,13 @@ const BREATH: Duration = Duration::from_secs(1);
 const DOUBT: Duration = Duration::from_secs(10);
 /// The shortest time between two such questions.
 const MIN_VERIFY: Duration = Duration::from_millis(100);
+/// How long what is asked once more keeps its records when it does not answer: as long as any has (RFC 6762, 10).
+const LIFE: Duration = Duration::from_secs(75 * 60);
+/// A type of more services is not asked for anew: what mdns-sd knows comes again with it, two events each, and it keeps
+/// 1,000 events for us.
+const MAX_REPLAY: usize = 300;
+/// With so many events waiting, a subscription may break at any moment.
+const NEARLY_FULL: usize = 300;
 /// The type under which a gateway announces itself.
 const OWN_TYPE: &str = "_nuncio._tcp.local.";
 /// The domain of mDNS.
@@ -65,13 +74,25 @@ impl Handle {
     }
 }
 
-/// What comes in of one type of services; the last of a type is `None`: nobody listens any more.
-type Incoming = Pin<Box<dyn Stream<Item = (ServiceType, Option<ServiceEvent>)> + Send>>;
+/// What comes in by one subscription, with its number; the last is `None`: nobody listens any more.
+type Incoming = Pin<Box<dyn Stream<Item = (ServiceType, u64, Option<ServiceEvent>)> + Send>>;
+
+/// The subscription to a type of services.
+struct Subscription {
+    number: u64,
+    events: Receiver<ServiceEvent>,
+    /// The one that took its place at mdns-sd. What came by the old one is heard first.
+    next: Option<Receiver<ServiceEvent>>,
+}
 
 struct Browser {
     daemon: ServiceDaemon,
     incoming: SelectAll<Incoming>,
-    looked_for: BTreeSet<ServiceType>,
+    looked_for: BTreeMap<ServiceType, Subscription>,
+    /// How many subscriptions there have been.
+    subscriptions: u64,
+    monitor: Receiver<DaemonEvent>,
+    again: Again,
     telling: Telling,
     verify: Duration,
     /// The service that is verified next comes after this one.
@@ -103,8 +124,8 @@ async fn run(
             None => begin(settings, name).map_err(|error| format!("mDNS cannot be used: {error}")),
         };
         telling.set_trouble(began.as_ref().err().cloned());
-        if let Ok(daemon) = began {
-            let mut browser = Browser::new(daemon, telling, settings.verify);
+        if let Ok((daemon, monitor)) = began {
+            let mut browser = Browser::new(daemon, monitor, telling, settings.verify);
             browser.turn(&mut wanted, &events).await;
             let _ = browser.daemon.shutdown();
             telling = browser.telling;
@@ -120,8 +141,9 @@ async fn run(
     }
 }
 
-fn begin(settings: &MdnsSettings, name: &str) -> mdns_sd::Result<ServiceDaemon> {
+fn begin(settings: &MdnsSettings, name: &str) -> mdns_sd::Result<(ServiceDaemon, Receiver<DaemonEvent>)> {
     let daemon = ServiceDaemon::new()?;
+    let monitor = daemon.monitor()?;
     if !settings.interfaces.is_empty() {
         daemon.disable_interface(IfKind::All)?;
         let named: Vec<IfKind> = settings.interfaces.iter().map(IfKind::from).collect();
@@ -130,7 +152,7 @@ fn begin(settings: &MdnsSettings, name: &str) -> mdns_sd::Result<ServiceDaemon> 
     if settings.announce {
         announce(&daemon, name)?;
     }
-    Ok(daemon)
+    Ok((daemon, monitor))
 }
 
 fn announce(daemon: &ServiceDaemon, name: &str) -> mdns_sd::Result<()> {
@@ -141,9 +163,20 @@ fn announce(daemon: &ServiceDaemon, name: &str) -> mdns_sd::Result<()> {
 }
 
 impl Browser {
-    fn new(daemon: ServiceDaemon, telling: Telling, verify: Duration) -> Self {
-        let (incoming, looked_for) = (SelectAll::new(), BTreeSet::new());
-        Self { daemon, incoming, looked_for, telling, verify, verified: None, overfull: false, broken: BTreeMap::new() }
+    fn new(daemon: ServiceDaemon, monitor: Receiver<DaemonEvent>, telling: Telling, verify: Duration) -> Self {
+        Self {
+            daemon,
+            incoming: SelectAll::new(),
+            looked_for: BTreeMap::new(),
+            subscriptions: 0,
+            monitor,
+            again: Again::default(),
+            telling,
+            verify,
+            verified: None,
+            overfull: false,
+            broken: BTreeMap::new(),
+        }
     }
 
     /// Until mDNS fails, or nobody takes the events any more.
@@ -155,12 +188,17 @@ impl Browser {
             if self.look_for(&types, Instant::now()).is_err() {
                 return warn!("mDNS broke off; it is begun anew");
             }
-            let (look_at, broken) = (self.next_look(), !self.broken.is_empty());
+            self.ask_anew(Instant::now());
+            let look_at = self.next_look();
             tokio::select! {
-                Some((kind, event)) = self.incoming.next() => match event {
+                Some((kind, number, event)) = self.incoming.next() => match event {
                     Some(event) => self.handle(&kind, event),
-                    // It fell behind, or the thread has ended: what it knew is asked for once more.
-                    None => self.subscription_broke(kind),
+                    None => self.subscription_ended(kind, number),
+                },
+                event = self.monitor.recv_async() => match event {
+                    Ok(DaemonEvent::IpAdd(_)) => self.address_came(Instant::now()),
+                    Ok(_) => {}
+                    Err(_) => return warn!("mDNS broke off; it is begun anew"),
                 },
                 Ok(permit) = events.reserve(), if self.telling.is_waiting() => {
                     if let Some(event) = self.telling.next() {
@@ -168,7 +206,7 @@ impl Browser {
                         permit.send(event);
                     }
                 }
-                () = sleep_until(look_at), if broken => {}
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
                 () = sleep_until(verify_at), if !self.verify.is_zero() => {
                     self.verify_next();
                     verify_at = Instant::now() + self.pause();
@@ -181,22 +219,68 @@ impl Browser {
 
     /// Begins and ends browsing so that it is just these types that are looked for.
     fn look_for(&mut self, types: &BTreeSet<ServiceType>, now: Instant) -> mdns_sd::Result<()> {
-        let dropped: Vec<ServiceType> = self.looked_for.difference(types).cloned().collect();
+        let dropped: Vec<ServiceType> = self.looked_for.keys().filter(|kind| !types.contains(*kind)).cloned().collect();
         for kind in dropped {
             self.daemon.stop_browse(&domain(&kind))?;
             self.looked_for.remove(&kind);
             self.broken.remove(&kind);
+            self.again.forget(&kind);
             let links: Vec<Link> = self.telling.links().filter(|link| is_of(link, &kind)).cloned().collect();
             links.iter().for_each(|link| self.telling.remove(link));
         }
         let rests = |kind: &&ServiceType| self.broken.get(*kind).is_some_and(|broken| now < broken.again);
-        let added: Vec<ServiceType> = types.difference(&self.looked_for).filter(|kind| !rests(kind)).cloned().collect();
+        let missing = types.iter().filter(|kind| !self.looked_for.contains_key(*kind));
+        let added: Vec<ServiceType> = missing.filter(|kind| !rests(kind)).cloned().collect();
         for kind in added {
             let events = self.daemon.browse(&domain(&kind))?;
-            self.incoming.push(incoming(kind.clone(), events));
-            self.looked_for.insert(kind);
+            self.subscribed(kind, events);
         }
         Ok(())
+    }
+
+    fn subscribed(&mut self, kind: ServiceType, events: Receiver<ServiceEvent>) {
+        self.subscriptions += 1;
+        let number = self.subscriptions;
+        self.incoming.push(incoming(kind.clone(), number, events.clone()));
+        self.looked_for.insert(kind, Subscription { number, events, next: None });
+    }
+
+    fn subscription_ended(&mut self, kind: ServiceType, number: u64) {
+        let Some(ended) = self.looked_for.get_mut(&kind).filter(|subscription| subscription.number == number) else {
+            return;
+        };
+        match ended.next.take() {
+            Some(next) => self.subscribed(kind, next),
+            // It fell behind, or the thread has ended: what it knew is asked for once more.
+            None => self.subscription_broke(kind),
+        }
+    }
+
+    /// mdns-sd asks there once, without anybody behind it who repeats the question.
+    fn address_came(&mut self, now: Instant) {
+        self.looked_for.keys().for_each(|kind| self.again.ask_for(kind, now));
+        self.again.address_came(now);
+    }
+
+    /// Asks for what may have been missed, and keeps what is known.
+    fn ask_anew(&mut self, now: Instant) {
+        for kind in self.again.types(now) {
+            let services = self.telling.links().filter(|link| is_of(link, &kind)).count();
+            let Some(subscription) = self.looked_for.get_mut(&kind) else { continue };
+            let events = &subscription.events;
+            // What breaks just now is asked for anew as such.
+            let breaks = events.is_disconnected() || events.len() > NEARLY_FULL;
+            if services > MAX_REPLAY || breaks || subscription.next.is_some() {
+                continue;
+            }
+            match self.daemon.browse(&domain(&kind)) {
+                Ok(next) => subscription.next = Some(next),
+                Err(error) => debug!(%error, %kind, "not asked for anew"),
+            }
+        }
+        if let Some(Link::Service(name)) = self.again.service(self.telling.links(), now) {
+            self.ask(name, LIFE);
+        }
     }
 
     fn subscription_broke(&mut self, kind: ServiceType) {
@@ -206,19 +290,20 @@ impl Browser {
         self.broken.insert(kind, Broken { again: Instant::now() + BREATH, doubtful });
     }
 
-    /// When something is to be done about a subscription that broke.
-    fn next_look(&self) -> Instant {
-        let due = self.broken.iter().map(|(kind, broken)| match self.looked_for.contains(kind) {
+    /// When something is to be done about a subscription that broke, or asked for anew.
+    fn next_look(&self) -> Option<Instant> {
+        let due = self.broken.iter().map(|(kind, broken)| match self.looked_for.contains_key(kind) {
             true => broken.again + DOUBT,
             false => broken.again,
         });
-        due.min().unwrap_or_else(Instant::now)
+        due.chain(self.again.next()).min()
     }
 
     /// What was asked for again and has not told of itself is gone.
     fn give_up_doubtful(&mut self, now: Instant) {
-        let judged =
-            self.broken.extract_if(.., |kind, broken| self.looked_for.contains(kind) && now >= broken.again + DOUBT);
+        let judged = self
+            .broken
+            .extract_if(.., |kind, broken| self.looked_for.contains_key(kind) && now >= broken.again + DOUBT);
         let gone: Vec<Link> = judged.flat_map(|(_, broken)| broken.doubtful).collect();
         gone.iter().for_each(|link| self.telling.remove(link));
     }
@@ -227,6 +312,7 @@ impl Browser {
         match event {
             ServiceEvent::ServiceResolved(service) => self.resolved(kind, &service),
             ServiceEvent::ServiceRemoved(_, fullname) => {
+                self.again.ask_for(kind, Instant::now());
                 if let Some(name) = name::of(kind, &fullname) {
                     self.telling.remove(&Link::Service(name));
                 }
@@ -268,20 +354,25 @@ impl Browser {
         let after = |link: &&Link| self.verified.as_ref().is_none_or(|last| *link > last);
         let next = self.telling.links().find(after).or_else(|| self.telling.links().next()).cloned();
         if let Some(Link::Service(name)) = &next {
-            let fullname = format!("{}.{}{DOMAIN}", name.instance(), name.kind());
-            if let Err(error) = self.daemon.verify(fullname, VERIFY_WITHIN) {
-                debug!(%error, service = %name, "not verified");
-            }
+            self.ask(name, VERIFY_WITHIN);
         }
         self.verified = next;
     }
+
+    /// Asks a service for its records, on all networks; those that it does not tell within this time are forgotten.
+    fn ask(&self, name: &ServiceName, within: Duration) {
+        let fullname = format!("{}.{}{DOMAIN}", name.instance(), name.kind());
+        if let Err(error) = self.daemon.verify(fullname, within) {
+            debug!(%error, service = %name, "not asked");
+        }
+    }
 }
 
-fn incoming(kind: ServiceType, events: mdns_sd::Receiver<ServiceEvent>) -> Incoming {
-    let ended = once(std::future::ready((kind.clone(), None)));
-    let going = unfold((kind, events), |(kind, events)| async move {
+fn incoming(kind: ServiceType, number: u64, events: Receiver<ServiceEvent>) -> Incoming {
+    let ended = once(std::future::ready((kind.clone(), number, None)));
+    let going = unfold((kind, events), move |(kind, events)| async move {
         let event = events.recv_async().await.ok()?;
-        Some(((kind.clone(), Some(event)), (kind, events)))
+        Some(((kind.clone(), number, Some(event)), (kind, events)))
     });
     going.chain(ended).boxed()
 }
