@@ -130,7 +130,7 @@ listed!(ListedBinarySensor, "10", device_class = "5");
 listed!(ListedSensor, "14", unit_of_measurement = "6", device_class = "9");
 listed!(ListedSwitch, "10", device_class = "9");
 listed!(ListedTextSensor, "9", device_class = "8");
-listed!(ListedButton, "10", device_class = "8");
+listed!(ListedButton, "9", device_class = "8");
 listed!(ListedNumber, "14", unit_of_measurement = "11", device_class = "13");
 
 /// Text as it is kept: bounded, and nothing in it that would move a cursor.
