@@ -65,9 +65,9 @@ enum Event {
     /// Somebody waited for a link in vain: it may be free now.
     Waits(Link),
     /// A watch of points has ended.
-    Unwatched { link: Link, outcome: Result<(), QuestionFailed>, stopped: bool },
+    Unwatched { link: Link, number: u64, outcome: Result<(), QuestionFailed>, stopped: bool },
     /// A link whose watch failed was left alone for long enough.
-    WatchAgain(Link),
+    WatchAgain { link: Link, number: u64 },
     /// No flash is running any more: the way to stop is free.
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
@@ -172,8 +172,8 @@ impl Gateway {
                         self.handle_free(link).await;
                     }
                     Event::Waits(link) => self.handle_free(link).await,
-                    Event::Unwatched { link, outcome, stopped } => self.handle_unwatched(link, &outcome, stopped),
-                    Event::WatchAgain(link) => self.watch_again(&link),
+                    Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
+                    Event::WatchAgain { link, number } => self.watch_again(&link, number),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => {

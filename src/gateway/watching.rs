@@ -16,12 +16,14 @@ const ORDERS_WAITING: usize = 16;
 /// How long a link is left alone after a watch of it has failed.
 const AFTER_FAILURE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// The watches that run, by link.
+/// The watches that run, by link, and how many have begun.
 #[derive(Debug, Default)]
-pub(super) struct Watches(BTreeMap<Link, Watching>);
+pub(super) struct Watches(BTreeMap<Link, Watching>, u64);
 
 #[derive(Debug)]
 struct Watching {
+    /// Which watch it is: the news of one that has ended may come after the next has begun.
+    number: u64,
     device: DeviceId,
     orders: mpsc::Sender<PointOrder>,
     stop: CancellationToken,
@@ -57,6 +59,7 @@ impl Gateway {
         }
         let Some((watch, service)) = self.registry.watch(device) else { return };
         let Some(link) = self.registry.device(device).map(|info| info.link.clone()) else { return };
+        self.forget_former_links(device, &link);
         let known = self.watches.0.get(&link).filter(|watching| watching.device == *device);
         if let Some(watching) = known.filter(|watching| watching.state != State::Stopped) {
             if watching.is_left_behind(service.as_ref()) {
@@ -71,7 +74,10 @@ impl Gateway {
         self.stop_watching(&link);
         let (orders, orders_in) = mpsc::channel(ORDERS_WAITING);
         let stop = wanted.child_token();
+        self.watches.1 += 1;
+        let number = self.watches.1;
         let watching = Watching {
+            number,
             device: device.clone(),
             orders,
             stop: stop.clone(),
@@ -95,14 +101,22 @@ impl Gateway {
                 (Watch::Esphome, None) => (lease, Err(QuestionFailed::Unsupported)),
             };
             // The loop may have ended meanwhile. First this: what waits for the link finds no watch that seems to run.
-            let _ = events.send(Event::Unwatched { link, outcome, stopped: stop.is_cancelled() }).await;
+            let _ = events.send(Event::Unwatched { link, number, outcome, stopped: stop.is_cancelled() }).await;
             drop(lease);
         });
     }
 
     /// A watch has ended.
-    pub(super) fn handle_unwatched(&mut self, link: Link, outcome: &Result<(), QuestionFailed>, stopped: bool) {
-        let Some(watching) = self.watches.0.get_mut(&link) else { return };
+    pub(super) fn handle_unwatched(
+        &mut self,
+        (link, number): (Link, u64),
+        outcome: &Result<(), QuestionFailed>,
+        stopped: bool,
+    ) {
+        let Some(watching) = self.watches.0.get_mut(&link).filter(|watching| watching.number == number) else {
+            // It was forgotten, or the next one has begun. Its lease may have come back before this news of it.
+            return self.watch_link(&link);
+        };
         if let (Err(error), false) = (outcome, stopped) {
             tracing::info!(device = %watching.device, %link, %error, "its points are not read");
         }
@@ -119,7 +133,7 @@ impl Gateway {
         tokio::spawn(async move {
             tokio::time::sleep(AFTER_FAILURE).await;
             // The loop may have ended meanwhile.
-            let _ = events.send(Event::WatchAgain(link)).await;
+            let _ = events.send(Event::WatchAgain { link, number }).await;
         });
     }
 
@@ -132,8 +146,9 @@ impl Gateway {
     }
 
     /// A link was left alone for long enough.
-    pub(super) fn watch_again(&mut self, link: &Link) {
-        if let Some(watching) = self.watches.0.get_mut(link).filter(|watching| watching.state == State::Failed) {
+    pub(super) fn watch_again(&mut self, link: &Link, number: u64) {
+        let it = |watching: &&mut Watching| watching.number == number && watching.state == State::Failed;
+        if let Some(watching) = self.watches.0.get_mut(link).filter(it) {
             watching.state = State::Stopped;
             self.watch_link(link);
         }
@@ -144,6 +159,17 @@ impl Gateway {
         if let Some(device) = self.registry.on_link(link).cloned() {
             self.watch(&device);
         }
+    }
+
+    /// A device that is on another link now is not watched on those it had before.
+    fn forget_former_links(&mut self, device: &DeviceId, now: &Link) {
+        self.watches.0.retain(|link, watching| {
+            let stays = watching.device != *device || link == now;
+            if !stays {
+                watching.stop.cancel();
+            }
+            stays
+        });
     }
 
     /// The device on a link is gone, or another one.

@@ -2,7 +2,7 @@
 
 use super::{Decision, Questions, Registry};
 use crate::boards::identify;
-use crate::device::{Access, DeviceId, Link, Point, ServiceSeen, ShownPoint, Watch};
+use crate::device::{Access, Bearer, Connectivity, DeviceId, Link, Point, ServiceSeen, ShownPoint, Watch};
 
 impl Registry {
     /// How a device is to be watched just now, with the service that it is reached by; `None` where its board has no points,
@@ -50,7 +50,8 @@ impl Registry {
     /// A device tells how strongly it receives its WiFi, in dBm.
     pub fn set_signal(&mut self, id: &DeviceId, dbm: i16) -> Vec<Decision> {
         let Some(device) = self.devices.get_mut(id) else { return Vec::new() };
-        let Some(connectivity) = &mut device.info.connectivity else { return Vec::new() };
+        let wlan = |connectivity: &&mut Connectivity| connectivity.bearer == Bearer::Wlan;
+        let Some(connectivity) = device.info.connectivity.as_mut().filter(wlan) else { return Vec::new() };
         if connectivity.signal.replace(dbm) == Some(dbm) {
             return Vec::new();
         }
