@@ -65,6 +65,8 @@ struct GattRule {
     uuid: Uuid,
     #[serde(rename = "type")]
     form: NumberForm,
+    /// What is written there when no value is known.
+    unknown: Option<i64>,
     name: Option<String>,
     object: u16,
     unit: Option<String>,
@@ -105,7 +107,10 @@ impl PointsText {
     /// How a device of this board is watched; `None` where it has no points.
     pub(super) fn watch(&self) -> Option<Watch> {
         if let Some(GattText { every, values }) = &self.gatt {
-            let point = |rule: &GattRule| GattPoint { uuid: rule.uuid.as_str().to_owned(), form: rule.form };
+            let point = |rule: &GattRule| {
+                let GattRule { uuid, form, unknown, .. } = rule;
+                GattPoint { uuid: uuid.as_str().to_owned(), form: *form, unknown: *unknown }
+            };
             return Some(Watch::Gatt { values: values.iter().map(point).collect(), every: *every });
         }
         if let Some(FirmataText { baud, pins }) = &self.firmata {

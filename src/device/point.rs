@@ -72,6 +72,8 @@ pub struct GattPoint {
     pub uuid: String,
     /// How the number is written there.
     pub form: NumberForm,
+    /// The number that means that no value is known, as it is written there.
+    pub unknown: Option<i64>,
 }
 
 /// A number of some bytes, the lowest first (Core specification supplement, GATT Specification Supplement, 2.3).
@@ -145,7 +147,8 @@ pub struct ShownPoint {
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PointsSeen {
-    /// All points there are, in place of what was told before.
+    /// All points there are, in place of what was told before. A watch that begins takes a moment to learn what they hold, so
+    /// that observations do not end by its beginning.
     All(Vec<Point>),
     /// One of them holds something else now.
     Value {
@@ -154,6 +157,8 @@ pub enum PointsSeen {
         /// What.
         value: Option<PointValue>,
     },
+    /// Nothing is known of what they hold any more.
+    NoValues,
 }
 
 /// What a watch is told.

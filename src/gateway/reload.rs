@@ -37,6 +37,7 @@ impl Gateway {
         self.stop_all_watches();
         let decisions = self.registry.set_catalogue(Arc::clone(&data.catalogue));
         self.carry_out(decisions).await;
+        self.show_points_anew();
         start::look_for_tools(data, self.events.clone());
         self.config.executors = config.executors;
         self.config.update.signatures = config.update.signatures;

@@ -191,10 +191,16 @@ impl Gateway {
         links.iter().for_each(|link| self.stop_watching(link));
     }
 
-    /// No watch goes on.
-    pub(super) fn stop_all_watches(&mut self) {
+    /// No watch goes on as it is; each begins anew when it has given its lease back, where it is still to.
+    pub(super) fn stop_all_watches(&self) {
         self.watches.0.values().for_each(|watching| watching.stop.cancel());
-        self.watches.0.clear();
+    }
+
+    /// Servers are shown what is known of all points as the board files say now, which may be none.
+    pub(super) fn show_points_anew(&self) {
+        for Watching { device, points, .. } in self.watches.0.values() {
+            self.proxy.set_points(device, self.registry.shown(device, points));
+        }
     }
 
     /// A watch tells something.
@@ -209,6 +215,7 @@ impl Gateway {
                 let Some(point) = watching.points.iter_mut().find(|point| point.key == key) else { return };
                 point.value = value;
             }
+            PointsSeen::NoValues => watching.points.iter_mut().for_each(|point| point.value = None),
         }
         let shown = self.registry.shown(&watching.device, &watching.points);
         self.proxy.set_points(&watching.device, shown);

@@ -31,6 +31,8 @@ use crate::device::{
 
 /// What this transport is called where it has troubles.
 const NAME: &str = "ble";
+/// So long at most a device that gives nothing is left alone, where it is not to be read more seldom anyway.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// At most so many devices are kept; a hostile neighbour may advertise any number.
 const MAX_DEVICES: usize = 512;
 /// How often a machine without Bluetooth is looked at.
@@ -100,27 +102,35 @@ impl Handle {
         let Link::Ble(address) = *lease.link() else { return (lease, Err(QuestionFailed::Unsupported)) };
         let wanted: Vec<String> = values.iter().map(|value| value.uuid.clone()).collect();
         let mut known = BTreeSet::new();
+        let mut pause = every;
         while !stop.is_cancelled() {
-            let read = {
-                let radio = self.radio.take("reading a device's points").await;
-                match radio.adapter() {
-                    Some(adapter) => gatt::read(adapter, address, &wanted).await,
-                    None => Err(QuestionFailed::Gone),
-                }
+            let radio = tokio::select! {
+                () = stop.cancelled() => break,
+                radio = self.radio.take("reading a device's points") => radio,
             };
-            if let Err(error) = &read {
-                debug!(%address, %error, "its values are not read");
-            }
-            let read = read.unwrap_or_default();
-            let number = |value: &GattPoint| gatt::number(read.get(&value.uuid)?, value.form).map(PointValue::Number);
-            // What a device does not have is no point of it; what it gave once stays one.
-            known.extend(read.keys().cloned());
-            let there = values.iter().filter(|value| known.contains(&value.uuid));
-            let points = there.map(|value| point(value, number(value))).collect();
-            if seen.send((lease.link().clone(), PointsSeen::All(points))).await.is_err() {
+            let read = match radio.adapter() {
+                Some(adapter) => gatt::read(adapter, address, &wanted, &stop).await,
+                None => Err(QuestionFailed::Gone),
+            };
+            drop(radio);
+            if stop.is_cancelled() {
                 break;
             }
-            let next = sleep(every);
+            pause = match &read {
+                Ok(_) => every,
+                Err(error) => {
+                    debug!(%address, %error, "its values are not read");
+                    (pause * 2).min(LONGEST_PAUSE).max(every)
+                }
+            };
+            let news = match read {
+                Ok(read) => PointsSeen::All(points(&values, &read, &mut known)),
+                Err(_) => PointsSeen::NoValues,
+            };
+            if seen.send((lease.link().clone(), news)).await.is_err() {
+                break;
+            }
+            let next = sleep(pause);
             tokio::pin!(next);
             loop {
                 tokio::select! {
@@ -141,6 +151,14 @@ fn refuse(order: PointOrder) {
         PointOrder::Write { reply, .. } => drop(reply.send(Err(why))),
         PointOrder::PointOut { reply } => drop(reply.send(Err(why))),
     }
+}
+
+/// The points of a device, by what was read of it. What it does not have is no point of it; what it gave once stays one.
+fn points(wanted: &[GattPoint], read: &BTreeMap<String, Vec<u8>>, known: &mut BTreeSet<String>) -> Vec<Point> {
+    known.extend(read.keys().cloned());
+    let number = |value: &GattPoint| gatt::number(read.get(&value.uuid)?, value.form, value.unknown);
+    let there = wanted.iter().filter(|value| known.contains(&value.uuid));
+    there.map(|value| point(value, number(value).map(PointValue::Number))).collect()
 }
 
 /// What a watch of a device is told of: its points, under keys `gatt/UUID`.

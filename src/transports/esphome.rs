@@ -37,6 +37,8 @@ const AT_ONCE: usize = 16;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// How often changed values are told.
 const FLUSH: Duration = Duration::from_millis(50);
+/// How long a device that has just been connected to gets for its first states.
+const FIRST_STATES: Duration = Duration::from_millis(500);
 /// The first pause after a connection that was lost or did not come; doubles up to the last.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -235,12 +237,9 @@ impl Watch {
         self.entities =
             timeout(WITHIN, entities).await.unwrap_or_else(|_| Err(failed("it does not tell what it has")))?;
         connection.send(message::SUBSCRIBE_STATES_REQUEST, &[]).await?;
-        let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
-        if self.tell(PointsSeen::All(points)).await.is_err() {
-            return Ok(());
-        }
         debug!(link = %self.link, entities = self.entities.len(), "its points are read");
-        let mut flush = interval_at(Instant::now() + FLUSH, FLUSH);
+        let mut flush = interval_at(Instant::now() + FIRST_STATES, FLUSH);
+        let mut listed = false;
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ping = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut silent = false;
@@ -254,8 +253,9 @@ impl Watch {
                         None => courtesy(&mut connection, kind, &body).await?,
                     }
                 }
-                _ = flush.tick(), if !self.news.is_empty() => {
-                    if self.tell_news().await.is_err() {
+                _ = flush.tick(), if !listed || !self.news.is_empty() => {
+                    let told = if std::mem::replace(&mut listed, true) { self.tell_news().await } else { self.tell_all().await };
+                    if told.is_err() {
                         return Ok(());
                     }
                 }
@@ -278,6 +278,12 @@ impl Watch {
         }
     }
 
+    async fn tell_all(&mut self) -> Result<(), NobodyListens> {
+        self.news.clear();
+        let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
+        self.tell(PointsSeen::All(points)).await
+    }
+
     /// Tells what changed since the last time, each point once: a value that flickers costs no more than others.
     async fn tell_news(&mut self) -> Result<(), NobodyListens> {
         for at in std::mem::take(&mut self.news) {
@@ -294,8 +300,7 @@ impl Watch {
     async fn forget_values(&mut self) -> Result<(), NobodyListens> {
         self.news.clear();
         self.entities.iter_mut().for_each(|entity| entity.point.value = None);
-        let points = self.entities.iter().map(|entity| entity.point.clone()).collect();
-        self.tell(PointsSeen::All(points)).await
+        self.tell(PointsSeen::NoValues).await
     }
 
     async fn carry_out(&mut self, connection: &mut Connection, order: PointOrder) -> Result<(), QuestionFailed> {

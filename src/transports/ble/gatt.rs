@@ -6,6 +6,7 @@ use std::time::Duration;
 use btleplug::api::{Central as _, Peripheral as _};
 use btleplug::platform::{Adapter, Peripheral};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::device::{Answer, BleAddress, Evidence, NumberForm, QuestionFailed};
@@ -21,15 +22,15 @@ const MAX_VALUE: usize = 512;
 
 /// Reads characteristics as text.
 pub(super) async fn ask(adapter: &Adapter, address: BleAddress, wanted: &[String]) -> Result<Answer, QuestionFailed> {
-    let values = read(adapter, address, wanted).await?;
+    let values = read(adapter, address, wanted, &CancellationToken::new()).await?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned();
     let values: BTreeMap<String, String> = values.into_iter().map(|(uuid, bytes)| (uuid, text(bytes))).collect();
     let evidence = (!values.is_empty()).then_some(Evidence::Gatt { values });
     Ok(Answer { evidence: evidence.into_iter().collect(), version: None })
 }
 
-/// The number that some bytes hold; `None` where they are too few.
-pub(super) fn number(bytes: &[u8], form: NumberForm) -> Option<f64> {
+/// The number that some bytes hold; `None` where they are too few, and where it is the one that means that none is known.
+pub(super) fn number(bytes: &[u8], form: NumberForm, unknown: Option<i64>) -> Option<f64> {
     let (length, signed) = match form {
         NumberForm::U8 => (1, false),
         NumberForm::S8 => (1, true),
@@ -43,24 +44,29 @@ pub(super) fn number(bytes: &[u8], form: NumberForm) -> Option<f64> {
     let bits = 8 * length as u32;
     let raw = bytes.get(..length)?.iter().rev().fold(0_i64, |sum, &byte| sum << 8 | i64::from(byte));
     let negative = signed && raw >> (bits - 1) == 1;
-    Some((if negative { raw - (1 << bits) } else { raw }) as f64)
+    let number = if negative { raw - (1 << bits) } else { raw };
+    (unknown != Some(number)).then_some(number as f64)
 }
 
-/// Connects, reads, and ends the connection, whatever came of it.
+/// Connects, reads, and ends the connection, whatever came of it; gives up on `stop`.
 pub(super) async fn read(
     adapter: &Adapter,
     address: BleAddress,
     wanted: &[String],
+    stop: &CancellationToken,
 ) -> Result<BTreeMap<String, Vec<u8>>, QuestionFailed> {
     let all = adapter.peripherals().await.map_err(failed)?;
     let peripheral = all.into_iter().find(|one| one.address().into_inner() == address.0);
     let peripheral = peripheral.ok_or(QuestionFailed::Gone)?;
-    let outcome = timeout(CONNECT, connect(&peripheral)).await;
-    let values = match outcome {
-        Ok(Ok(())) => Ok(values(&peripheral, wanted).await),
-        Ok(Err(error)) => Err(failed(error)),
-        Err(_) => Err(QuestionFailed::Failed("it does not take a connection".to_owned())),
+    let reading = async {
+        match timeout(CONNECT, connect(&peripheral)).await {
+            Ok(Ok(())) => Ok(values(&peripheral, wanted).await),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(QuestionFailed::Failed("it does not take a connection".to_owned())),
+        }
     };
+    let values = stop.run_until_cancelled(reading).await;
+    let values = values.unwrap_or_else(|| Err(QuestionFailed::Failed("somebody else wants it".to_owned())));
     match timeout(DISCONNECT, peripheral.disconnect()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%address, %error, "not disconnected"),
@@ -121,7 +127,9 @@ mod tests {
             (&[0x01], NumberForm::U16, None),
             (&[], NumberForm::U8, None),
         ] {
-            assert_eq!(number(bytes, form), expected, "{bytes:02x?}");
+            assert_eq!(number(bytes, form, None), expected, "{bytes:02x?}");
         }
+        let temperature = |bytes: [u8; 2]| number(&bytes, NumberForm::S16, Some(-32_768));
+        assert_eq!((temperature([0x00, 0x80]), temperature([0x01, 0x80])), (None, Some(-32_767.0)));
     }
 }

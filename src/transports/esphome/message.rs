@@ -98,6 +98,8 @@ pub(super) struct Entity {
     /// What its states and commands name it by.
     pub(super) id: EntityId,
     pub(super) point: Point,
+    /// From where to where a number goes; others the device passes over without a word.
+    range: Option<(f32, f32)>,
 }
 
 /// Names an entity: `key` is made of its name alone, so that sub-devices may have the same ones (`device_id`; 0: the device
@@ -132,6 +134,21 @@ listed!(ListedSwitch, "10", device_class = "9");
 listed!(ListedTextSensor, "9", device_class = "8");
 listed!(ListedButton, "9", device_class = "8");
 listed!(ListedNumber, "14", unit_of_measurement = "11", device_class = "13");
+
+/// The least and the most that a number takes, in its list entry.
+#[derive(Clone, PartialEq, Message)]
+struct Range {
+    #[prost(float, tag = "6")]
+    least: f32,
+    #[prost(float, tag = "7")]
+    most: f32,
+}
+
+/// `None` where a device gives none.
+fn range(listed: &[u8]) -> Option<(f32, f32)> {
+    let Range { least, most } = Range::decode(listed).ok()?;
+    (least < most).then_some((least, most))
+}
 
 /// Text as it is kept: bounded, and nothing in it that would move a cursor.
 fn kept(text: &str) -> String {
@@ -176,7 +193,7 @@ pub(super) fn entity(kind: u32, body: &[u8]) -> Option<Entity> {
                 writable: $writable,
                 value: None,
             };
-            Some(Entity { id, point })
+            Some(Entity { id, point, range: (kind == LIST_NUMBER).then(|| range(body)).flatten() })
         }};
     }
     match kind {
@@ -347,7 +364,12 @@ pub(super) fn command(entity: &Entity, value: &PointValue) -> Result<(u32, Vec<u
             Ok((LIGHT_COMMAND, LightCommand { key, has_state: true, state: *state, device_id }.encode_to_vec()))
         }
         ("number", PointValue::Number(number)) => {
-            Ok((NUMBER_COMMAND, NumberCommand { key, state: *number as f32, device_id }.encode_to_vec()))
+            let number = *number as f32;
+            let within = |(least, most): (f32, f32)| (least..=most).contains(&number);
+            if !number.is_finite() || !entity.range.is_none_or(within) {
+                return Err("the number is out of the range that the device gives it");
+            }
+            Ok((NUMBER_COMMAND, NumberCommand { key, state: number, device_id }.encode_to_vec()))
         }
         ("button", PointValue::Flag(true)) => Ok((BUTTON_COMMAND, ButtonCommand { key, device_id }.encode_to_vec())),
         ("button", PointValue::Flag(false)) => Err("a button can only be pressed"),
@@ -371,7 +393,7 @@ mod tests {
             unit_of_measurement: "°".repeat(300),
             device_class: String::new(),
         };
-        let Entity { id, point } = entity(LIST_SENSOR, &listed.encode_to_vec()).expect("a sensor");
+        let Entity { id, point, .. } = entity(LIST_SENSOR, &listed.encode_to_vec()).expect("a sensor");
         assert_eq!((id.key, point.key.as_str()), (7, "sensor/boiler_temp__1__2j"));
         assert_eq!(point.name.as_deref(), Some("Boiler Temp. 1\u{fffd}[2J"));
         assert_eq!((point.class, point.unit.map(|unit| unit.len())), (None, Some(254)));
@@ -415,6 +437,27 @@ mod tests {
         let (kind, body) = command(&sub, &PointValue::Flag(true)).expect("an order");
         let sent = SwitchCommand::decode(&body[..]).expect("whole");
         assert_eq!((kind, sent), (SWITCH_COMMAND, SwitchCommand { key: 7, state: true, device_id: 5 }));
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_refused_since_the_device_would_pass_over_it() {
+        let mut listed = ListedNumber { key: 7, name: "Limit".to_owned(), ..ListedNumber::default() }.encode_to_vec();
+        let free = entity(LIST_NUMBER, &listed).expect("a number");
+        listed.extend(Range { least: -5.0, most: 100.1 }.encode_to_vec());
+        let bound = entity(LIST_NUMBER, &listed).expect("a number");
+        let taken = |entity: &Entity, number| command(entity, &PointValue::Number(number)).is_ok();
+        assert!(taken(&bound, 100.1) && taken(&bound, -5.0) && !taken(&bound, 101.0) && !taken(&bound, f64::NAN));
+        assert!(taken(&free, 1e6) && !taken(&free, 1e39));
+    }
+
+    #[test]
+    fn a_button_of_a_sub_device_is_pressed_there() {
+        let mut listed = ListedButton { key: 7, name: "Restart".to_owned(), ..ListedButton::default() }.encode_to_vec();
+        // Field 9, a varint: 5 (api.proto of ESPHome).
+        listed.extend([9 << 3, 5]);
+        let button = entity(LIST_BUTTON, &listed).expect("a button");
+        let (_, body) = command(&button, &PointValue::Flag(true)).expect("an order");
+        assert_eq!(ButtonCommand::decode(&body[..]), Ok(ButtonCommand { key: 7, device_id: 5 }));
     }
 
     proptest! {

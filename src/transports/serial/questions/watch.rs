@@ -3,7 +3,7 @@
 //! Firmata protocol 2.5 (protocol.md of its project): pin modes `F4`, digital reports `D0`/`90`, analog reports `C0`/`E0`, one
 //! pin's value `F5`, its state `F0 6D`, more than 14 bits or 16 pins by `F0 6F`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,10 @@ const ASK_AFTER: Duration = Duration::from_secs(4);
 const WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether there is something to write, or the watch is over.
 const TURN: Duration = Duration::from_millis(50);
+/// So often a pin is given its mode: answers that orders have asked for meanwhile still tell the former one.
+const MAKES: u8 = 20;
+/// How long pins get to tell what they hold at the beginning.
+const FIRST_VALUES: Duration = Duration::from_millis(500);
 /// Pins of one digital port.
 const PINS_OF_PORT: u8 = 8;
 
@@ -33,28 +37,35 @@ pub(in super::super) struct Ends {
 
 /// Watches until it is stopped, nobody listens, or the port is gone.
 pub(in super::super) fn run(path: &Path, baud: u32, pins: &[PinPoint], ends: &mut Ends) -> Result<(), QuestionFailed> {
-    let mut board = Board { port: Port::open(path, baud)?, parser: Parser::default(), received: Vec::new() };
+    let (parser, received, made) = (Parser::default(), Vec::new(), BTreeMap::new());
+    let mut board = Board { port: Port::open(path, baud)?, parser, received, made };
     let Some(channels) = board.meet(&ends.stop)? else { return Ok(()) };
     let mut values: BTreeMap<u8, Option<PointValue>> = BTreeMap::new();
     for point in pins {
         board.set_up(*point, &channels)?;
         values.insert(point.pin, None);
     }
-    let points = pins.iter().map(|point| described(*point)).collect();
-    if ends.seen.blocking_send((ends.link.clone(), PointsSeen::All(points))).is_err() {
-        return Ok(());
-    }
+    board.report(pins)?;
+    let (began, mut listed) = (Instant::now(), false);
     while !ends.stop.is_cancelled() {
         while let Ok(order) = ends.orders.try_recv() {
             board.carry_out(order, pins)?;
         }
         for (pin, value) in board.news(pins, &channels)? {
             let value = Some(value);
-            if values.insert(pin, value.clone()) == Some(value.clone()) {
+            if values.insert(pin, value.clone()) == Some(value.clone()) || !listed {
                 continue;
             }
             let news = PointsSeen::Value { key: format!("pin/{pin}"), value };
             if ends.seen.blocking_send((ends.link.clone(), news)).is_err() {
+                return Ok(());
+            }
+        }
+        if !listed && (began.elapsed() >= FIRST_VALUES || values.values().all(Option::is_some)) {
+            listed = true;
+            let value = |point: &PinPoint| values.get(&point.pin).cloned().flatten();
+            let points = pins.iter().map(|point| Point { value: value(point), ..described(*point) }).collect();
+            if ends.seen.blocking_send((ends.link.clone(), PointsSeen::All(points))).is_err() {
                 return Ok(());
             }
         }
@@ -85,6 +96,8 @@ struct Board {
     port: Port,
     parser: Parser,
     received: Vec<u8>,
+    /// How often outputs were given their mode.
+    made: BTreeMap<u8, u8>,
 }
 
 impl Board {
@@ -128,8 +141,7 @@ impl Board {
         }
         match mode {
             PinMode::Input | PinMode::Pullup => {
-                self.port.write(&[0xF4, pin, if mode == PinMode::Pullup { 0x0B } else { 0x00 }])?;
-                self.port.write(&[0xD0 | ((pin / PINS_OF_PORT) & 0x0F), 1])
+                self.port.write(&[0xF4, pin, if mode == PinMode::Pullup { 0x0B } else { 0x00 }])
             }
             PinMode::Analog => {
                 let channel = channels[usize::from(pin)];
@@ -141,6 +153,14 @@ impl Board {
             }
             PinMode::Output | PinMode::Pwm => self.port.write(&[0xF0, 0x6D, pin, 0xF7]),
         }
+    }
+
+    /// Has each port with inputs report. A board does so at once, and of the pins that are inputs by then: it comes after all
+    /// modes.
+    fn report(&mut self, pins: &[PinPoint]) -> Result<(), QuestionFailed> {
+        let inputs = pins.iter().filter(|point| matches!(point.mode, PinMode::Input | PinMode::Pullup));
+        let ports: BTreeSet<u8> = inputs.map(|point| (point.pin / PINS_OF_PORT) & 0x0F).collect();
+        ports.into_iter().try_for_each(|port| self.port.write(&[0xD0 | port, 1]))
     }
 
     fn carry_out(&mut self, order: PointOrder, pins: &[PinPoint]) -> Result<(), QuestionFailed> {
@@ -214,8 +234,14 @@ impl Board {
         Ok(news)
     }
 
-    /// Gives an output its mode, and asks what it holds then.
+    /// Gives an output its mode, and asks what it holds then. A pin that has another one afterwards does not take it.
     fn make(&mut self, pin: u8, mode: u8) -> Result<(), QuestionFailed> {
+        let made = self.made.entry(pin).or_default();
+        *made += 1;
+        if *made > MAKES {
+            let kind = if mode == 0x03 { "pwm" } else { "output" };
+            return Err(QuestionFailed::Failed(format!("pin {pin} does not become `{kind}`")));
+        }
         self.port.write(&[0xF4, pin, mode, 0xF0, 0x6D, pin, 0xF7])
     }
 }
