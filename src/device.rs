@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use ble::{BleAddress, BleAddressError, BleAddressKind, BleSeen};
 pub use board::{
-    Alternative, BoardId, ElfFlags, Exclusive, FlashProfile, ImageRules, PointOut, RebootMethod, RetryRules,
+    Alternative, BoardId, ElfFlags, Enter, Exclusive, FlashProfile, ImageRules, PointOut, RebootMethod, RetryRules,
     RollbackPolicy, VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};

@@ -5,6 +5,7 @@
 //! is waited for in the loop: what takes time is a task that comes back as an event or answers by itself.
 
 mod brakes;
+mod calling;
 mod data;
 mod effects;
 mod flash;
@@ -68,6 +69,8 @@ enum Event {
     Unwatched { link: Link, number: u64, outcome: Result<(), QuestionFailed>, stopped: bool },
     /// A link whose watch failed was left alone for long enough.
     WatchAgain { link: Link, number: u64 },
+    /// Where a device is just now, for who calls its boot loader.
+    Where { device: DeviceId, reply: oneshot::Sender<Option<Link>> },
     /// No flash is running any more: the way to stop is free.
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
@@ -175,6 +178,7 @@ impl Gateway {
                     Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
+                    Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => {
                         // What an update came to is told to servers and operators before they are left.

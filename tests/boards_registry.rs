@@ -321,6 +321,26 @@ fn a_device_under_update_stays_while_its_link_is_away_and_is_found_under_another
 }
 
 #[test]
+fn a_boot_loader_with_ids_of_its_own_is_the_device_that_is_under_update_and_so_is_its_program_afterwards() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let [program, loader] = ["2341:8036", "2341:0036"].map(|ids| [usb(ids, None, "1-1.4")]);
+    let info = ready(&registry.handle_link(report("/dev/ttyACM0", &program))).expect("a device");
+    registry.hold(&info.id);
+    for (port, ids) in [("/dev/ttyACM1", &loader), ("/dev/ttyACM0", &program)] {
+        let at = registry.device(&info.id).expect("held").link.clone();
+        registry.handle_vanished(&at);
+        let elsewhere = registry.handle_link(report("/dev/ttyACM7", &[usb("2341:0036", None, "1-1.2")]));
+        assert!(!elsewhere.iter().any(|decision| matches!(decision, Decision::DeviceReturned(_))), "{elsewhere:?}");
+        let decisions = registry.handle_link(report(port, ids));
+        assert!(
+            matches!(&decisions[..], [Decision::DeviceReturned(back)] if back.id == info.id && back.link == link(port)),
+            "{decisions:?}"
+        );
+        registry.handle_vanished(&link("/dev/ttyACM7"));
+    }
+}
+
+#[test]
 fn another_board_in_the_socket_of_one_under_update_is_not_taken_for_it() {
     let mut registry = registry(Questions::Passive, "", Vec::new());
     let uno = [usb("2341:0043", None, "1-1.4")];

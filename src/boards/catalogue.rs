@@ -13,8 +13,8 @@ use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::file::{self, BoardFile, BoardText, Clue, FlashText, Labels, Light, Strength, UsbMatch, VersionText};
 use super::points::PointsText;
 use crate::device::{
-    BoardId, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, ProgramQuestion, RebootMethod,
-    RetryRules, RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
+    BoardId, Enter, Exclusive, FileError, FlashProfile, ImageRules, ListenQuestion, Point, ProgramQuestion,
+    RebootMethod, RetryRules, RollbackPolicy, ServiceType, ShownPoint, VersionQuestion, WayBack,
 };
 
 /// The files that are part of the binary, by name.
@@ -224,6 +224,7 @@ fn unflashable(id: &BoardId) -> FlashProfile {
         soak: Duration::ZERO,
         version: Vec::new(),
         reboot: RebootMethod::None,
+        enter: Enter::Tool,
         timeout: AWAY,
         retries: RetryRules::default(),
         alternatives: Vec::new(),
@@ -251,6 +252,7 @@ fn profiles(id: &BoardId, flash: FlashText) -> Vec<Arc<FlashProfile>> {
         soak: flash.soak,
         version: flash.version.into_iter().map(|version| version_question(version.into_inner())).collect(),
         reboot: flash.reboot,
+        enter: flash.enter,
         timeout: flash.timeout,
         retries: flash.retries.into_inner(),
         alternatives: flash.alternatives.into_iter().map(toml::Spanned::into_inner).collect(),

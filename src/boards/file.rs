@@ -18,7 +18,8 @@ use toml::de::{DeTable, DeValue};
 use super::announced::{BleMatch, DiscoveredMatch, Facts, ServiceMatch};
 use super::points::PointsText;
 use crate::device::{
-    Alternative, ElfFlags, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack, units,
+    Alternative, ElfFlags, Enter, Exclusive, FileError, ImageFormat, RebootMethod, RetryRules, RollbackPolicy, WayBack,
+    units,
 };
 
 /// The layout that this program reads.
@@ -220,6 +221,8 @@ pub(super) struct FlashText {
     pub(super) image: Spanned<ImageText>,
     #[serde(default)]
     pub(super) reboot: RebootMethod,
+    #[serde(default)]
+    pub(super) enter: Enter,
     #[serde(with = "units::duration")]
     pub(super) expect_return: Duration,
     #[serde(default, with = "units::duration")]

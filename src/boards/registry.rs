@@ -31,7 +31,7 @@ use super::settings::{DeviceEntry, JoinSettings, NamingSettings};
 use super::why::{Sureness, Verdict, WhyStep};
 
 use crate::device::{
-    Access, Answer, Bearer, BleAddressKind, BoardId, Connectivity, DeviceId, DeviceInfo, Evidence, FlashProfile,
+    Access, Answer, Bearer, BleAddressKind, BoardId, Connectivity, DeviceId, DeviceInfo, Enter, Evidence, FlashProfile,
     Identity, IdentityRecord, Link, LinkReport, PointOut, Question, QuestionFailed, Questions, RebootMethod,
     ReportedVersion, UsbIds,
 };
@@ -688,9 +688,16 @@ impl Registry {
     fn rejoin(&mut self, link: &Link, decisions: &mut Vec<Decision>) -> bool {
         let Some(seen) = self.links.get(link) else { return false };
         let identity = self.identity(seen);
-        let usb = identify::usb(&seen.report);
+        let (usb, board) = (identify::usb(&seen.report), self.opinion(seen).board);
         let found = self.devices.values_mut().filter(|device| device.held && !device.present).find(|device| {
             if device.usb.is_some() && device.usb.as_ref() == usb {
+                return true;
+            }
+            // A boot loader that is called has ids of its own, which the board's file knows as well.
+            let is_it = board.as_ref().is_some_and(|(board, _)| *board == device.info.board);
+            let called = device.profile.enter == Enter::Touch1200 && is_it;
+            let socket = |(before, now): (&UsbIds, &UsbIds)| before.path == now.path && before.pid != now.pid;
+            if called && device.usb.as_ref().zip(usb).is_some_and(socket) {
                 return true;
             }
             let same_place = device.info.link == *link && (device.usb.is_none() || usb.is_none());

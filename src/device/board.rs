@@ -45,6 +45,19 @@ pub enum RebootMethod {
     None,
 }
 
+/// How a board's boot loader is called before a tool runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enter {
+    /// The tool does that itself.
+    #[default]
+    Tool,
+    /// The port is opened at 1200 baud and closed with DTR down. The board goes, and comes back in the same socket as its boot
+    /// loader, with other USB ids and maybe under another name (Arduino platform specification, `use_1200bps_touch`).
+    #[serde(rename = "touch-1200")]
+    Touch1200,
+}
+
 /// How a board makes itself visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointOut {
@@ -122,6 +135,8 @@ pub struct FlashProfile {
     pub version: Vec<VersionQuestion>,
     /// How it is restarted.
     pub reboot: RebootMethod,
+    /// How its boot loader is called.
+    pub enter: Enter,
     /// Limit for the whole job; a tool's own limit may be lower.
     pub timeout: Duration,
     /// When a run of the tool that failed is followed by another one.

@@ -236,7 +236,7 @@ fn add(tools: &mut BTreeMap<String, Arc<Tool>>, file: &Path, text: &str, problem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
+    use crate::device::{Enter, Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack};
 
     fn settings(text: &str) -> ExecutorSettings {
         toml::from_str(text).expect("a table")
@@ -324,6 +324,7 @@ mod tests {
             soak: std::time::Duration::ZERO,
             version: Vec::new(),
             reboot: RebootMethod::None,
+            enter: Enter::Tool,
             timeout: std::time::Duration::ZERO,
             retries: RetryRules::default(),
             alternatives: Vec::new(),

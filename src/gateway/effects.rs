@@ -7,11 +7,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::calling::Caller;
 use super::recorder::When;
 use super::{Event, Gateway, start, views};
 use crate::device::{
-    DeviceId, FirmwareState, FirmwareView, JobOutcome, JournalEntry, Lease, Link, Question, RebootMethod, Recorded,
-    UpdateEvent, UpdateId, masked_uri,
+    DeviceId, Enter, FirmwareState, FirmwareView, JobEvent, JobFailure, JobOutcome, JournalEntry, Lease, Link,
+    Question, RebootMethod, Recorded, UpdateEvent, UpdateId, masked_uri,
 };
 use crate::executors::Executor;
 use crate::proxy;
@@ -83,7 +84,9 @@ impl Gateway {
             Effect::Flash(flash) => {
                 let profile = self.registry.profile(&flash.job.device);
                 self.recorder.run(&flash.job, profile.as_ref().map(|profile| &profile.vars), now());
-                tokio::spawn(run_tool(Arc::clone(&self.executor), *flash, self.stop_now.clone()));
+                let touch = profile.is_some_and(|profile| profile.enter == Enter::Touch1200);
+                let caller = touch.then(|| Caller::new(&self.serial, &self.leases, &self.events));
+                tokio::spawn(run_tool(Arc::clone(&self.executor), *flash, self.stop_now.clone(), caller));
             }
             Effect::AwaitReturn { device, reply, .. } => self.await_return(device, reply),
             Effect::Ask { question, lease, reply, .. } => self.ask_for_update(*question, lease, reply),
@@ -195,6 +198,16 @@ impl Gateway {
         }
     }
 
+    /// Answers who calls a boot loader.
+    pub(super) fn tell_where(&self, device: &DeviceId, reply: oneshot::Sender<Option<Link>>) {
+        let info = self.registry.device(device).filter(|_| self.registry.present(device));
+        if info.is_none() {
+            self.serial.rescan();
+        }
+        // A call that was given up needs no answer.
+        let _ = reply.send(info.map(|info| info.link.clone()));
+    }
+
     fn ask_for_update(
         &self,
         question: Question,
@@ -214,8 +227,30 @@ fn now() -> When {
 }
 
 /// Runs a tool to its end: let loose when the journal is on the disk, stopped when the update or the gateway says so.
-async fn run_tool(executor: Arc<Executor>, flash: Flash, stop_now: CancellationToken) {
-    let Flash { job, lease, events, mut release, stop, lease_back } = flash;
+async fn run_tool(executor: Arc<Executor>, flash: Flash, stop_now: CancellationToken, caller: Option<Caller>) {
+    let Flash { mut job, mut lease, events, mut release, stop, lease_back } = flash;
+    // What is given back in place of the tool's lease.
+    let mut kept = None;
+    if let Some(caller) = caller {
+        let called = tokio::select! {
+            called = caller.call(&job.device, lease) => called,
+            // The lease comes back by itself.
+            () = stopped(&stop, &stop_now) => {
+                let detail = "stopped before its boot loader was there".to_owned();
+                let outcome = JobOutcome::Failed { class: JobFailure::Interrupted, detail };
+                return drop(events.send(JobEvent::Ended(outcome)).await);
+            }
+        };
+        match called {
+            Ok(called) => (lease, kept) = (called.lease, called.kept),
+            Err((lease, detail)) => {
+                let outcome = JobOutcome::Failed { class: JobFailure::NoSync, detail };
+                let _ = events.send(JobEvent::Ended(outcome)).await;
+                return drop(lease_back.send(lease));
+            }
+        }
+        job.link = lease.link().clone();
+    }
     let mut handle = executor.start(job, lease, events);
     let Some(mut back) = handle.take_lease() else { return };
     let (mut held, mut stopping) = (true, false);
@@ -225,18 +260,22 @@ async fn run_tool(executor: Arc<Executor>, flash: Flash, stop_now: CancellationT
                 held = false;
                 if journalled.is_ok() { handle.release() } else { handle.stop() }
             }
-            () = async { tokio::select! { () = stop.cancelled() => {}, () = stop_now.cancelled() => {} } }, if !stopping => {
+            () = stopped(&stop, &stop_now), if !stopping => {
                 stopping = true;
                 handle.stop();
             }
             lease = &mut back => {
                 if let Ok(lease) = lease {
-                    let _ = lease_back.send(lease);
+                    let _ = lease_back.send(kept.unwrap_or(lease));
                 }
                 return;
             }
         }
     }
+}
+
+async fn stopped(update: &CancellationToken, gateway: &CancellationToken) {
+    tokio::select! { () = update.cancelled() => {}, () = gateway.cancelled() => {} }
 }
 
 /// One line for the operator on what changed course; what moves on is for debugging.

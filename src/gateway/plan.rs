@@ -9,7 +9,8 @@ use crate::control::{
     PlannedImage, PlannedProof, PlannedRetries, PlannedRun, PlannedTask, PlannedWayBack,
 };
 use crate::device::{
-    Access, DeviceInfo, FlashJob, FlashProfile, HistoryQuery, JobTask, RollbackPolicy, StagedImage, UpdateOutcome,
+    Access, DeviceInfo, Enter, FlashJob, FlashProfile, HistoryQuery, JobTask, RollbackPolicy, StagedImage,
+    UpdateOutcome,
 };
 use crate::executors::Executor;
 use crate::store::Store;
@@ -136,6 +137,11 @@ impl Question {
             }
         }
         checks.push(self.port.clone());
+        if forecast.profile.enter == Enter::Touch1200 {
+            let how =
+                "it is called by opening the port at 1200 baud; the board goes, and comes back as its boot loader";
+            checks.push(passes("boot loader", how));
+        }
         checks.push(match &forecast.held_up {
             Some(reason) => waits("schedule", reason),
             None => passes("schedule", "nothing holds it up"),

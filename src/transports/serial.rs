@@ -93,6 +93,11 @@ impl Handle {
         self.open(lease, move |path| questions::restart(path, method)).await
     }
 
+    /// Calls the boot loader behind the leased link by opening it at 1200 baud.
+    pub async fn touch_1200(&self, lease: Lease) -> (Lease, Result<(), QuestionFailed>) {
+        self.open(lease, questions::touch_1200).await
+    }
+
     /// Makes it visible what hangs on the leased link: takes some seconds.
     pub async fn point_out(&self, lease: Lease, how: PointOut) -> (Lease, Result<(), QuestionFailed>) {
         self.open(lease, move |path| questions::point_out(path, how)).await

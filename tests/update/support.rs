@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio::device::{
-    BoardId, ElfFlags, Exclusive, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion, RebootMethod,
-    ReportedVersion, Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion, WayBack,
+    BoardId, ElfFlags, Enter, Exclusive, FlashProfile, ImageFormat, ImageInfo, ImageRules, ListenQuestion,
+    RebootMethod, ReportedVersion, Requester, RetryRules, RollbackPolicy, Sha256Digest, StagedImage, VersionQuestion,
+    WayBack,
 };
 use nuncio::update::{AfterCrash, DownloadSettings, SignaturePolicy, UpdateSettings};
 use sha2::Digest;
@@ -78,6 +79,7 @@ pub(crate) fn profile(questions: usize, soak: Duration) -> Arc<FlashProfile> {
         soak,
         version: (0..questions).map(|_| VersionQuestion::Listen(listen())).collect(),
         reboot: RebootMethod::Open,
+        enter: Enter::Tool,
         timeout: Duration::from_secs(100),
         retries: RetryRules { max: 1, ..RetryRules::default() },
         alternatives: Vec::new(),

@@ -22,6 +22,9 @@ use crate::device::{Answer, Evidence, Question, QuestionFailed, RebootMethod};
 /// Speed for a restart, where nothing is said over the line.
 const RESTART_BAUD: u32 = 115_200;
 
+/// What calls a boot loader (Arduino platform specification, `use_1200bps_touch`).
+const TOUCH_BAUD: u32 = 1200;
+
 pub(super) use pointing::point_out;
 pub(super) use watch::{Ends, run as watch};
 
@@ -51,6 +54,13 @@ pub(super) fn restart(path: &Path, method: RebootMethod) -> Result<(), QuestionF
         RebootMethod::Rts => port.pulse_rts(),
         RebootMethod::None => {}
     }
+    Ok(())
+}
+
+/// Calls the boot loader of a board that is its own USB device: the line at 1200 baud, and DTR down. The board goes then.
+pub(super) fn touch_1200(path: &Path) -> Result<(), QuestionFailed> {
+    let mut port = Port::open(path, TOUCH_BAUD)?;
+    port.set_lines(false, false);
     Ok(())
 }
 

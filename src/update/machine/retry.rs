@@ -149,7 +149,7 @@ fn again(mut held: Held, link: Link, core: &mut Core, now: Now) -> State {
 mod tests {
     use super::*;
     use crate::device::{
-        Alternative, BoardId, Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack,
+        Alternative, BoardId, Enter, Exclusive, ImageRules, RebootMethod, RetryRules, RollbackPolicy, WayBack,
     };
 
     fn alternative(on: &[JobFailure], baud: &str) -> Alternative {
@@ -165,6 +165,7 @@ mod tests {
             soak: Duration::ZERO,
             version: Vec::new(),
             reboot: RebootMethod::None,
+            enter: Enter::Tool,
             timeout: Duration::ZERO,
             retries: RetryRules::default(),
             alternatives: vec![alternative(&[JobFailure::Noise], "2"), alternative(&[], "3")],

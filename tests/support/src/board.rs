@@ -249,7 +249,7 @@ fn stat_of(line: &str) -> Option<Stat> {
 }
 
 /// Lays an Intel HEX file over a memory.
-fn load(memory: &mut [u8], hex: &Path) {
+pub(crate) fn load(memory: &mut [u8], hex: &Path) {
     let text = fs::read_to_string(hex).unwrap_or_else(|error| panic!("{}: {error}", hex.display()));
     let mut base = 0;
     for record in ihex::Reader::new(&text) {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{SimBoard, World};
@@ -17,6 +17,7 @@ const MOUNT: &str = "mount --bind \"$0\" /sys/class/tty && mount --rbind /dev/pt
     shift 2 && exec \"$@\"";
 
 /// The bus.
+#[derive(Clone)]
 pub struct UsbBus {
     folder: PathBuf,
 }
@@ -37,15 +38,21 @@ impl UsbBus {
 
     /// A board's port appears under this name, e.g. `ttyACM0`: an Arduino Uno with this serial number.
     pub fn plug(&self, board: &SimBoard, name: &str, serial: &str) {
-        let device = self.folder.join("devices").join(format!("1-{serial}"));
+        let node = fs::read_link(board.port()).expect("the board is plugged in");
+        self.plug_node(&node, name, &format!("1-{serial}"), "0043", Some(serial));
+    }
+
+    /// A node appears under this name, in a socket such as `1-1.4`, as a board of Arduino's.
+    pub(crate) fn plug_node(&self, node: &Path, name: &str, socket: &str, product: &str, serial: Option<&str>) {
+        let device = self.folder.join("devices").join(socket);
         fs::create_dir_all(device.join("port")).expect("a writable folder");
-        for (attribute, text) in [("idVendor", "2341"), ("idProduct", "0043"), ("serial", serial)] {
+        let attributes = [("idVendor", Some("2341")), ("idProduct", Some(product)), ("serial", serial)];
+        for (attribute, text) in attributes.into_iter().filter_map(|(attribute, text)| Some((attribute, text?))) {
             fs::write(device.join(attribute), format!("{text}\n")).expect("a writable folder");
         }
         let class = self.folder.join("class").join(name);
         fs::create_dir_all(&class).expect("a writable folder");
         symlink(device.join("port"), class.join("device")).expect("no such port is there");
-        let node = fs::read_link(board.port()).expect("the board is plugged in");
         symlink(node, self.folder.join("dev").join(name)).expect("no such port is there");
     }
 
