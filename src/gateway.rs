@@ -69,8 +69,8 @@ enum Event {
     Unwatched { link: Link, number: u64, outcome: Result<(), QuestionFailed>, stopped: bool },
     /// A link whose watch failed was left alone for long enough.
     WatchAgain { link: Link, number: u64 },
-    /// Where a device is just now, for who calls its boot loader.
-    Where { device: DeviceId, reply: oneshot::Sender<Option<Link>> },
+    /// Over which link a device is there just now, with its USB product id, for who calls its boot loader.
+    Where { device: DeviceId, reply: oneshot::Sender<Option<(Link, Option<u16>)>> },
     /// No flash is running any more: the way to stop is free.
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.

@@ -20,7 +20,7 @@ use crate::transports::serial;
 const WITHIN: Duration = Duration::from_secs(10);
 /// A board whose port has not gone by then was not moved: it may be in its boot loader already.
 const GOES_WITHIN: Duration = Duration::from_secs(3);
-/// So long a new port must stay: some come and go once more at first.
+/// So long a port must stay: some come and go once more at first, and a boot loader whose tool is through is about to go.
 const STAYS: Duration = Duration::from_secs(1);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -45,6 +45,19 @@ pub(super) struct Called {
 struct There {
     link: Link,
     node: (u64, u64, u64),
+    /// The USB product id, where it is a USB device.
+    product: Option<u16>,
+}
+
+impl There {
+    fn stays(&self) -> bool {
+        node(&self.link) == Some(self.node)
+    }
+
+    /// Whether this is the same USB device that has been restarted, and nothing else.
+    fn is_again(&self, before: &Self) -> bool {
+        self.product.is_some() && self.product == before.product
+    }
 }
 
 impl Caller {
@@ -57,7 +70,7 @@ impl Caller {
     /// # Errors
     /// Why it is not there, with the lease.
     pub(super) async fn call(&self, device: &DeviceId, lease: Lease) -> Result<Called, (Lease, String)> {
-        let Some(before) = self.await_port(device, WITHIN, |_| true).await else {
+        let Some(before) = self.await_steady(device).await else {
             return Err((lease, format!("the board is not there within {}", humantime::format_duration(WITHIN))));
         };
         let Called { lease, kept } = self.leased(device, &before.link, lease, None).await?;
@@ -83,7 +96,7 @@ impl Caller {
     async fn loader(&self, device: &DeviceId, before: &There) -> Result<There, String> {
         let began = Instant::now();
         while let Some(left) = WITHIN.checked_sub(began.elapsed()) {
-            let stays = node(&before.link) == Some(before.node);
+            let stays = before.stays();
             if stays && began.elapsed() >= GOES_WITHIN {
                 debug!(%device, "its port has not gone: it is taken as it is");
                 return Ok(before.clone());
@@ -94,8 +107,12 @@ impl Caller {
             }
             let Some(now) = self.await_port(device, left, |now| now != before).await else { break };
             sleep(STAYS).await;
-            if node(&now.link) == Some(now.node) {
-                return Ok(now);
+            match now.stays() {
+                true if now.is_again(before) => {
+                    return Err("the board restarted, and its boot loader did not come".to_owned());
+                }
+                true => return Ok(now),
+                false => {}
             }
         }
         Err(format!("its port went, and its boot loader did not come within {}", humantime::format_duration(WITHIN)))
@@ -121,6 +138,19 @@ impl Caller {
         }
     }
 
+    /// Waits until a device is there, and stays.
+    async fn await_steady(&self, device: &DeviceId) -> Option<There> {
+        let began = Instant::now();
+        while let Some(left) = WITHIN.checked_sub(began.elapsed()) {
+            let there = self.await_port(device, left, |_| true).await?;
+            sleep(STAYS).await;
+            if there.stays() {
+                return Some(there);
+            }
+        }
+        None
+    }
+
     /// Waits until a device is there over a port that will do.
     async fn await_port(&self, device: &DeviceId, within: Duration, will_do: impl Fn(&There) -> bool) -> Option<There> {
         let until = Instant::now() + within;
@@ -136,9 +166,9 @@ impl Caller {
     async fn there(&self, device: &DeviceId) -> Option<There> {
         let (reply, answer) = oneshot::channel();
         self.events.send(Event::Where { device: device.clone(), reply }).await.ok()?;
-        let link = answer.await.ok()??;
+        let (link, product) = answer.await.ok()??;
         let node = node(&link)?;
-        Some(There { link, node })
+        Some(There { link, node, product })
     }
 }
 

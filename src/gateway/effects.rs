@@ -199,13 +199,13 @@ impl Gateway {
     }
 
     /// Answers who calls a boot loader.
-    pub(super) fn tell_where(&self, device: &DeviceId, reply: oneshot::Sender<Option<Link>>) {
+    pub(super) fn tell_where(&self, device: &DeviceId, reply: oneshot::Sender<Option<(Link, Option<u16>)>>) {
         let info = self.registry.device(device).filter(|_| self.registry.present(device));
         if info.is_none() {
             self.serial.rescan();
         }
         // A call that was given up needs no answer.
-        let _ = reply.send(info.map(|info| info.link.clone()));
+        let _ = reply.send(info.map(|info| (info.link.clone(), self.registry.usb_product(&info.link))));
     }
 
     fn ask_for_update(

@@ -10,6 +10,11 @@ use crate::boards::identify;
 use crate::device::{Access, BoardId, Evidence, Link, LinkReport, Question, Questions};
 
 impl Registry {
+    /// The USB product id of what is on a link.
+    pub fn usb_product(&self, link: &Link) -> Option<u16> {
+        identify::usb(&self.links.get(link)?.report).map(|usb| usb.pid)
+    }
+
     /// What has to be asked before a device has a name: its MAC address, where it does not announce that.
     pub(super) fn first_question(&self, link: &Link, board: &BoardId) -> Option<Question> {
         let seen = self.links.get(link).filter(|seen| seen.device.is_none())?;
