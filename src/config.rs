@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(config.gateway.socket, Path::new("/var/lib/nuncio/control.sock"));
         assert_eq!(config.boards_dir, Path::new("/etc/nuncio/boards.d"));
         assert!(config.servers.is_empty() && config.devices.is_empty() && config.file().is_none());
-        assert_eq!(config.executors.0.len(), 7);
+        assert_eq!(config.executors.0.len(), 9);
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
         let config = parse(Path::new("/x/n.toml"), Some(text)).expect("valid");
         assert!(config.serial.watch.is_empty());
         assert_eq!(config.serial.poll.as_secs(), 1);
-        assert_eq!(config.executors.0.len(), 8);
+        assert_eq!(config.executors.0.len(), 10);
         let crate::executors::ToolChoice::ByFormat(by_format) = &config.executors.0["esp32"] else {
             panic!("a table stays a table")
         };
