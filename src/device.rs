@@ -49,8 +49,8 @@ pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
 pub use point::{
-    GattPoint, NumberForm, POINT_TEXT_MAX, POINTS_MAX, PinMode, PinPoint, Point, PointOrder, PointValue, PointsSeen,
-    ShownPoint, Watch,
+    GattPoint, NumberForm, POINT_TEXT_MAX, POINTS_MAX, PinMode, PinPoint, Point, PointOrder, PointRefused, PointValue,
+    PointsSeen, ShownPoint, Watch,
 };
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};

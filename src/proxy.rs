@@ -25,8 +25,8 @@ pub use points::is_point_object;
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
 
 use crate::device::{
-    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, PointValue,
-    Requester, ShownPoint,
+    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, PointRefused,
+    PointValue, Requester, ShownPoint,
 };
 
 /// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
@@ -71,7 +71,7 @@ pub enum Event {
         /// What, in the device's own unit.
         value: PointValue,
         /// `Err` with the reason answers 5.00.
-        reply: oneshot::Sender<Result<(), String>>,
+        reply: oneshot::Sender<Result<(), PointRefused>>,
     },
     /// A session changed.
     Session {

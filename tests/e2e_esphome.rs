@@ -113,6 +113,8 @@ fn real_firmware_tells_what_it_is_and_what_it_has_and_takes_values() {
     scene.await_value("3306/0/5850", "true");
     assert_eq!(scene.leshan.write(&scene.endpoint(), "3308/0/5900", 42.5).code, 204);
     scene.await_value("3308/0/5900", "42.5");
+    // The device would pass over it without a word.
+    assert_eq!(scene.leshan.write(&scene.endpoint(), "3308/0/5900", 1e6).code, 400);
     assert_eq!(scene.leshan.write(&scene.endpoint(), "3200/0/5500", false).code, 405);
     assert_eq!(scene.leshan.write(&scene.endpoint(), "3311/0/5850", true).code, 204);
     scene.await_value("3311/0/5850", "true");

@@ -161,6 +161,17 @@ pub enum PointsSeen {
     NoValues,
 }
 
+/// Why a value was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PointRefused {
+    /// The device takes no such value, now or later.
+    #[error("{0}")]
+    BadValue(String),
+    /// It could not be written just now.
+    #[error("{0}")]
+    NotNow(String),
+}
+
 /// What a watch is told.
 #[derive(Debug)]
 pub enum PointOrder {
@@ -171,7 +182,7 @@ pub enum PointOrder {
         /// What.
         value: PointValue,
         /// `Err` with the reason when the device did not take it.
-        reply: oneshot::Sender<Result<(), String>>,
+        reply: oneshot::Sender<Result<(), PointRefused>>,
     },
     /// Make the device visible, where the protocol has a way.
     PointOut {

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Event, Gateway};
 use crate::control::{Failure, Points};
 use crate::device::{
-    DeviceId, Link, POINTS_MAX, Point, PointOrder, PointValue, PointsSeen, QuestionFailed, ServiceSeen, Watch,
+    DeviceId, Link, POINTS_MAX, Point, PointOrder, PointRefused, PointValue, PointsSeen, QuestionFailed, ServiceSeen,
+    Watch,
 };
 
 /// Orders that wait for one watch.
@@ -251,7 +252,7 @@ impl Gateway {
         device: &DeviceId,
         server: &str,
         (key, value): (String, PointValue),
-        reply: oneshot::Sender<Result<(), String>>,
+        reply: oneshot::Sender<Result<(), PointRefused>>,
     ) {
         tracing::info!(%device, server, key, %value, "writing");
         let order = PointOrder::Write { key, value, reply };
@@ -263,17 +264,20 @@ impl Gateway {
             None => order,
         };
         if let PointOrder::Write { reply, .. } = refused {
-            drop(reply.send(Err("the device is not connected to just now".to_owned())));
+            drop(reply.send(Err(PointRefused::NotNow("the device is not connected to just now".to_owned()))));
         }
     }
 }
 
-/// What a device with WiFi tells of its reception, in dBm, where one of its points is that.
+/// What a device with WiFi tells of its reception, in dBm, where one of its points is that; nothing where several are: some of
+/// them are of other radios.
 fn signal(points: &[Point]) -> Option<i16> {
     let is_it = |point: &&Point| {
         point.class.as_deref() == Some("signal_strength") && point.unit.as_deref().is_some_and(|unit| unit == "dBm")
     };
-    match points.iter().find(is_it)?.value {
+    let mut found = points.iter().filter(is_it);
+    let only = found.next().filter(|_| found.next().is_none());
+    match only?.value {
         Some(PointValue::Number(dbm)) if (-128.0..=20.0).contains(&dbm) => Some(dbm.round() as i16),
         _ => None,
     }

@@ -21,7 +21,7 @@ use super::told::{News, Outage, Told};
 use super::translate;
 use super::{Command, Event, ServerSettings, SessionStatus, points};
 use crate::device::{
-    BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, ShownPoint,
+    BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, PointRefused, ShownPoint,
 };
 
 /// How long the loop rests when nothing is due.
@@ -36,7 +36,7 @@ enum Done {
     /// An answer to the first block of a push.
     Push(SessionId, CommandId, Option<FirmwareReply>),
     /// An answer to a value for a point.
-    Point(CommandId, Result<(), String>),
+    Point(CommandId, Result<(), PointRefused>),
     /// An answer to a reboot.
     Reboot(CommandId, Result<(), String>),
 }
@@ -291,9 +291,13 @@ impl Driver {
             }
             Done::Point(command, result) => {
                 if let Err(reason) = &result {
-                    warn!(reason, "the device did not take a value");
+                    warn!(%reason, "the device did not take a value");
                 }
-                self.client.answer(command, result.map_err(|_| Refusal::Failed), now);
+                let refusal = |refused| match refused {
+                    PointRefused::BadValue(_) => Refusal::BadValue,
+                    PointRefused::NotNow(_) => Refusal::Failed,
+                };
+                self.client.answer(command, result.map_err(refusal), now);
             }
             Done::Reboot(command, result) => {
                 if let Err(reason) = &result {
@@ -329,7 +333,7 @@ impl Driver {
             return self.client.answer(command, Err(Refusal::Failed), Instant::now());
         }
         self.pending.push(Box::pin(async move {
-            let result = answer.await.unwrap_or_else(|_| Err("its watch has ended".to_owned()));
+            let result = answer.await.unwrap_or_else(|_| Err(PointRefused::NotNow("its watch has ended".to_owned())));
             Done::Point(command, result)
         }));
     }

@@ -25,8 +25,8 @@ use tracing::{debug, info, warn};
 use super::telling::Telling;
 use super::{BleSettings, Event};
 use crate::device::{
-    Access, Answer, Evidence, GattPoint, Lease, Link, LinkReport, Point, PointOrder, PointValue, PointsSeen, Question,
-    QuestionFailed,
+    Access, Answer, Evidence, GattPoint, Lease, Link, LinkReport, Point, PointOrder, PointRefused, PointValue,
+    PointsSeen, Question, QuestionFailed,
 };
 
 /// What this transport is called where it has troubles.
@@ -148,7 +148,7 @@ impl Handle {
 fn refuse(order: PointOrder) {
     let why = "nothing is written over Bluetooth".to_owned();
     match order {
-        PointOrder::Write { reply, .. } => drop(reply.send(Err(why))),
+        PointOrder::Write { reply, .. } => drop(reply.send(Err(PointRefused::BadValue(why)))),
         PointOrder::PointOut { reply } => drop(reply.send(Err(why))),
     }
 }

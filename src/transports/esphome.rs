@@ -22,8 +22,8 @@ use self::connection::{Connection, failed};
 use self::message::{Entity, EntityId};
 use super::http::addresses;
 use crate::device::{
-    Answer, Evidence, Lease, Link, POINTS_MAX, PointOrder, PointValue, PointsSeen, Question, QuestionFailed,
-    ServiceSeen,
+    Answer, Evidence, Lease, Link, POINTS_MAX, PointOrder, PointRefused, PointValue, PointsSeen, Question,
+    QuestionFailed, ServiceSeen,
 };
 
 pub use key::Key;
@@ -207,7 +207,7 @@ async fn courtesy(connection: &mut Connection, kind: u32, body: &[u8]) -> Result
 
 fn refuse(order: PointOrder, why: &str) {
     match order {
-        PointOrder::Write { reply, .. } => drop(reply.send(Err(why.to_owned()))),
+        PointOrder::Write { reply, .. } => drop(reply.send(Err(PointRefused::NotNow(why.to_owned())))),
         PointOrder::PointOut { reply } => drop(reply.send(Err(why.to_owned()))),
     }
 }
@@ -312,11 +312,11 @@ impl Watch {
                 let outcome = match command {
                     Ok((kind, body)) => connection.send(kind, &body).await,
                     Err(why) => {
-                        drop(reply.send(Err(why.to_owned())));
+                        drop(reply.send(Err(PointRefused::BadValue(why.to_owned()))));
                         return Ok(());
                     }
                 };
-                drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
+                drop(reply.send(outcome.clone().map_err(|error| PointRefused::NotNow(error.to_string()))));
                 outcome
             }
             PointOrder::PointOut { reply } => {

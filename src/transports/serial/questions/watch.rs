@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::port::Port;
 use super::firmata::{Message, Parser, QUERY_FIRMWARE, QUERY_PINS};
-use crate::device::{Link, PinMode, PinPoint, Point, PointOrder, PointValue, PointsSeen, QuestionFailed};
+use crate::device::{Link, PinMode, PinPoint, Point, PointOrder, PointRefused, PointValue, PointsSeen, QuestionFailed};
 
 /// A board that says nothing of itself for so long is asked; its bootloader and its start take up to 4 s.
 const ASK_AFTER: Duration = Duration::from_secs(4);
@@ -182,11 +182,11 @@ impl Board {
                 vec![0xF0, 0x6F, pin, (level & 0x7F) as u8, (level >> 7) as u8, 0xF7]
             }
             (Some(PinPoint { mode: PinMode::Pwm, .. }), _) => {
-                drop(reply.send(Err("expected a number from 0 to 255".to_owned())));
+                drop(reply.send(Err(PointRefused::BadValue("expected a number from 0 to 255".to_owned()))));
                 return Ok(());
             }
             _ => {
-                drop(reply.send(Err("this pin is not written".to_owned())));
+                drop(reply.send(Err(PointRefused::BadValue("this pin takes no such value".to_owned()))));
                 return Ok(());
             }
         };
@@ -194,7 +194,7 @@ impl Board {
         // What the pin holds then is asked for, and not supposed.
         let asked = pin.map_or(Ok(()), |pin| self.port.write(&[0xF0, 0x6D, pin, 0xF7]));
         let outcome = written.and(asked);
-        drop(reply.send(outcome.clone().map_err(|error| error.to_string())));
+        drop(reply.send(outcome.clone().map_err(|error| PointRefused::NotNow(error.to_string()))));
         outcome
     }
 
