@@ -28,6 +28,7 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
         boards_that_share_a_serial_number_are_two_devices
         a_device_with_two_ttys_is_two_devices
         a_board_that_comes_back_as_its_bootloader_is_away_meanwhile
+        a_boot_loader_that_is_called_is_found_under_another_name_in_the_same_socket
         a_driver_that_lets_go_takes_the_board_away
         a_configured_link_is_a_by_id_name_of_udev;
     asked:

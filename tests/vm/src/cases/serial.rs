@@ -1,6 +1,6 @@
 //! USB serial boards under the kernel's own drivers, which are only looked at: nothing is opened.
 
-use vm::{Lab, Ports};
+use vm::{Gateway, Lab, Ports};
 
 use super::{CH340, CP2102, UNO, site};
 
@@ -84,11 +84,57 @@ pub(super) fn a_board_that_comes_back_as_its_bootloader_is_away_meanwhile(lab: &
         gateway.await_registered(&["usb-2341-0043-75435353"]);
         ports.unplug("program");
         // Ids that no board of the site claims.
-        ports.plug("bootloader", "acm", "2341:0036", Some("75435353"), 0);
+        ports.plug("bootloader", "acm", "2341:0fff", Some("75435353"), 0);
         gateway.await_registered(&[]);
         gateway.await_link(&mut machine, "serial:/dev/ttyACM0");
         ports.unplug("bootloader");
     }
+}
+
+/// What opens the port that it is given, and proves nothing.
+const TOOL: &str = "schema = 1
+[tool.stty]
+program = [\"stty\"]
+formats = { ihex = \"i\" }
+argv = [\"-F\", \"{port.path}\", \"57600\"]
+timeouts = { stalled = \"5s\", total = \"10s\" }
+[[tool.stty.outcome]]
+exit = 0
+require = ['verified (?P<bytes>\\d+)']
+result = \"ok\"
+[[tool.stty.outcome]]
+exit = 0
+class = \"unverified\"
+";
+
+/// Eleven bytes of no program, and the end.
+const IMAGE: &str = ":0B0010006164647265737320676170A7\n:00000001FF\n";
+
+pub(super) fn a_boot_loader_that_is_called_is_found_under_another_name_in_the_same_socket(lab: &Lab) {
+    let mut machine = lab.machine();
+    let mut ports = Ports::open(&mut machine);
+    machine.file("/etc/nuncio/flash-tools/stty.toml", TOOL);
+    machine.file("/root/image.hex", IMAGE);
+    let tables = "[executors]\narduino-leonardo = \"stty\"";
+    let gateway = Gateway::start(&mut machine, &lab.leshan, "", tables);
+    ports.plug("program", "acm", "2341:8036", None, 0);
+    gateway.await_registered(&["port-world-1-1"]);
+    let mark = ports.mark();
+    machine.must("systemd-run --quiet --unit=flash /usr/local/bin/nuncio flash port-world-1-1 /root/image.hex");
+    ports.await_told(mark, "program", "baud 1200");
+    ports.await_told(mark, "program", "lines dtr=0");
+    ports.unplug("program");
+    // Takes the name that the program had.
+    ports.plug("other", "acm", UNO, Some("75435353"), 4);
+    gateway.await_registered(&["port-world-1-1", "usb-2341-0043-75435353"]);
+    ports.plug("loader", "acm", "2341:0036", None, 0);
+    let mark = ports.mark();
+    gateway.await_line(&mut machine, "its boot loader is there device=port-world-1-1 link=serial:/dev/ttyACM1");
+    ports.await_told(mark, "loader", "baud 57600");
+    untouched(&mut ports, 0, "other");
+    ports.unplug("loader");
+    ports.plug("program", "acm", "2341:8036", None, 0);
+    gateway.await_line(&mut machine, "the device under update is back link=serial:/dev/ttyACM1");
 }
 
 pub(super) fn a_driver_that_lets_go_takes_the_board_away(lab: &Lab) {
