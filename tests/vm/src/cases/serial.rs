@@ -95,7 +95,7 @@ pub(super) fn a_board_that_comes_back_as_its_bootloader_is_away_meanwhile(lab: &
 const TOOL: &str = "schema = 1
 [tool.stty]
 program = [\"stty\"]
-formats = { ihex = \"i\" }
+formats = { ihex = \"i\", elf = \"e\" }
 argv = [\"-F\", \"{port.path}\", \"57600\"]
 timeouts = { stalled = \"5s\", total = \"10s\" }
 [[tool.stty.outcome]]
