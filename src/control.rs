@@ -10,6 +10,7 @@ mod client;
 mod failure;
 mod lifecycle;
 mod names;
+mod news;
 mod plan;
 mod server;
 mod wire;
@@ -30,6 +31,7 @@ pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
+pub use news::{Feed, Follower, Heard, News, Told};
 pub use plan::{
     PastUpdate, Plan, PlanCheck, PlanCheckState, PlanVerdict, PlannedAlternative, PlannedImage, PlannedProof,
     PlannedRetries, PlannedRun, PlannedTask, PlannedWayBack,

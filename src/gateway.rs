@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
 use crate::config::Config;
-use crate::control::{CheckItem, ControlRequest, Lifecycle, LifecycleOrder, LogControl};
+use crate::control::{CheckItem, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
@@ -117,6 +117,8 @@ struct Gateway {
     /// Why boards cannot be updated, as far as the log has it.
     troubles_told: BTreeSet<(BoardId, String)>,
     log: LogControl,
+    /// Who follows what happens here.
+    feed: Feed,
     events: mpsc::Sender<Event>,
     /// Cancelled when tools shall end at once.
     stop_now: CancellationToken,

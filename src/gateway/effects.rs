@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::calling::Caller;
 use super::recorder::When;
 use super::{Event, Gateway, start, views};
+use crate::control::News;
 use crate::device::{
     DeviceId, Enter, FirmwareState, FirmwareView, JobEvent, JobFailure, JobOutcome, JournalEntry, Lease, Link,
     Question, RebootMethod, Recorded, UpdateEvent, UpdateId, masked_uri,
@@ -34,6 +35,8 @@ impl Gateway {
                 self.write_point(&device, &server, (key, value), reply);
             }
             proxy::Event::Session { device, server, registered } => {
+                let name = server.to_string();
+                self.feed.tell(News::Registration { device: device.clone(), server: name, registered });
                 self.update.reachable(device, server, registered).await;
             }
         }
@@ -97,6 +100,7 @@ impl Gateway {
         let was = self.ledger.view(&device).state;
         self.ledger.entry(&device).set_view(view.clone());
         self.proxy.set_firmware(&device, view.clone()).await;
+        self.feed.tell(News::Firmware { device: device.clone(), state: view.state, result: view.result });
         match (was, view.state) {
             (FirmwareState::Updating, FirmwareState::Updating) => {}
             (_, FirmwareState::Updating) => {
@@ -134,6 +138,9 @@ impl Gateway {
     fn note(&mut self, device: &DeviceId, update: UpdateId, event: &UpdateEvent) {
         log(device, update, event);
         self.ledger.entry(device).note(update, event);
+        if self.feed.is_followed() && !matches!(event, UpdateEvent::ToolPrinted { .. }) {
+            self.feed.tell(News::Update { device: device.clone(), update, what: event.clone() });
+        }
         if let Some(view) = self.flashings.note(device, event, Instant::now()) {
             self.proxy.set_flashing(device, view);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
+use crate::control::News;
 use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Evidence, Link, LinkReport, Question, QuestionFailed};
 use crate::store::Ack;
 use crate::transports;
@@ -32,6 +33,7 @@ impl Gateway {
             transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
         };
         self.carry_out(decisions).await;
+        self.feed.tell(News::LinksChanged);
         // It may be elsewhere now.
         if let Some(link) = changed {
             self.watch_link(&link);
@@ -89,7 +91,7 @@ impl Gateway {
                 Decision::Ask { link, question } => self.ask(link, question),
                 Decision::DeviceReady(info) => self.device_ready(info).await,
                 Decision::DeviceChanged(info) => self.device_changed(info).await,
-                Decision::DeviceAway(device) => self.update.link_gone(device).await,
+                Decision::DeviceAway(device) => self.device_away(device).await,
                 Decision::DeviceReturned(info) => self.device_returned(info).await,
                 Decision::DeviceGone(device) => self.device_gone(&device).await,
                 Decision::Remember(record) => {
@@ -151,7 +153,9 @@ impl Gateway {
         self.tell_trouble(&info);
         self.adopt(&info).await;
         let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
+        let board = info.board.clone();
         self.proxy.add(info, view).await;
+        self.feed.tell(News::DeviceJoined { device: device.clone(), board });
         if let Some(view) = self.flashings.view(&device) {
             self.proxy.set_flashing(&device, view);
         }
@@ -176,8 +180,14 @@ impl Gateway {
         self.adopt(&info).await;
         let device = info.id.clone();
         self.proxy.set_device(info).await;
+        self.feed.tell(News::DeviceChanged { device: device.clone() });
         // Its link may be another one.
         self.watch(&device);
+    }
+
+    async fn device_away(&mut self, device: DeviceId) {
+        self.update.link_gone(device.clone()).await;
+        self.feed.tell(News::DeviceChanged { device });
     }
 
     async fn device_returned(&mut self, info: DeviceInfo) {
@@ -193,6 +203,7 @@ impl Gateway {
         self.forget_points(device);
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
+        self.feed.tell(News::DeviceLeft { device: device.clone() });
     }
 
     async fn adopt(&self, info: &DeviceInfo) {

@@ -18,7 +18,7 @@ use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
-use crate::control::{self, LifecycleOrder, Listener, LogControl};
+use crate::control::{self, Feed, LifecycleOrder, Listener, LogControl};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
@@ -83,6 +83,7 @@ pub(super) async fn start(
     };
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
+    let feed = Feed::default();
     let operators = serve_operators(&config.gateway.socket)?;
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
@@ -124,6 +125,7 @@ pub(super) async fn start(
         points: points_out,
         troubles_told: BTreeSet::new(),
         log,
+        feed,
         events,
         stop_now: CancellationToken::new(),
         config,

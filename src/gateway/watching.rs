@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Event, Gateway};
-use crate::control::{Failure, Points};
+use crate::control::{Failure, News, Points};
 use crate::device::{
     DeviceId, Link, POINTS_MAX, Point, PointOrder, PointRefused, PointValue, PointsSeen, QuestionFailed, ServiceSeen,
     Watch,
@@ -143,6 +143,7 @@ impl Gateway {
         for watching in self.watches.0.values_mut().filter(|watching| watching.device == *device) {
             watching.points.iter_mut().for_each(|point| point.value = None);
             self.proxy.set_points(device, self.registry.shown(device, &watching.points));
+            self.feed.tell(News::PointsChanged { device: device.clone() });
         }
     }
 
@@ -220,6 +221,9 @@ impl Gateway {
         }
         let shown = self.registry.shown(&watching.device, &watching.points);
         self.proxy.set_points(&watching.device, shown);
+        if self.feed.is_followed() {
+            self.feed.tell(News::PointsChanged { device: watching.device.clone() });
+        }
         if let Some(dbm) = signal(&watching.points) {
             let decisions = self.registry.set_signal(&watching.device, dbm);
             self.carry_out(decisions).await;
