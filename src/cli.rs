@@ -6,6 +6,7 @@
 mod brake;
 mod check;
 mod devices;
+mod events;
 mod flash;
 mod history;
 mod join;
@@ -19,6 +20,7 @@ mod run;
 mod show;
 mod status;
 mod tape;
+mod token;
 mod which;
 mod why;
 
@@ -72,6 +74,7 @@ Examples:
   nuncio who /dev/ttyUSB0            who has this port
   nuncio identify press-3            which board is it? it blinks
   nuncio approve ble:F0:F1:F2:F3:F4:05   let a found device join
+  nuncio login                       a link to the page
   nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
   nuncio history press-3             what was done to it, also by servers
@@ -263,6 +266,46 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// Print what happens in the gateway, a line each, until Ctrl-C
+    #[command(after_long_help = "\
+Examples:
+  nuncio events                       devices that come and go, registrations, updates
+  nuncio events press-3
+  nuncio events --json                one JSON object per line, as /api/v1/events has them")]
+    Events {
+        /// Only what is about this device, by its name
+        device: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Log in to the page: print a link that opens it, good for a time
+    ///
+    /// Whoever has the link can do what its role may. A browser on another machine needs an address that it can reach in
+    /// `[web] listen`.
+    Login {
+        /// What it is good for
+        #[arg(long, value_name = "ROLE", default_value = "operator")]
+        role: token::RoleName,
+        /// For so long, e.g. 8h or 30days
+        #[arg(long = "for", value_name = "TIME", default_value = "12h", value_parser = humantime::parse_duration)]
+        lifetime: std::time::Duration,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List the tokens of the page and the REST API, make one, or make one worthless
+    #[command(after_long_help = "\
+Examples:
+  nuncio token                             which there are
+  nuncio token add dashboard               a token that may only read
+  nuncio token add ci --role operator --for 90days
+  nuncio token revoke ci
+  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8080/api/v1/devices")]
+    Token {
+        #[command(subcommand)]
+        order: Option<token::TokenCommand>,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Tell why a device is taken for the board it is taken for: what matched, what was excluded, what was not asked
     Why {
         /// Name, endpoint name or link of a device, or a port that is none
@@ -379,6 +422,7 @@ impl Command {
             | Self::Why { asking, .. } => asking.json,
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Record { asking, .. } => asking.json,
+            Self::Events { asking, .. } | Self::Login { asking, .. } | Self::Token { asking, .. } => asking.json,
             Self::Check { json } | Self::Replay { json, .. } => *json,
         }
     }
@@ -419,6 +463,9 @@ where
         Command::Identify { device, asking } => ask(which::identify(client(&asking)?, device, asking.json)),
         Command::Points { device, asking } => ask(points::points(client(&asking)?, device, asking.json)),
         Command::Who { device, asking } => ask(which::who(client(&asking)?, device, asking.json)),
+        Command::Events { device, asking } => ask(events::events(client(&asking)?, device, asking.json)),
+        Command::Login { role, lifetime, asking } => ask(token::login(client(&asking)?, role, lifetime, asking.json)),
+        Command::Token { order, asking } => ask(token::token(client(&asking)?, order, asking.json)),
         Command::Brake { order, asking } => ask(brake::brake(client(&asking)?, order, asking.json)),
         Command::Rollback { device, asking } => ask(flash::rollback(client(&asking)?, device, asking.json)),
         Command::Flash { wish, asking } => ask(flash::flash(client(&asking)?, wish.order()?, asking.json)),

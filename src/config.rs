@@ -22,6 +22,7 @@ use crate::transports::{
     BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
 };
 use crate::update::{DownloadSettings, UpdateSettings};
+use crate::web::WebSettings;
 
 use source::Source;
 
@@ -72,6 +73,8 @@ pub struct Config {
     pub download: DownloadSettings,
     /// `[history]`.
     pub history: HistorySettings,
+    /// `[web]`.
+    pub web: WebSettings,
     /// `[executors]`, the defaults and the user's lines together.
     pub executors: ExecutorSettings,
     /// `boards.d` beside the configuration file; need not exist.
@@ -194,6 +197,7 @@ fn assemble(
         update: sections.update,
         download: sections.download,
         history: sections.history,
+        web: sections.web,
         executors: sections.executors,
         boards_dir: beside("boards.d"),
         tools_dir: beside("flash-tools"),

@@ -7,6 +7,7 @@
 mod api;
 mod check;
 mod client;
+mod door;
 mod failure;
 mod lifecycle;
 mod names;
@@ -24,10 +25,11 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
     LinkStatus, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
-    UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
+    TokenOrder, TokenReport, TokenStatus, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
 pub use check::{CheckItem, CheckState};
-pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
+pub use client::{Client, ClientError, FlashItem, FlashStream, NewsStream, TapeStream};
+pub use door::Door;
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
@@ -134,6 +136,18 @@ pub enum ControlRequest {
         device: String,
         /// Its points.
         reply: Answer<Points>,
+    },
+    /// Who may ask from elsewhere.
+    Tokens {
+        /// What about it.
+        order: TokenOrder,
+        /// What holds afterwards.
+        reply: Answer<TokenReport>,
+    },
+    /// The gateway itself, without its devices.
+    Gateway {
+        /// Its status.
+        reply: Answer<GatewayStatus>,
     },
     /// Who has a link.
     Who {

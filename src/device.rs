@@ -18,9 +18,11 @@ mod lease;
 mod link;
 mod masking;
 mod point;
+mod schema;
 mod service;
 mod tape;
 mod text;
+mod token;
 pub mod units;
 mod update;
 
@@ -55,6 +57,7 @@ pub use point::{
 pub use service::{ServiceName, ServiceNameError, ServiceSeen, ServiceType, ServiceTypeError};
 pub use tape::{TAPE_SCHEMA, TapeEvent, TapeLine};
 pub use text::plain_text;
+pub use token::{Role, TokenRecord};
 pub use update::{
     FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareState, FirmwareView, ImageWriter, JournalEntry, JournalStep,
     Requester, UpdateEvent, UpdateId, UpdateResult, WriteError,
@@ -63,8 +66,11 @@ pub use update::{
 /// The name of a device inside this gateway: what logs, the CLI and the store call it. Unique, never reused.
 ///
 /// A `[[device]]` entry's `name`, else the endpoint name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = String)]
 pub struct DeviceId(Arc<str>);
 
 impl DeviceId {
@@ -86,7 +92,9 @@ impl fmt::Display for DeviceId {
 }
 
 /// What makes a device the same one tomorrow, and how sure that is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "key")]
 pub enum Identity {
     /// A MAC address or chip id, 12 hex digits: strong.
@@ -106,7 +114,7 @@ pub enum Identity {
 }
 
 /// What the store keeps of a device that once was here, so that it gets the same names again and nobody else does.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct IdentityRecord {
     /// What it is recognised by.
     pub identity: Identity,
@@ -117,7 +125,7 @@ pub struct IdentityRecord {
 }
 
 /// A version that was read from the device itself, and where it came from. Never invented, never the image's claim.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ReportedVersion {
     /// The version as the device tells it, e.g. `1.4.2`.
     pub text: String,
@@ -126,7 +134,7 @@ pub struct ReportedVersion {
 }
 
 /// How a device itself is connected, where it is not on a wire of the gateway's.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Connectivity {
     /// By what.
     pub bearer: Bearer,
@@ -137,7 +145,7 @@ pub struct Connectivity {
 }
 
 /// What a device is connected by, with its number in 4/0/0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bearer {
     /// WiFi.
@@ -149,7 +157,7 @@ pub enum Bearer {
 }
 
 /// A device as the rest of the gateway knows it: made by `boards`, given to `proxy`, `update` and `control`.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct DeviceInfo {
     /// Its name here.
     pub id: DeviceId,

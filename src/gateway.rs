@@ -20,6 +20,7 @@ mod recorder;
 mod reload;
 mod start;
 mod tapes;
+mod tokens;
 mod views;
 mod watching;
 mod which;
@@ -43,6 +44,7 @@ use crate::proxy::{self, Proxy};
 use crate::store::Store;
 use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
 use crate::update::{self, Effect};
+use crate::web::Tokens;
 
 use flashing::Flashings;
 use ledger::Ledger;
@@ -75,6 +77,8 @@ enum Event {
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
     Waited(DeviceId),
+    /// What keeps a room from its work, by its section; nothing, any more.
+    Trouble { room: &'static str, what: Option<String> },
     /// Tools were looked for: why boards cannot be updated.
     Troubles(BTreeMap<BoardId, String>),
 }
@@ -117,6 +121,8 @@ struct Gateway {
     /// Why boards cannot be updated, as far as the log has it.
     troubles_told: BTreeSet<(BoardId, String)>,
     log: LogControl,
+    /// Who may ask over HTTP.
+    tokens: Tokens,
     /// Who follows what happens here.
     feed: Feed,
     events: mpsc::Sender<Event>,
@@ -179,6 +185,7 @@ impl Gateway {
                     Event::Waits(link) => self.handle_free(link).await,
                     Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
+                    Event::Trouble { room, what } => self.transport_trouble(room, what),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,

@@ -14,3 +14,4 @@ pub mod proxy;
 pub mod store;
 pub mod transports;
 pub mod update;
+pub mod web;

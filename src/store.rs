@@ -12,6 +12,7 @@ mod lock;
 mod packed;
 mod schema;
 mod settings;
+mod tokens;
 mod worked;
 mod writer;
 
@@ -28,7 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::device::{
     BoardId, Brake, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, OpenRecord, Recorded, Retention,
-    Sha256Digest, UpdateEvidence, UpdateId,
+    Sha256Digest, TokenRecord, UpdateEvidence, UpdateId,
 };
 
 pub use settings::HistorySettings;
@@ -132,6 +133,21 @@ impl Store {
     /// The devices that may not come again.
     pub fn banned(&self) -> Ack<Vec<Identity>> {
         self.order(Order::Banned)
+    }
+
+    /// Remembers a token, in place of one of the same name.
+    pub fn remember_token(&self, record: TokenRecord) -> Ack<()> {
+        self.order(|done| Order::Token(record, done))
+    }
+
+    /// Forgets a token.
+    pub fn revoke_token(&self, name: String) -> Ack<()> {
+        self.order(|done| Order::Revoke(name, done))
+    }
+
+    /// All tokens, by name; those of a role that this version does not know are left out.
+    pub fn tokens(&self) -> Ack<Vec<TokenRecord>> {
+        self.order(Order::Tokens)
     }
 
     /// All brakes on record.

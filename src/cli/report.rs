@@ -65,6 +65,13 @@ fn of_client(error: &ClientError) -> u8 {
             FailureCode::BadRequest | FailureCode::WrongProtocol | FailureCode::Overloaded | FailureCode::Failed => {
                 code::FAILED
             }
+            // Said over HTTP only.
+            FailureCode::Unauthorized
+            | FailureCode::Forbidden
+            | FailureCode::NotFound
+            | FailureCode::TooLarge
+            | FailureCode::TooSlow
+            | FailureCode::TooOften => code::FAILED,
         },
     }
 }

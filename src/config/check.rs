@@ -14,6 +14,7 @@ use crate::transports::{
     BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
 };
 use crate::update::{DownloadSettings, UpdateSettings};
+use crate::web::WebSettings;
 
 use super::GatewaySettings;
 use super::shape::{Raw, RawGateway};
@@ -47,6 +48,7 @@ pub(super) struct Checked {
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
+    pub(super) web: WebSettings,
     pub(super) executors: ExecutorSettings,
 }
 
@@ -71,6 +73,7 @@ pub(super) fn check(
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
     let history = raw.history.inspect(|history| checker.history(history));
+    let web = raw.web.inspect(|web| checker.web(web));
     let rest = || {
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
@@ -87,6 +90,7 @@ pub(super) fn check(
             update: update?,
             download: download?,
             history: history?,
+            web: web?,
             executors: raw.executors?,
         })
     };
@@ -254,6 +258,26 @@ impl Checker<'_> {
             for (number, pattern) in patterns.iter().enumerate() {
                 self.glob(&format!("serial.{name}[{number}]"), pattern);
             }
+        }
+    }
+
+    fn web(&mut self, web: &WebSettings) {
+        for (key, file) in [("certificate", &web.certificate), ("key", &web.key), ("socket", &web.socket)] {
+            let absolute = file.as_ref().is_none_or(|file| file.is_absolute());
+            self.require(absolute, &format!("web.{key}"), "expected an absolute path");
+        }
+        if web.certificate.is_some() != web.key.is_some() {
+            let key = if web.key.is_some() { "web.key" } else { "web.certificate" };
+            self.fail_with_hint(key, "a certificate needs its key", "set both `certificate` and `key`, or neither");
+        }
+        if web.socket.as_ref().is_some_and(|socket| socket.as_os_str().len() > MAX_SOCKET) {
+            self.fail("web.socket", format!("too long for a socket: at most {MAX_SOCKET} bytes"));
+        }
+        for (number, address) in web.listen.iter().enumerate() {
+            let key = format!("web.listen[{number}]");
+            self.require(address.port() != 0, &key, "expected a port from 1 to 65535");
+            let before = web.listen.iter().take(number);
+            self.require(!before.into_iter().any(|other| other == address), &key, "it stands there twice");
         }
     }
 

@@ -21,11 +21,12 @@ use crate::transports::{
     BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
 };
 use crate::update::{DownloadSettings, UpdateSettings};
+use crate::web::WebSettings;
 
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "gateway",
     "server",
     "device",
@@ -41,6 +42,7 @@ const SECTIONS: [&str; 16] = [
     "update",
     "download",
     "history",
+    "web",
     "executors",
 ];
 
@@ -76,6 +78,7 @@ pub(super) struct Raw {
     pub(super) update: Option<UpdateSettings>,
     pub(super) download: Option<DownloadSettings>,
     pub(super) history: Option<HistorySettings>,
+    pub(super) web: Option<WebSettings>,
     pub(super) executors: Option<ExecutorSettings>,
 }
 
@@ -104,6 +107,7 @@ pub(super) fn read(
         update: reader.section("update", defaults, &mut user),
         download: reader.section("download", defaults, &mut user),
         history: reader.section("history", defaults, &mut user),
+        web: reader.section("web", defaults, &mut user),
         executors: reader.section("executors", defaults, &mut user),
     }
 }

@@ -4,14 +4,15 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::device::{
     Access, BoardId, Brake, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
-    Requester, Sha256Digest, ShownPoint, UpdateId, UpdateResult,
+    Requester, Role, Sha256Digest, ShownPoint, UpdateId, UpdateResult,
 };
 
 /// All devices, and the links that are no device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceList {
     /// Sorted by name.
     pub devices: Vec<DeviceStatus>,
@@ -20,7 +21,7 @@ pub struct DeviceList {
 }
 
 /// The gateway, its servers, and its devices.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The gateway itself.
     pub gateway: GatewayStatus,
@@ -31,7 +32,7 @@ pub struct Status {
 }
 
 /// The daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GatewayStatus {
     /// `[gateway] name`.
     pub name: String,
@@ -42,8 +43,10 @@ pub struct GatewayStatus {
     /// Seconds since 1970 when it started.
     pub started: i64,
     /// State folder.
+    #[schema(value_type = String)]
     pub state: PathBuf,
     /// The configuration file in use; `None` when only the defaults hold.
+    #[schema(value_type = Option<String>)]
     pub config: Option<PathBuf>,
     /// Tasks that run: one for each client, and for each thing under way.
     pub tasks: usize,
@@ -52,7 +55,7 @@ pub struct GatewayStatus {
 }
 
 /// One Device Management server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerStatus {
     /// `[[server]] name`.
     pub name: String,
@@ -69,7 +72,7 @@ pub struct ServerStatus {
 }
 
 /// One device.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceStatus {
     /// Its name here.
     pub id: DeviceId,
@@ -102,7 +105,7 @@ pub struct DeviceStatus {
 }
 
 /// An image that a device can go back to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WayBackStatus {
     /// The version that the board told with it, where it told one.
     pub version: Option<String>,
@@ -125,7 +128,7 @@ impl DeviceStatus {
 }
 
 /// A device's life at one server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegistrationStatus {
     /// The server's name.
     pub server: String,
@@ -146,7 +149,7 @@ pub struct RegistrationStatus {
 }
 
 /// Where a registration is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RegistrationState {
     /// Nothing was tried yet.
@@ -164,7 +167,7 @@ pub enum RegistrationState {
 }
 
 /// A device's update as an operator sees it; credentials in URIs masked.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct UpdateStatus {
     /// 5/0/3.
     pub state: FirmwareState,
@@ -191,7 +194,7 @@ pub struct UpdateStatus {
 }
 
 /// A link that is no device, or cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LinkStatus {
     /// Its name.
     pub link: Link,
@@ -204,7 +207,7 @@ pub struct LinkStatus {
 }
 
 /// Why something is taken for what it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
     /// What was asked about.
     pub subject: WhatWhy,
@@ -219,7 +222,7 @@ pub struct Why {
 }
 
 /// A device, or a link that is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhatWhy {
     /// The device, when it is one.
     pub device: Option<DeviceId>,
@@ -228,7 +231,7 @@ pub struct WhatWhy {
 }
 
 /// One thing that was looked at, or was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhyStep {
     /// What: `[[device]] press-3`, `USB ids`, `Firmata`, `bootloader stk500`.
     pub what: String,
@@ -239,7 +242,7 @@ pub struct WhyStep {
 }
 
 /// What a step came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhyVerdict {
     /// It speaks for a board.
@@ -257,7 +260,7 @@ pub enum WhyVerdict {
 }
 
 /// What is to be done about the brakes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "order")]
 pub enum BrakeOrder {
     /// Tell which hold.
@@ -277,7 +280,7 @@ pub enum BrakeOrder {
 }
 
 /// The brakes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BrakeReport {
     /// Those that hold.
     pub brakes: Vec<Brake>,
@@ -286,7 +289,7 @@ pub struct BrakeReport {
 }
 
 /// A brake that was let go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReleasedBrake {
     /// The board type.
     pub board: BoardId,
@@ -295,7 +298,7 @@ pub struct ReleasedBrake {
 }
 
 /// What is to be done about a device's being here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "order")]
 pub enum JoinOrder {
     /// Let it join.
@@ -320,7 +323,7 @@ pub enum JoinOrder {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JoinReport {
     /// The device as it is called now; `None` when it is not here.
     pub device: Option<DeviceId>,
@@ -331,7 +334,7 @@ pub struct JoinReport {
 }
 
 /// A device that was made visible.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identified {
     /// The device.
     pub device: DeviceId,
@@ -340,7 +343,7 @@ pub struct Identified {
 }
 
 /// What a device tells besides what it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Points {
     /// The device.
     pub device: DeviceId,
@@ -351,7 +354,7 @@ pub struct Points {
 }
 
 /// Who has a link, an adapter or a hub.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Who {
     /// The link; else `adapter hci0` or `hub usb:1-2`.
     pub link: String,
@@ -364,7 +367,7 @@ pub struct Who {
 }
 
 /// How `nuncio flash` ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// The device.
     pub device: DeviceId,
@@ -381,7 +384,7 @@ pub struct Verdict {
 }
 
 /// How an update ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The new firmware is on the board, and proven.
@@ -393,7 +396,7 @@ pub enum Outcome {
 }
 
 /// Updates, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryList {
     /// Those that were asked for.
     pub updates: Vec<HistoryRow>,
@@ -401,4 +404,50 @@ pub struct HistoryList {
     pub more: u64,
     /// What the operator should know, one line each: a damaged database that was put aside.
     pub notes: Vec<String>,
+}
+
+/// What is to be done about tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", tag = "order")]
+pub enum TokenOrder {
+    /// Tell which there are.
+    List,
+    /// Make one.
+    Add {
+        /// Its name: lower-case letters, digits, `-` and `_`; `None`: one is made up.
+        name: Option<String>,
+        /// What it is good for.
+        role: Role,
+        /// For so many seconds; `None`: for ever.
+        lifetime_s: Option<u64>,
+    },
+    /// Make one worthless.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenReport {
+    /// Those that are good for something, by name.
+    pub tokens: Vec<TokenStatus>,
+    /// The one that was made just now, whole. It is kept nowhere.
+    pub token: Option<String>,
+    /// Where the page is, e.g. `http://127.0.0.1:8080`; `None` where nothing listens.
+    pub page: Option<String>,
+}
+
+/// A token as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is good for.
+    pub role: Role,
+    /// Seconds since 1970.
+    pub since: i64,
+    /// Seconds since 1970; `None`: never.
+    pub expires: Option<i64>,
 }

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -14,8 +15,8 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
 use super::{
-    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
-    Points, Status, Verdict, Who, Why,
+    BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, Heard, HistoryList, Identified, JoinOrder, JoinReport,
+    Plan, Points, Status, TokenOrder, TokenReport, Verdict, Who, Why,
 };
 
 /// A daemon that says nothing for so long is stuck (a flash apart, which may take its time).
@@ -201,6 +202,25 @@ impl Client {
         }
     }
 
+    /// Lists the tokens, makes one, or makes one worthless.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub async fn tokens(&self, order: TokenOrder) -> Result<TokenReport, ClientError> {
+        match self.ask(Request::Tokens { order }).await? {
+            Reply::Tokens(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Begins to follow what happens. Dropping the stream ends it.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached. What it refuses comes out of the stream.
+    pub async fn follow(&self) -> Result<NewsStream, ClientError> {
+        Ok(NewsStream { stream: self.send(Request::Follow).await? })
+    }
+
     /// What a device tells besides what it is.
     ///
     /// # Errors
@@ -328,6 +348,26 @@ impl FlashStream {
         match read(&mut self.stream).await? {
             Reply::Event(event) => Ok(FlashItem::Event(event)),
             Reply::Verdict(verdict) => Ok(FlashItem::Verdict(verdict)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// What happens, followed.
+#[derive(Debug)]
+pub struct NewsStream {
+    stream: BufReader<UnixStream>,
+}
+
+impl NewsStream {
+    /// What happens next. Not to be cancelled and called again: a half-read line would be lost.
+    ///
+    /// # Errors
+    /// When the daemon refused, hung up or cannot be understood.
+    pub async fn next(&mut self) -> Result<Heard, ClientError> {
+        match read(&mut self.stream).await? {
+            Reply::Told(told) => Ok(Heard::Told(Arc::new(*told))),
+            Reply::Missed { pieces } => Ok(Heard::Missed(pieces)),
             other => Err(unexpected(&other)),
         }
     }

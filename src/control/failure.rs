@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A refusal, with the remedy where there is one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// For programs: which exit code, which HTTP status.
     pub code: FailureCode,
@@ -16,7 +17,7 @@ pub struct Failure {
 }
 
 /// The kinds of refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureCode {
     /// The request is malformed or too large.
@@ -33,6 +34,18 @@ pub enum FailureCode {
     Overloaded,
     /// The daemon is stopping.
     Stopping,
+    /// No token, or one that is worth nothing.
+    Unauthorized,
+    /// The token is not good for this, or another site asked.
+    Forbidden,
+    /// There is nothing of this name.
+    NotFound,
+    /// It is larger than may be.
+    TooLarge,
+    /// It took too long to come.
+    TooSlow,
+    /// Asked too often.
+    TooOften,
     /// Anything else.
     Failed,
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::ToSchema;
 
 use crate::device::{BoardId, DeviceId, FirmwareState, UpdateEvent, UpdateId, UpdateResult};
 
@@ -17,7 +18,7 @@ use crate::device::{BoardId, DeviceId, FirmwareState, UpdateEvent, UpdateId, Upd
 const WAITING: usize = 1024;
 
 /// One piece of news.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Told {
     /// One more than the last one's; begins anew with the gateway.
     pub number: u64,
@@ -29,7 +30,7 @@ pub struct Told {
 }
 
 /// What has happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "news", rename_all = "kebab-case")]
 pub enum News {
     /// A device is a client of the servers from now on.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::WayBackStatus;
 use crate::device::{
@@ -12,7 +13,7 @@ use crate::device::{
 };
 
 /// An update as it would be if it were ordered now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// Whether it would be carried out.
     pub verdict: PlanVerdict,
@@ -25,6 +26,7 @@ pub struct Plan {
     /// What it runs now, as it told it.
     pub version: Option<ReportedVersion>,
     /// The file that was asked about.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// What it holds; `None` for one that would be refused.
     pub image: Option<PlannedImage>,
@@ -46,7 +48,7 @@ pub struct Plan {
 }
 
 /// Whether an update would be carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanVerdict {
     /// It would begin at once.
@@ -58,7 +60,7 @@ pub enum PlanVerdict {
 }
 
 /// What is known of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedImage {
     /// Digest of the file.
     pub sha256: Sha256Digest,
@@ -77,7 +79,7 @@ pub struct PlannedImage {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanCheck {
     /// What.
     pub what: String,
@@ -88,7 +90,7 @@ pub struct PlanCheck {
 }
 
 /// What came of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanCheckState {
     /// Nothing against it.
@@ -100,7 +102,7 @@ pub enum PlanCheckState {
 }
 
 /// One run of the tool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedRun {
     /// What for.
     pub task: PlannedTask,
@@ -117,7 +119,7 @@ pub struct PlannedRun {
 }
 
 /// What a run is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannedTask {
     /// It reads what the board holds, for the way back.
@@ -127,7 +129,7 @@ pub enum PlannedTask {
 }
 
 /// What follows a run that fails.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedRetries {
     /// Runs of the tool for one Execute, the first included.
     pub max: u32,
@@ -138,7 +140,7 @@ pub struct PlannedRetries {
 }
 
 /// Other values of variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedAlternative {
     /// After these; empty: after any that is retried.
     pub on: Vec<JobFailure>,
@@ -147,7 +149,7 @@ pub struct PlannedAlternative {
 }
 
 /// What would prove an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedProof {
     /// The tool itself must have compared so many bytes with the flash, in the same run.
     pub verified_bytes: u64,
@@ -162,7 +164,7 @@ pub struct PlannedProof {
 }
 
 /// What there is to go back to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedWayBack {
     /// When it is put back.
     pub policy: RollbackPolicy,
@@ -173,7 +175,7 @@ pub struct PlannedWayBack {
 }
 
 /// An update that was proven.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PastUpdate {
     /// Which.
     pub update: UpdateId,

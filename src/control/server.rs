@@ -14,14 +14,12 @@ use tokio::time::timeout;
 use crate::device::UpdateEvent;
 
 use super::wire::{self, LineError, MAX_REQUEST, PROTOCOL, Reply, ReplyLine, Request};
-use super::{ControlRequest, Failure, FailureCode, Verdict};
+use super::{ControlRequest, Door, Failure, FailureCode, Feed, Follower, Heard, Told, Verdict};
 
 /// So many clients are served at once; further ones are turned away.
 const MAX_CONNECTIONS: usize = 64;
 /// A client must have sent its request within this.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// The gateway must have answered within this (a flash is not an answer but a stream).
-const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// A client must have taken a line within this.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection, out of descriptors for example.
@@ -92,14 +90,14 @@ fn clear_way(path: &Path) -> Result<(), BindError> {
 }
 
 /// Serves clients until the returned future is dropped, which also hangs up on them.
-pub async fn serve(listener: Listener, requests: mpsc::Sender<ControlRequest>) {
+pub async fn serve(listener: Listener, door: Door, feed: Feed) {
     let mut clients = JoinSet::new();
     loop {
         while clients.try_join_next().is_some() {}
         match listener.socket.accept().await {
             Ok((stream, _)) if clients.len() < MAX_CONNECTIONS => {
-                let requests = requests.clone();
-                clients.spawn(async move { attend(stream, &requests).await });
+                let (door, feed) = (door.clone(), feed.clone());
+                clients.spawn(async move { attend(stream, &door, &feed).await });
             }
             Ok((stream, _)) => turn_away(&stream),
             Err(error) => {
@@ -121,7 +119,7 @@ fn turn_away(stream: &UnixStream) {
 }
 
 /// One connection: one request, its replies.
-async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
+async fn attend(stream: UnixStream, door: &Door, feed: &Feed) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let reply = match timeout(REQUEST_TIME, wire::read_line(&mut reader, MAX_REQUEST)).await {
@@ -133,7 +131,7 @@ async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
             None
         }
         Ok(Ok(line)) => match wire::parse_request(&line) {
-            Ok(request) => handle(request, requests, &mut reader, &mut writer).await,
+            Ok(request) => handle(request, (door, feed), &mut reader, &mut writer).await,
             Err(failure) => Some(Reply::Failed(failure)),
         },
     };
@@ -148,79 +146,105 @@ fn refusal(code: FailureCode, message: &str) -> Reply {
 
 async fn handle(
     request: Request,
-    requests: &mpsc::Sender<ControlRequest>,
+    (door, feed): (&Door, &Feed),
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Reply> {
     Some(match request {
-        Request::Devices => ask(requests, |reply| ControlRequest::Devices { reply }, Reply::Devices).await,
+        Request::Devices => reply(door.ask(|reply| ControlRequest::Devices { reply }).await, Reply::Devices),
         Request::Status { device } => {
-            ask(requests, |reply| ControlRequest::Status { device, reply }, |status| Reply::Status(Box::new(status)))
-                .await
+            reply(door.ask(|reply| ControlRequest::Status { device, reply }).await, |status| {
+                Reply::Status(Box::new(status))
+            })
         }
-        Request::Why { device } => ask(requests, |reply| ControlRequest::Why { device, reply }, Reply::Why).await,
+        Request::Why { device } => reply(door.ask(|reply| ControlRequest::Why { device, reply }).await, Reply::Why),
         Request::Cancel { device } => {
-            ask(requests, |reply| ControlRequest::Cancel { device, reply }, |()| Reply::Cancelled).await
+            reply(door.ask(|reply| ControlRequest::Cancel { device, reply }).await, |()| Reply::Cancelled)
         }
         Request::History { device, failed, limit } => {
-            ask(requests, |reply| ControlRequest::History { device, failed, limit, reply }, Reply::History).await
+            reply(door.ask(|reply| ControlRequest::History { device, failed, limit, reply }).await, Reply::History)
         }
         Request::Show { update } => {
             let wrap = |evidence| Reply::Update(Box::new(evidence));
-            ask(requests, |reply| ControlRequest::Show { update, reply }, wrap).await
+            reply(door.ask(|reply| ControlRequest::Show { update, reply }).await, wrap)
         }
-        Request::Reload => ask(requests, |reply| ControlRequest::Reload { reply }, Reply::Reloaded).await,
+        Request::Reload => reply(door.ask(|reply| ControlRequest::Reload { reply }).await, Reply::Reloaded),
         Request::Flash { image, .. } | Request::Plan { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }
-        Request::Brake { order } => ask(requests, |reply| ControlRequest::Brake { order, reply }, Reply::Brakes).await,
-        Request::Join { order } => ask(requests, |reply| ControlRequest::Join { order, reply }, Reply::Joined).await,
+        Request::Brake { order } => {
+            reply(door.ask(|reply| ControlRequest::Brake { order, reply }).await, Reply::Brakes)
+        }
+        Request::Join { order } => reply(door.ask(|reply| ControlRequest::Join { order, reply }).await, Reply::Joined),
         Request::Identify { device } => {
-            ask(requests, |reply| ControlRequest::Identify { device, reply }, Reply::Identified).await
+            reply(door.ask(|reply| ControlRequest::Identify { device, reply }).await, Reply::Identified)
         }
         Request::Points { device } => {
-            ask(requests, |reply| ControlRequest::Points { device, reply }, Reply::Points).await
+            reply(door.ask(|reply| ControlRequest::Points { device, reply }).await, Reply::Points)
         }
-        Request::Who { device } => ask(requests, |reply| ControlRequest::Who { device, reply }, Reply::Who).await,
+        Request::Who { device } => reply(door.ask(|reply| ControlRequest::Who { device, reply }).await, Reply::Who),
         Request::Flash { device, image, version, now } => {
             let order = |events, verdict| ControlRequest::Flash { device, image, version, now, events, verdict };
-            return update(requests, order, reader, writer).await;
+            return update(door, order, reader, writer).await;
         }
         Request::Plan { device, image, version, now } => {
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
-            ask(requests, order, |plan| Reply::Plan(Box::new(plan))).await
+            reply(door.ask(order).await, |plan| Reply::Plan(Box::new(plan)))
         }
-        Request::Record => return record(requests, reader, writer).await,
+        Request::Tokens { order } => {
+            reply(door.ask(|reply| ControlRequest::Tokens { order, reply }).await, Reply::Tokens)
+        }
+        Request::Follow => return follow_news(feed.follow(), reader, writer).await,
+        Request::Record => return record(door, reader, writer).await,
         Request::Rollback { device } => {
             let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };
-            return update(requests, order, reader, writer).await;
+            return update(door, order, reader, writer).await;
         }
     })
 }
 
 /// Orders an update and tells the client how it goes.
 async fn update(
-    requests: &mpsc::Sender<ControlRequest>,
+    door: &Door,
     order: impl FnOnce(mpsc::Sender<UpdateEvent>, oneshot::Sender<Result<Verdict, Failure>>) -> ControlRequest,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Reply> {
     let (events, told) = mpsc::channel(MAX_EVENTS);
     let (verdict, end) = oneshot::channel();
-    match hand_over(requests, order(events, verdict)).await {
+    match door.hand_over(order(events, verdict)).await {
         Ok(()) => follow(told, end, reader, writer).await,
         Err(failure) => Some(Reply::Failed(failure)),
     }
 }
 
+/// Tells a client what happens, until it hangs up.
+async fn follow_news(
+    mut follower: Follower,
+    reader: &mut (impl AsyncBufRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Option<Reply> {
+    let mut heard = [0; 64];
+    loop {
+        tokio::select! {
+            news = follower.next() => match news {
+                Some(Heard::Told(told)) => if !write(writer, Reply::Told(Box::new(Told::clone(&told)))).await { return None },
+                Some(Heard::Missed(pieces)) => if !write(writer, Reply::Missed { pieces }).await { return None },
+                None => return Some(Reply::Failed(Failure::stopping())),
+            },
+            read = reader.read(&mut heard) => if matches!(read, Ok(0) | Err(_)) { return None },
+        }
+    }
+}
+
 /// Tells a client what the transports see and say, until it hangs up or cannot keep up.
 async fn record(
-    requests: &mpsc::Sender<ControlRequest>,
+    door: &Door,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Reply> {
     let (lines, mut told) = mpsc::channel(MAX_LINES);
-    if let Err(failure) = hand_over(requests, ControlRequest::Record { lines }).await {
+    if let Err(failure) = door.hand_over(ControlRequest::Record { lines }).await {
         return Some(Reply::Failed(failure));
     }
     let mut heard = [0; 64];
@@ -235,29 +259,9 @@ async fn record(
     }
 }
 
-async fn ask<T>(
-    requests: &mpsc::Sender<ControlRequest>,
-    make: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> ControlRequest,
-    wrap: impl FnOnce(T) -> Reply,
-) -> Reply {
-    let (reply, answer) = oneshot::channel();
-    if let Err(failure) = hand_over(requests, make(reply)).await {
-        return Reply::Failed(failure);
-    }
-    match timeout(ANSWER_TIME, answer).await {
-        Err(_) => refusal(FailureCode::Overloaded, "the daemon did not answer in time"),
-        Ok(Err(_)) => Reply::Failed(Failure::stopping()),
-        Ok(Ok(Err(failure))) => Reply::Failed(failure),
-        Ok(Ok(Ok(value))) => wrap(value),
-    }
-}
-
-async fn hand_over(requests: &mpsc::Sender<ControlRequest>, request: ControlRequest) -> Result<(), Failure> {
-    match timeout(ANSWER_TIME, requests.send(request)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Failure::stopping()),
-        Err(_) => Err(Failure::new(FailureCode::Overloaded, "the daemon has too much to do")),
-    }
+/// An answer as a reply.
+fn reply<T>(answer: Result<T, Failure>, wrap: impl FnOnce(T) -> Reply) -> Reply {
+    answer.map_or_else(Reply::Failed, wrap)
 }
 
 /// Tells a client how its flash goes, until the verdict or until it hangs up; the flash goes on either way.

@@ -15,7 +15,7 @@ use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
-    Points, Status, Verdict, Who, Why,
+    Points, Status, TokenOrder, TokenReport, Told, Verdict, Who, Why,
 };
 
 /// Version of this protocol; both ends must speak the same.
@@ -77,6 +77,11 @@ pub(super) enum Request {
         device: String,
     },
     Record,
+    Follow,
+    Tokens {
+        #[serde(flatten)]
+        order: TokenOrder,
+    },
     Identify {
         device: String,
     },
@@ -117,6 +122,9 @@ pub(super) enum Reply {
     Points(Points),
     Identified(Identified),
     Tape(Box<TapeLine>),
+    Told(Box<Told>),
+    Missed { pieces: u64 },
+    Tokens(TokenReport),
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),

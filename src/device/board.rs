@@ -8,8 +8,11 @@ use std::time::Duration;
 use super::{ImageFormat, JobFailure, ListenQuestion, ProgramQuestion, units};
 
 /// The id of a board type in the catalogue, e.g. `arduino-uno`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
+#[schema(value_type = String)]
 pub struct BoardId(Arc<str>);
 
 impl BoardId {
@@ -31,7 +34,7 @@ impl fmt::Display for BoardId {
 }
 
 /// How a board is restarted (3/0/4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RebootMethod {
     /// Pulse DTR: Arduinos with a reset capacitor.
@@ -194,7 +197,7 @@ pub struct Alternative {
 }
 
 /// When the last good image is put back in place of one that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RollbackPolicy {
     /// Never, and nothing is kept for it.
@@ -207,7 +210,7 @@ pub enum RollbackPolicy {
 }
 
 /// Where an image to go back to comes from before any has proven itself here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WayBack {
     /// What the board holds is read before its first flash, where the tool's file says how.

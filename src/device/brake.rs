@@ -3,7 +3,7 @@
 use super::{BoardId, DeviceId, Sha256Digest};
 
 /// One record: failures of an image on a board type, and whether it is held back.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Brake {
     /// The board type.
     pub board: BoardId,
@@ -22,7 +22,7 @@ pub struct Brake {
 }
 
 /// One failure of an image.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct BrakeFailure {
     /// On this device.
     pub device: DeviceId,

@@ -6,7 +6,7 @@ use super::{Sha256Digest, StagedImage};
 const KEPT: usize = 3;
 
 /// An image that ran on a device.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct GoodImage {
     /// The image; its path is where it is kept.
     pub image: StagedImage,
@@ -17,7 +17,7 @@ pub struct GoodImage {
 }
 
 /// How an image came to be known as good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GoodOrigin {
     /// It was flashed here and proved itself.
@@ -27,7 +27,7 @@ pub enum GoodOrigin {
 }
 
 /// The images a device can go back to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Goods {
     /// Newest first, at most three.
     pub images: Vec<GoodImage>,
@@ -52,7 +52,7 @@ impl Goods {
 }
 
 /// What is known of what a board holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "board")]
 pub enum BoardState {
     /// What it ran when it was last looked at, or what was proven since.
@@ -68,7 +68,7 @@ pub enum BoardState {
 }
 
 /// An image that is put back in place of one that failed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Restoring {
     /// What is put back.
     pub good: GoodImage,

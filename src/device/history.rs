@@ -9,7 +9,7 @@ use super::{
 };
 
 /// How an update stands, or ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateOutcome {
     /// Not decided yet.
@@ -45,7 +45,7 @@ impl UpdateOutcome {
 }
 
 /// One update, without the runs of its tools.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct UpdateRecord {
     /// Which.
     pub update: UpdateId,
@@ -86,7 +86,7 @@ pub struct UpdateRecord {
 }
 
 /// Which gateway did an update.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct GatewayRecord {
     /// Its name.
     pub name: String,
@@ -95,7 +95,7 @@ pub struct GatewayRecord {
 }
 
 /// The image of an update.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ImageRecord {
     /// Digest of the file.
     pub sha256: Sha256Digest,
@@ -113,7 +113,7 @@ pub struct ImageRecord {
 }
 
 /// Something that happened, and when.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct TimedEvent {
     /// Seconds since 1970.
     pub at: i64,
@@ -122,7 +122,7 @@ pub struct TimedEvent {
 }
 
 /// One run of a tool in an update.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct AttemptRecord {
     /// Counted within its update, from 1.
     pub number: u32,
@@ -139,6 +139,7 @@ pub struct AttemptRecord {
     /// Its version.
     pub tool_version: Option<String>,
     /// The program's path.
+    #[schema(value_type = Option<String>)]
     pub program: Option<PathBuf>,
     /// The whole argument vector, program first; secrets masked.
     pub argv: Vec<String>,
@@ -153,7 +154,7 @@ pub struct AttemptRecord {
 }
 
 /// What a run of a tool was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptTask {
     /// Writing the image.
@@ -166,7 +167,7 @@ pub enum AttemptTask {
 }
 
 /// Whether a run came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptState {
     /// It runs.
@@ -196,7 +197,7 @@ pub struct OpenRecord {
 }
 
 /// One update in a list.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct HistoryRow {
     /// Which.
     pub update: UpdateId,
@@ -231,7 +232,7 @@ pub struct HistoryRow {
 }
 
 /// Which updates are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct HistoryQuery {
     /// Of this device only.
     pub device: Option<DeviceId>,
@@ -242,7 +243,7 @@ pub struct HistoryQuery {
 }
 
 /// Updates, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct History {
     /// Those that were asked for.
     pub updates: Vec<HistoryRow>,
@@ -251,7 +252,7 @@ pub struct History {
 }
 
 /// All that is kept of one update.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct UpdateEvidence {
     /// The update.
     #[serde(flatten)]

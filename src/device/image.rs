@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The format of an image, told by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageFormat {
     /// Intel HEX.
@@ -82,7 +84,7 @@ impl<'de> serde::Deserialize<'de> for Sha256Digest {
 }
 
 /// What looking into an image told.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ImageInfo {
     /// Its format.
     pub format: ImageFormat,
@@ -111,9 +113,10 @@ pub enum Damage {
 }
 
 /// A file in staging.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct StagedImage {
     /// Where it lies.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Length in bytes.
     pub size: u64,

@@ -45,11 +45,12 @@ pub struct FlashJob {
 }
 
 /// A tool that is ready to run and waits for the word: the process exists, the program has not begun.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct JobStart {
     /// The tool's name.
     pub tool: String,
     /// The program's path.
+    #[schema(value_type = String)]
     pub program: PathBuf,
     /// Its version, as the tool tells it.
     pub tool_version: Option<String>,
@@ -64,7 +65,7 @@ pub struct JobStart {
 }
 
 /// What a tool is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Started, not yet writing.
@@ -76,7 +77,9 @@ pub enum Phase {
 }
 
 /// How a run of a tool ended, by class. Retry, result code and text are functions of this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobFailure {
     /// The port could not be opened or is held by somebody.
@@ -108,7 +111,7 @@ pub enum JobFailure {
 }
 
 /// What a run printed, as it is kept as evidence.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ToolOutput {
     /// Its beginning and its end, both streams as they came, cleaned of control characters and terminal escapes; the
     /// middle is left out beyond 64 KiB, and a line says so.
@@ -128,7 +131,7 @@ impl fmt::Display for JobFailure {
 }
 
 /// The end of a run.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum JobOutcome {
     /// The tool completed its own verify over exactly the image's bytes, in this job.

@@ -112,7 +112,7 @@ impl<'de> serde::Deserialize<'de> for Link {
 }
 
 /// Whether the gateway may use a link just now.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Access {
     /// It can be opened as far as one can tell without opening it.

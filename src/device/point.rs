@@ -14,7 +14,7 @@ pub const POINT_TEXT_MAX: usize = 255;
 pub const POINTS_MAX: usize = 256;
 
 /// What a point holds.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PointValue {
     /// A number; never infinite nor NaN.
@@ -26,7 +26,7 @@ pub enum PointValue {
 }
 
 /// A point as the device's own protocol describes it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Point {
     /// What names it for as long as the device lives, and leads back to it: `sensor/temperature`, `gatt/2a6e`, `pin/13`.
     pub key: String,
@@ -124,7 +124,7 @@ pub enum PinMode {
 }
 
 /// A point as servers see it: which IPSO object it is.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct ShownPoint {
     /// What leads back to it.
     pub key: String,

@@ -10,7 +10,9 @@ use super::{
 };
 
 /// The id of one update: a UUID version 7, so ids sort by time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
 pub struct UpdateId(pub uuid::Uuid);
 
@@ -21,7 +23,7 @@ impl fmt::Display for UpdateId {
 }
 
 /// What a server may do with a device's firmware.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirmwareRight {
     /// Stage when the device is idle; execute, cancel and reset what it staged itself.
@@ -34,7 +36,7 @@ pub enum FirmwareRight {
 }
 
 /// Who asks for something.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "by")]
 pub enum Requester {
     /// A DM server.
@@ -140,7 +142,7 @@ pub enum WriteError {
 }
 
 /// 5/0/3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirmwareState {
     /// Nothing staged.
@@ -155,7 +157,7 @@ pub enum FirmwareState {
 }
 
 /// 5/0/5, by the names of the object's version 1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateResult {
     /// Nothing to say yet.
@@ -186,7 +188,7 @@ pub enum UpdateResult {
 }
 
 /// What every server reads of a device's update.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct FirmwareView {
     /// 5/0/3.
     pub state: FirmwareState,
@@ -283,7 +285,7 @@ pub enum JournalStep {
 }
 
 /// Facts about an update, for logs, `nuncio status` and progress bars.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum UpdateEvent {
     /// Bytes are coming in.

@@ -40,7 +40,7 @@ impl Gateway {
         }
     }
 
-    fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
+    pub(super) fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
         match what {
             Some(what) => {
                 tracing::warn!(transport, "{what}");

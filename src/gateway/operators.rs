@@ -35,6 +35,8 @@ impl Gateway {
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
+            ControlRequest::Gateway { reply } => drop(reply.send(Ok(self.gateway_status()))),
+            ControlRequest::Tokens { order, reply } => self.order_tokens(order, reply),
             ControlRequest::Reload { reply } => {
                 let waiting = self.waiting_for_restart();
                 let outcome = self.reload().await;

@@ -18,7 +18,7 @@ use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
-use crate::control::{self, Feed, LifecycleOrder, Listener, LogControl};
+use crate::control::{self, Door, Feed, LifecycleOrder, Listener, LogControl};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
@@ -26,11 +26,17 @@ use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
+use crate::web::{self, Tokens};
 
 /// Links that are reported before the loop has looked at the first ones.
 const LINKS_WAITING: usize = 256;
 /// Requests of operators that wait for the loop.
 const OPERATORS_WAITING: usize = 64;
+
+/// Words of one room on its trouble that wait.
+const TROUBLES_WAITING: usize = 8;
+/// The section of the page and the API.
+const WEB: &str = "web";
 
 /// Everything up to the first turn of the loop.
 pub(super) async fn start(
@@ -84,7 +90,19 @@ pub(super) async fn start(
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
     let feed = Feed::default();
-    let operators = serve_operators(&config.gateway.socket)?;
+    let tokens = Tokens::new(store.tokens().await?);
+    let (door, operators) = serve_operators(&config.gateway.socket, &feed)?;
+    let web = web::Setup {
+        settings: config.web.clone(),
+        state: config.gateway.state.clone(),
+        max_image: config.download.max_size,
+        name: config.gateway.name.clone(),
+        door,
+        feed: feed.clone(),
+        tokens: tokens.clone(),
+        trouble: trouble(WEB, &events),
+    };
+    web::spawn(web).context("[web]")?;
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
@@ -125,6 +143,7 @@ pub(super) async fn start(
         points: points_out,
         troubles_told: BTreeSet::new(),
         log,
+        tokens,
         feed,
         events,
         stop_now: CancellationToken::new(),
@@ -175,11 +194,25 @@ fn doubt(entry: &mut JournalEntry) {
     }
 }
 
-fn serve_operators(socket: &Path) -> anyhow::Result<mpsc::Receiver<control::ControlRequest>> {
+fn serve_operators(socket: &Path, feed: &Feed) -> anyhow::Result<(Door, mpsc::Receiver<control::ControlRequest>)> {
     let listener = Listener::bind(socket)?;
     let (requests, operators) = mpsc::channel(OPERATORS_WAITING);
-    tokio::spawn(control::serve(listener, requests));
-    Ok(operators)
+    let door = Door::new(requests);
+    tokio::spawn(control::serve(listener, door.clone(), feed.clone()));
+    Ok((door, operators))
+}
+
+/// Where a room tells what keeps it from its work.
+fn trouble(room: &'static str, events: &mpsc::Sender<Event>) -> mpsc::Sender<Option<String>> {
+    let (told, mut heard) = mpsc::channel(TROUBLES_WAITING);
+    let events = events.clone();
+    tokio::spawn(async move {
+        while let Some(what) = heard.recv().await {
+            // The loop may have ended meanwhile.
+            let _ = events.send(Event::Trouble { room, what }).await;
+        }
+    });
+    told
 }
 
 /// Asks programs for their versions in the background: a slow one keeps nobody from registering.

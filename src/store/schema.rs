@@ -59,6 +59,10 @@ pub(super) const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;",
     // 5: devices that an operator keeps out.
     "CREATE TABLE banned (identity TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
+    // 6: who may ask from elsewhere.
+    "CREATE TABLE tokens (
+        name TEXT PRIMARY KEY, role TEXT NOT NULL, hash TEXT NOT NULL, since INTEGER NOT NULL, expires INTEGER
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The write-ahead log is cut back to so many bytes.

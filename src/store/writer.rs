@@ -7,11 +7,11 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params};
 
 use crate::device::{
     BoardId, Brake, DeviceId, History, HistoryQuery, Identity, IdentityRecord, JournalEntry, JournalStep, OpenRecord,
-    Recorded, Retention, Sha256Digest, masked_uri,
+    Recorded, Retention, Sha256Digest, TokenRecord, masked_uri,
 };
 
 use super::lock::Lock;
-use super::{Done, Found, StoreError, WorkedRecord, banned, brakes, history, worked};
+use super::{Done, Found, StoreError, WorkedRecord, banned, brakes, history, tokens, worked};
 
 /// At most so many orders share a transaction.
 const MAX_BATCH: usize = 512;
@@ -24,6 +24,9 @@ pub(super) enum Order {
     Identity(IdentityRecord, Done<()>),
     Worked { port: String, board: BoardId, vars: Option<BTreeMap<String, String>>, done: Done<()> },
     AllWorked(Done<Vec<WorkedRecord>>),
+    Token(TokenRecord, Done<()>),
+    Revoke(String, Done<()>),
+    Tokens(Done<Vec<TokenRecord>>),
     Brake { board: BoardId, image: Option<Sha256Digest>, brake: Option<Brake>, done: Done<()> },
     Brakes(Done<Vec<Brake>>),
     Ban { identity: Identity, ban: bool, forget: bool, done: Done<()> },
@@ -115,6 +118,9 @@ impl Order {
                 hold(brakes::write(transaction, &board, image, brake.as_ref()), done)
             }
             Self::Brakes(done) => hold(brakes::read(transaction), done),
+            Self::Token(record, done) => hold(tokens::write(transaction, &record), done),
+            Self::Revoke(name, done) => hold(tokens::remove(transaction, &name), done),
+            Self::Tokens(done) => hold(tokens::read(transaction), done),
             Self::Ban { identity, ban, forget, done } => hold(banned::write(transaction, &identity, ban, forget), done),
             Self::Banned(done) => hold(banned::read(transaction), done),
             Self::OpenJournal(done) => hold(read_open(transaction), done),
@@ -137,6 +143,8 @@ impl Order {
             Self::Worked { done, .. } | Self::Brake { done, .. } => answer(done, Err(error)),
             Self::AllWorked(done) => answer(done, Err(error)),
             Self::Brakes(done) => answer(done, Err(error)),
+            Self::Token(_, done) | Self::Revoke(_, done) => answer(done, Err(error)),
+            Self::Tokens(done) => answer(done, Err(error)),
             Self::Ban { done, .. } => answer(done, Err(error)),
             Self::Banned(done) => answer(done, Err(error)),
             Self::OpenJournal(done) | Self::LatestClosed(done) => answer(done, Err(error)),

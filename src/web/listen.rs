@@ -1,0 +1,209 @@
+//! Connections: accepted, bounded, given to the routes.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::{WebSettings, tls};
+use crate::procfs;
+
+/// So many connections at once, of all ways in.
+const MAX_CONNECTIONS: usize = 128;
+/// A request's head, and a TLS handshake, must have come within this.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Room for a request's head, in bytes.
+const HEAD_ROOM: usize = 32 << 10;
+/// What cannot be bound is tried again after this.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Pause after the system refused a connection, out of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// By which way a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The Unix socket: its permissions have decided.
+    Socket,
+    /// From this address.
+    Tcp { peer: IpAddr, tls: bool },
+}
+
+/// Whether other machines reach an address.
+pub(super) fn needs_tls(address: &SocketAddr) -> bool {
+    !address.ip().is_loopback()
+}
+
+pub(super) fn spawn(
+    settings: &WebSettings,
+    state: &Path,
+    name: &str,
+    routes: Router,
+    trouble: mpsc::Sender<Option<String>>,
+) -> anyhow::Result<()> {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let tls = if settings.listen.iter().any(needs_tls) { Some(tls::acceptor(settings, state, name)?) } else { None };
+    let served = Served { routes, places };
+    for address in settings.listen.clone() {
+        let tls = tls.clone().filter(|_| needs_tls(&address));
+        tokio::spawn(serve_tcp(address, tls, served.clone(), trouble.clone()));
+    }
+    let socket = settings.socket.clone().unwrap_or_else(|| state.join("http.sock"));
+    tokio::spawn(serve_unix(socket, served, trouble));
+    Ok(())
+}
+
+#[derive(Debug, Clone)]
+struct Served {
+    routes: Router,
+    places: Arc<Semaphore>,
+}
+
+async fn serve_tcp(
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    served: Served,
+    trouble: mpsc::Sender<Option<String>>,
+) {
+    let listener = bound(|| TcpListener::bind(address), |error| taken(address, error), &trouble).await;
+    tracing::info!(%address, tls = tls.is_some(), "the page and the API are here");
+    loop {
+        let place = served.place().await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let way = Way::Tcp { peer: peer.ip().to_canonical(), tls: tls.is_some() };
+                let (served, tls) = (served.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => served.attend(stream, way, place).await,
+                        Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
+                            Ok(Ok(stream)) => served.attend(stream, way, place).await,
+                            Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS with a peer"),
+                            Err(_) => tracing::debug!(%peer, "a peer does not get on with its TLS handshake"),
+                        },
+                    }
+                });
+            }
+            Err(error) => refused(&error).await,
+        }
+    }
+}
+
+async fn serve_unix(path: PathBuf, served: Served, trouble: mpsc::Sender<Option<String>>) {
+    let at = path.clone();
+    let bind = || std::future::ready(bind_unix(&at));
+    let told = |error: &std::io::Error| format!("[web] socket {} cannot be made: {error}", at.display());
+    let listener = bound(bind, told, &trouble).await;
+    let _file = RemovedAtEnd(path);
+    loop {
+        let place = served.place().await;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let served = served.clone();
+                tokio::spawn(async move { served.attend(stream, Way::Socket, place).await });
+            }
+            Err(error) => refused(&error).await,
+        }
+    }
+}
+
+/// In place of a socket that a dead daemon left behind; this gateway has its state folder for itself.
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+struct RemovedAtEnd(PathBuf);
+
+impl Drop for RemovedAtEnd {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "the socket of the API could not be removed");
+        }
+    }
+}
+
+/// Tries until it works, and tells what keeps it from it.
+async fn bound<T, F: Future<Output = std::io::Result<T>>>(
+    mut bind: impl FnMut() -> F,
+    told: impl Fn(&std::io::Error) -> String,
+    trouble: &mpsc::Sender<Option<String>>,
+) -> T {
+    let mut failed = false;
+    loop {
+        match bind().await {
+            Ok(listener) => {
+                if failed {
+                    // The gateway may end just now.
+                    let _ = trouble.send(None).await;
+                }
+                return listener;
+            }
+            Err(error) if failed => tracing::debug!(%error, "still not to be bound"),
+            Err(error) => {
+                failed = true;
+                let _ = trouble.send(Some(told(&error))).await;
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Why an address cannot be had, and who has it.
+fn taken(address: SocketAddr, error: &std::io::Error) -> String {
+    let holder = match error.kind() {
+        ErrorKind::AddrInUse => procfs::listener_on(address.port()).map_or_else(
+            || "; who has it cannot be seen from here: `sudo ss -ltnp` tells".to_owned(),
+            |holder| format!(": {} has it (pid {})", holder.name, holder.pid),
+        ),
+        _ => String::new(),
+    };
+    format!("[web] listen {address}: {error}{holder}")
+}
+
+async fn refused(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+impl Served {
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    async fn attend(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        way: Way,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        let service = TowerToHyperService::new(self.routes.layer(Extension(way)));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(HEAD_ROOM)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, ?way, "a connection ended");
+        }
+        drop(place);
+    }
+}
