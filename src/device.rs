@@ -113,6 +113,23 @@ pub enum Identity {
     PortPath(String),
 }
 
+impl Identity {
+    /// For people: how it is recognised, and how far that can be relied on.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Mac(mac) => format!("its MAC address or chip id {mac}"),
+            Self::UsbSerial(serial) => format!("its USB serial number {serial}"),
+            Self::Configured(name) => format!("its [[device]] entry {name}"),
+            Self::UsbPath(path) => {
+                format!("the USB socket it hangs on, {path} (another board there would pass for it)")
+            }
+            Self::Ble(address) => format!("its Bluetooth address {address}"),
+            Self::Host(host) => format!("its host name {host} (whatever takes that name would pass for it)"),
+            Self::PortPath(path) => format!("its port {path} (another board there would pass for it)"),
+        }
+    }
+}
+
 /// What the store keeps of a device that once was here, so that it gets the same names again and nobody else does.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct IdentityRecord {

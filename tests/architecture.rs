@@ -18,8 +18,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["device"]),
     ("device", &[]),
     ("procfs", &[]),
+    ("web", &["device", "control", "procfs"]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store"]),
+    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "web"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

@@ -4,7 +4,7 @@ use nuncio::control::{Client, Heard, News, Told};
 use nuncio::device::UpdateEvent;
 
 use super::code;
-use super::output::{print, print_aside, word};
+use super::output::{document, print, print_aside, word};
 use super::status::time;
 
 /// Prints until Ctrl-C, or until the daemon ends.
@@ -15,7 +15,7 @@ pub(crate) async fn events(client: Client, device: Option<String>, json: bool) -
             match news.next().await? {
                 Heard::Missed(pieces) => print_aside(&format!("{pieces} events came too fast and are lost")),
                 Heard::Told(told) if !wants(&told, device.as_deref()) => {}
-                Heard::Told(told) if json => print(&serde_json::to_string(&*told)?),
+                Heard::Told(told) if json => print(&document("event/1", &*told, false)?),
                 Heard::Told(told) => tell(&told),
             }
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nuncio::control::Client;
-use nuncio::device::{AttemptRecord, AttemptState, AttemptTask, JobOutcome, UpdateEvent, UpdateEvidence};
+use nuncio::device::{AttemptRecord, AttemptState, AttemptTask, Identity, JobOutcome, UpdateEvent, UpdateEvidence};
 
 use super::code;
 use super::history::took;
@@ -113,7 +113,7 @@ fn head(evidence: &UpdateEvidence) -> String {
     block.line("from", record.uri.clone());
     block.line("board", record.board.as_ref().map(ToString::to_string));
     block.line("endpoint", record.endpoint.clone());
-    block.line("identity", record.identity.as_ref().map(super::why::recognised_by));
+    block.line("identity", record.identity.as_ref().map(Identity::in_words));
     block.line("gateway", record.gateway.as_ref().map(|by| format!("{}, nuncio {}", by.name, by.version)));
     block.0.join("\n")
 }

@@ -1,7 +1,6 @@
 //! `nuncio why`.
 
 use nuncio::control::{Client, Why};
-use nuncio::device::Identity;
 
 use super::code;
 use super::output::{print, print_json, table, word};
@@ -26,26 +25,11 @@ fn rendered(why: &Why) -> String {
         Some(board) => format!("{subject} is taken for {board}{sureness}."),
         None => format!("{subject} is not taken for any board{sureness}."),
     }];
-    lines.extend(why.identity.as_ref().map(|identity| format!("It is recognised by {}.", recognised_by(identity))));
+    lines.extend(why.identity.as_ref().map(|identity| format!("It is recognised by {}.", identity.in_words())));
     if !why.steps.is_empty() {
         let rows = why.steps.iter().map(|step| [word(&step.verdict), step.what.clone(), step.detail.clone()]);
         lines.push(String::new());
         lines.push(table(["VERDICT", "WHAT", "DETAIL"], rows));
     }
     lines.join("\n")
-}
-
-/// What a device is recognised by, in words.
-pub(crate) fn recognised_by(identity: &Identity) -> String {
-    match identity {
-        Identity::Mac(mac) => format!("its MAC address or chip id {mac}"),
-        Identity::UsbSerial(serial) => format!("its USB serial number {serial}"),
-        Identity::Configured(name) => format!("its [[device]] entry {name}"),
-        Identity::UsbPath(path) => {
-            format!("the USB socket it hangs on, {path} (another board there would pass for it)")
-        }
-        Identity::Ble(address) => format!("its Bluetooth address {address}"),
-        Identity::Host(host) => format!("its host name {host} (whatever takes that name would pass for it)"),
-        Identity::PortPath(path) => format!("its port {path} (another board there would pass for it)"),
-    }
 }

@@ -28,7 +28,7 @@ impl Daemon {
                 gateway(request);
             }
         });
-        Self { dir, serving: tokio::spawn(serve(listener, requests)) }
+        Self { dir, serving: tokio::spawn(serve(listener, Door::new(requests), Feed::default())) }
     }
 
     fn socket(&self) -> PathBuf {

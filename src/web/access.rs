@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
-    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
@@ -58,9 +58,6 @@ pub(super) async fn guard(State(context): State<Context>, request: Request, next
     head.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     head.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     head.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if matches!(way, Some(Way::Tcp { tls: true, .. })) {
-        head.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-    }
     response
 }
 

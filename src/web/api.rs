@@ -16,7 +16,9 @@ use utoipa_axum::routes;
 use super::{Context, events, metrics};
 use crate::control::Failure;
 
-pub(super) use asked::Asked;
+pub(super) use asked::{Asked, Named};
+pub(super) use devices::status as device_status;
+pub(super) use updates::{Begun, First, begin_flash, begin_rollback};
 
 /// Largest body that is no form with an image, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -47,13 +49,8 @@ pub(super) fn open_routes() -> Router<Context> {
     Router::new().route("/healthz", axum::routing::get(gateway::health))
 }
 
-/// The description of the API (OpenAPI 3.1).
-pub fn document() -> OpenApi {
-    documented().split_for_parts().1
-}
-
 fn documented() -> OpenApiRouter<Context> {
-    let all = OpenApiRouter::with_openapi(Document::openapi())
+    let all = OpenApiRouter::new()
         .routes(routes!(gateway::gateway))
         .routes(routes!(gateway::status))
         .routes(routes!(gateway::reload))
@@ -81,7 +78,7 @@ fn documented() -> OpenApiRouter<Context> {
                 .routes(routes!(updates::plan))
                 .layer(DefaultBodyLimit::disable()),
         );
-    let mut nested = OpenApiRouter::new().nest(BASE, all);
+    let mut nested = OpenApiRouter::with_openapi(Document::openapi()).nest(BASE, all);
     describe(nested.get_openapi_mut());
     nested
 }

@@ -1,30 +1,91 @@
-//! The page.
+//! The page: what a person with a browser sees and does. HTML made here, one stylesheet, one script that keeps it live; all
+//! of it works without the script, by forms and by loading it again.
+//!
+//! Everything a device, server or tool has told is text to [`maud`], which escapes it; the policy that `access` sends along
+//! forbids every script but ours besides.
+
+mod assets;
+mod device;
+mod forms;
+mod gateway;
+mod layout;
+mod list;
+mod login;
+mod update;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use maud::html;
 
 use super::Context;
 use super::access::Caller;
 use super::problem::Problem;
 use crate::control::FailureCode;
 
+/// Largest form without an image, in bytes.
+const MAX_FORM: usize = 16 << 10;
+
+/// What takes a token.
 pub(super) fn routes() -> Router<Context> {
+    let forms = Router::new()
+        .route("/devices/{device}/rollback", post(forms::rollback))
+        .route("/devices/{device}/cancel", post(forms::cancel))
+        .route("/devices/{device}/identify", post(forms::identify))
+        .route("/devices/{device}/rename", post(forms::rename))
+        .route("/devices/{device}/forget", post(forms::forget))
+        .route("/approve", post(forms::approve))
+        .route("/brakes", post(forms::brake))
+        .route("/logout", post(login::logout))
+        .layer(DefaultBodyLimit::max(MAX_FORM));
+    let images = Router::new().route("/devices/{device}/flash", post(forms::flash)).layer(DefaultBodyLimit::disable());
     Router::new()
+        .route("/", get(list::page))
+        .route("/devices/{device}", get(device::page))
+        .route("/links", get(device::link_page))
+        .route("/history", get(update::list))
+        .route("/updates/{update}", get(update::page))
+        .route("/gateway", get(gateway::page))
+        .merge(forms)
+        .merge(images)
 }
 
+/// What is open to everybody: the way in, and what it is drawn with.
 pub(super) fn open_routes() -> Router<Context> {
     Router::new()
+        .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(MAX_FORM)))
+        .route("/assets/nuncio.css", get(assets::style))
+        .route("/assets/nuncio.js", get(assets::script))
+        .route("/assets/nuncio.svg", get(assets::icon))
 }
 
+/// Where somebody logs in who wanted to go elsewhere.
 pub(super) fn login_for(uri: &Uri) -> String {
-    format!("/login?next={uri}")
+    match uri.path() {
+        "/" => "/login".to_owned(),
+        path => format!("/login?next={path}"),
+    }
 }
 
-pub(super) fn problem(problem: &Problem, _caller: Option<&Caller>) -> Response {
-    problem.clone().into_response()
+/// A refusal as a page.
+pub(super) fn problem(problem: &Problem, caller: Option<&Caller>) -> Response {
+    let body = html! {
+        section.problem {
+            h1 { "That did not work" }
+            p { (problem.0.message) }
+            @if let Some(hint) = &problem.0.hint { p.hint { (hint) } }
+            p { a href="/" { "All devices" } }
+        }
+    };
+    let mut response = layout::whole("That did not work", None, caller, &body).into_response();
+    *response.status_mut() = problem.status();
+    response
 }
 
-pub(super) async fn not_found() -> Response {
-    Problem::new(FailureCode::NotFound, "there is nothing here").into_response()
+/// There is nothing at this path.
+pub(super) async fn not_found(uri: Uri) -> Response {
+    let nothing = Problem::new(FailureCode::NotFound, "there is nothing here");
+    if uri.path().starts_with("/api/") { nothing.into_response() } else { problem(&nothing, None) }
 }

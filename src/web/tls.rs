@@ -57,7 +57,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 fn make(folder: &Path, name: &str, settings: &WebSettings) -> anyhow::Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let named = [host.clone(), format!("{host}.local"), "localhost".to_owned()];
-    let numbers = settings.listen.iter().map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+    let numbers = settings.listen.iter().map(std::net::SocketAddr::ip).filter(|ip| !ip.is_unspecified());
     let names: Vec<String> = named.into_iter().chain(numbers.map(|ip| ip.to_string())).collect();
     let mut parameters = rcgen::CertificateParams::new(names)?;
     parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("Nuncio on {name}"));

@@ -28,9 +28,6 @@ const MAX_SIGNATURE: u64 = 4 << 10;
 const MAX_TEXT: u64 = 256;
 /// Longest file name that is kept.
 const MAX_NAME: usize = 100;
-/// Room for the form around its files, in bytes.
-const FORM_ROOM: u64 = 64 << 10;
-
 /// The folder, and how much may come.
 #[derive(Debug)]
 pub(super) struct Uploads {
@@ -75,11 +72,6 @@ impl Uploads {
             std::fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
         Ok(Self { folder: folder.to_owned(), max_image, places: Arc::new(Semaphore::new(AT_ONCE)) })
-    }
-
-    /// Most that a form may hold, in bytes.
-    pub(super) fn max_form(&self) -> u64 {
-        self.max_image.saturating_add(FORM_ROOM)
     }
 
     /// Takes a form: `image`, and where wanted `signature`, `version` and `now`.

@@ -10,13 +10,14 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nuncio::control::{
-    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, GatewayStatus, Identified, JoinOrder,
-    JoinReport, LinkStatus, Listener, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake,
-    ServerStatus, Status, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
+    BrakeReport, ControlRequest, DeviceList, DeviceStatus, Door, Failure, FailureCode, Feed, GatewayStatus, Identified,
+    JoinOrder, JoinReport, LinkStatus, Listener, News, Outcome, Points, RegistrationState, RegistrationStatus,
+    ReleasedBrake, ServerStatus, Status, TokenOrder, TokenReport, TokenStatus, UpdateStatus, Verdict, WayBackStatus,
+    WhatWhy, Who, Why, WhyStep, WhyVerdict, serve,
 };
 use nuncio::device::{
     Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
-    Phase, PointValue, ReportedVersion, Requester, Sha256Digest, ShownPoint, ToolOutput, UpdateEvent, UpdateId,
+    Phase, PointValue, ReportedVersion, Requester, Role, Sha256Digest, ShownPoint, ToolOutput, UpdateEvent, UpdateId,
     UpdateResult,
 };
 use serde_json::Value;
@@ -28,6 +29,7 @@ const LONG: Duration = Duration::from_secs(120);
 /// A daemon in this process.
 struct Daemon {
     dir: tempfile::TempDir,
+    feed: Feed,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -42,13 +44,14 @@ impl Daemon {
         let _inside = runtime.enter();
         let listener = Listener::bind(&socket).expect("a socket");
         let (requests, mut asked) = mpsc::channel(4);
-        runtime.spawn(serve(listener, requests));
+        let feed = Feed::default();
+        runtime.spawn(serve(listener, Door::new(requests), feed.clone()));
         runtime.spawn(async move {
             while let Some(request) = asked.recv().await {
                 gateway(request);
             }
         });
-        Self { dir, _runtime: runtime }
+        Self { dir, feed, _runtime: runtime }
     }
 
     fn image(&self) -> PathBuf {
@@ -391,7 +394,57 @@ fn gateway(request: ControlRequest) {
             drop(reply.send(plan::plan(&device, &image, version.as_deref(), now)));
         }
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
+        ControlRequest::Gateway { reply } => drop(reply.send(Ok(status(Vec::new()).gateway))),
+        ControlRequest::Tokens { order, reply } => drop(reply.send(Ok(tokens(&order)))),
     }
+}
+
+/// One token that never expires; one more where it is ordered.
+fn tokens(order: &TokenOrder) -> TokenReport {
+    let phone = TokenStatus { name: "phone".to_owned(), role: Role::ReadOnly, since: 1_700_000_000, expires: None };
+    let made = matches!(order, TokenOrder::Add { .. });
+    let token = made.then(|| "nuncio.page-1.secret".to_owned());
+    TokenReport { tokens: vec![phone], token, page: Some("http://127.0.0.1:8080".to_owned()) }
+}
+
+#[test]
+fn tokens_are_listed_and_made_and_a_login_is_a_link() {
+    let daemon = Daemon::start(gateway);
+    let listed = daemon.says(&["token"]);
+    assert!(listed.contains("phone") && listed.contains("read-only") && listed.contains("never"), "{listed}");
+    assert_eq!(daemon.says(&["token", "add", "ci"]), "nuncio.page-1.secret\n");
+    assert_eq!(daemon.says(&["login"]), "http://127.0.0.1:8080/login#nuncio.page-1.secret\n");
+}
+
+#[test]
+fn what_happens_is_told_to_who_follows_in_documents_that_follow_their_schema() {
+    let daemon = Daemon::start(gateway);
+    let (device, update) = (DeviceId::new("press-3"), UpdateId(uuid::Uuid::from_u128(7)));
+    let mut follower = daemon.command(&["events", "--json"]).stdout(Stdio::piped()).spawn().expect("started");
+    while !daemon.feed.is_followed() {
+        assert!(follower.try_wait().expect("waited").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let updates = all_events().into_iter().map(|what| News::Update { device: device.clone(), update, what });
+    let others = [
+        News::DeviceJoined { device: device.clone(), board: BoardId::new("arduino-uno") },
+        News::DeviceChanged { device: device.clone() },
+        News::DeviceLeft { device: device.clone() },
+        News::Registration { device: device.clone(), server: "factory".to_owned(), registered: true },
+        News::Firmware { device: device.clone(), state: FirmwareState::Idle, result: UpdateResult::Success },
+        News::PointsChanged { device: device.clone() },
+        News::LinksChanged,
+    ];
+    let told: Vec<News> = others.into_iter().chain(updates).collect();
+    told.iter().for_each(|news| daemon.feed.tell(news.clone()));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().expect("piped")));
+    for number in 1..=told.len() {
+        let document: Value = serde_json::from_str(&lines.next().expect("a line").expect("text")).expect("JSON");
+        schema::check(&document).unwrap_or_else(|error| panic!("{error}\nin {document:#}"));
+        assert_eq!(document["number"], number);
+    }
+    follower.kill().expect("killed");
+    follower.wait().expect("ended");
 }
 
 #[test]
@@ -414,6 +467,9 @@ fn every_json_output_follows_its_schema() {
         &["forget", "press-3", "--deny", "--json"],
         &["rename", "press-3", "press-4", "--json"],
         &["who", "press-3", "--json"],
+        &["token", "--json"],
+        &["token", "add", "ci", "--for", "90days", "--json"],
+        &["login", "--json"],
         &["identify", "press-3", "--json"],
         &["who", "/dev/ttyUSB1", "--json"],
     ] {

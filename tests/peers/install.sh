@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|page|rest|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -51,7 +51,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = rest || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -120,6 +120,12 @@ node_lib() {
   (cd "$1" && retry npm ci --silent --ignore-scripts --no-audit --no-fund)
 }
 
+page() {
+  cp "$here/page/package.json" "$here/page/package-lock.json" "$1"
+  (cd "$1" && retry npm ci --silent --ignore-scripts --no-audit --no-fund)
+}
+rest() { venv "$1" "$here/rest.txt"; }
+
 deny() {
   CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$1/target retry cargo install --quiet --locked --debug --root "$1" \
     --version "$cargo_deny" cargo-deny || return 1
@@ -158,10 +164,18 @@ group() {
       debian node
       place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
       ;;
+    page)
+      debian page
+      place page "$(sha256sum <"$here/page/package-lock.json")" page
+      ;;
+    rest)
+      debian rest
+      place rest "$(sha256sum <"$here/rest.txt")" rest
+      ;;
     tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp ask discovery leshan node tls disaster lan esphome; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
+    all) for part in avr esp ask discovery leshan node tls disaster lan esphome page rest; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, page, rest, deny, vm, all)" ;;
   esac
 }
 

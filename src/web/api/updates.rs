@@ -86,7 +86,6 @@ pub(in crate::web) struct Begun {
 }
 
 /// How far an update is after a first look.
-#[expect(clippy::large_enum_variant, reason = "lives for one answer")]
 pub(in crate::web) enum First {
     /// It goes on by itself.
     GoesOn,

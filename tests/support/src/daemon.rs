@@ -256,6 +256,12 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The first line that a command printed which went well; panics where it did not.
+    pub fn first_line(&self) -> String {
+        assert_eq!(self.code, Some(0), "{}", self.output);
+        self.output.lines().next().unwrap_or_default().trim().to_owned()
+    }
+
     /// The first output line that is JSON and every line after it; null when there is none.
     pub fn json(&self) -> Value {
         let start = self.output.find(['{', '[']).unwrap_or(self.output.len());

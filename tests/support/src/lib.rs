@@ -9,6 +9,7 @@
 
 mod aftermath;
 mod board;
+mod browser;
 mod cache;
 mod clock;
 mod daemon;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 pub use aftermath::{Version, Victim};
 pub use board::{BoardBuilder, Model, SimBoard, Stat};
+pub use browser::Browser;
 pub use cache::{
     avr_image, dummy_discovery, esp_image, esphome_firmware, firmata_image, improv_sdk, noise_server, repository,
     smp_python,

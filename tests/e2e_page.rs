@@ -1,0 +1,147 @@
+//! The page in a real browser: what a person sees and does. Its screenshots are those of the README.
+//!
+//! Needs the peers avr, leshan and page: `make peers`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use world::{Browser, Scene, avr_image, eventually, free_tcp, repository, world};
+
+/// Ten times what a flash takes.
+const FLASH: Duration = Duration::from_secs(240);
+/// First load of the page with all its parts, in bytes (issue 6's figure, there for compressed ones).
+const FIRST_LOAD: u64 = 60_000;
+
+/// A scene with the page, and a browser that is logged in by the link that `nuncio login` prints.
+fn logged_in(scene: &Scene, role: &str) -> Browser {
+    let link = scene.daemon.cli(&["login", "--role", role]).first_line();
+    let mut browser = Browser::start();
+    browser.goto(&link);
+    browser.waits_for("h1", "Devices on");
+    browser
+}
+
+fn scene(world: world::World, link: &str) -> (Scene, String) {
+    let port = free_tcp();
+    let web = format!("[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
+    (Scene::with(world, "arduino-uno", link, |daemon| daemon.toml(&web)), format!("http://127.0.0.1:{port}"))
+}
+
+#[test]
+fn somebody_logs_in_drops_a_file_on_a_board_and_sees_it_proven() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, base) = scene(world, &board.link());
+    let name = scene.name.clone();
+    let mut browser = logged_in(&scene, "operator");
+    assert!(!browser.url().contains('#'), "the token stands in the address: {}", browser.url());
+    let cookies = browser.ask("cookies", json!({}));
+    assert_eq!(cookies, json!([{ "name": "nuncio", "httpOnly": true, "sameSite": "Strict", "secure": false }]));
+
+    browser.waits_for("td", "arduino-uno");
+    browser.goto(&format!("{base}/"));
+    let loaded = browser.ask("loaded", json!({})).as_u64().expect("a number");
+    assert!(loaded < FIRST_LOAD, "the first load took {loaded} bytes");
+
+    browser.follow(&format!("a[href='/devices/{name}']"));
+    browser.waits_for("#servers ~ table td, section td", "registered");
+    let image = avr_image("uno-1.3.0.hex");
+    browser.ask("drop", json!({ "selector": "[data-drop]", "files": [image] }));
+    // The page came back by itself, and shows by itself what goes on.
+    browser.waits_for("#live-firmware progress, #live-firmware .progress .what", "");
+    browser.waits_for("#live-firmware dd", "1.3.0");
+    browser.waits_for("#live-rest .badge", "proven");
+    assert!(board.holds(&image));
+    browser.waits_for("#live-rest td", "→ 1.3.0");
+    let said: Vec<String> = browser.console();
+    assert_eq!(said, Vec::<String>::new(), "the browser complains");
+
+    browser.follow("#past ~ table tbody a");
+    assert!(browser.text("main").contains("avrdude"), "what was run is shown: {}", browser.text("main"));
+    scene.await_firmware(scene.factory(), "0", "1");
+}
+
+#[test]
+fn every_page_is_readable_in_both_colours_on_a_phone_and_by_keyboard() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, base) = scene(world, &board.link());
+    scene.daemon.flash(&scene.name, &avr_image("uno-1.3.0.hex")).first_line();
+    let update =
+        scene.daemon.cli(&["history", "--json"]).json()["updates"][0]["update"].as_str().expect("one").to_owned();
+    let mut browser = logged_in(&scene, "operator");
+    let device = format!("/devices/{}", scene.name);
+    let pages = ["/", &device, "/history", &format!("/updates/{update}"), "/gateway", "/login"];
+    for (scheme, width, height) in [("light", 1280, 900), ("dark", 1280, 900), ("light", 390, 844), ("dark", 390, 844)]
+    {
+        browser.ask("look", json!({ "scheme": scheme, "width": width, "height": height }));
+        for page in pages {
+            assert_eq!(browser.goto(&format!("{base}{page}")), 200, "{page}");
+            assert_eq!(browser.axe(), Vec::<String>::new(), "{page} in {scheme} at {width}");
+            assert_eq!(browser.ask("overflow", json!({})), 0, "{page} at {width} is wider than the window");
+        }
+    }
+    // The first key leads past the menu, and every order can be reached.
+    browser.ask("look", json!({ "scheme": "light", "width": 1280, "height": 900 }));
+    browser.goto(&format!("{base}{device}"));
+    browser.ask("press", json!({ "key": "Tab" }));
+    assert_eq!(browser.ask("focused", json!({})), "a:Skip to content");
+    let mut reached = Vec::new();
+    for _ in 0..60 {
+        browser.ask("press", json!({ "key": "Tab" }));
+        reached.push(browser.ask("focused", json!({})).as_str().unwrap_or_default().to_owned());
+    }
+    for order in ["input:image", "button:Check and flash", "button:Make it blink", "button:Roll back", "button:Forget"]
+    {
+        assert!(reached.iter().any(|one| one == order), "{order} is not reached by Tab: {reached:?}");
+    }
+    pictures(&mut browser, &base, &device);
+}
+
+/// The pictures of the README, taken anew where somebody wants them: `PICTURES=1 cargo test --test e2e_page`.
+fn pictures(browser: &mut Browser, base: &str, device: &str) {
+    let folder =
+        if std::env::var_os("PICTURES").is_some() { repository().join("docs/pictures") } else { std::env::temp_dir() };
+    for (name, page, scheme, width, height) in [
+        ("devices.png", "/", "light", 1100, 520),
+        ("device.png", device, "dark", 1100, 1000),
+        ("phone.png", device, "light", 390, 844),
+    ] {
+        browser.ask("look", json!({ "scheme": scheme, "width": width, "height": height }));
+        browser.goto(&format!("{base}{page}"));
+        let path = folder.join(name);
+        browser.screenshot(&path);
+        assert!(is_picture(&path), "{} is no picture", path.display());
+    }
+}
+
+fn is_picture(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG") && bytes.len() > 5_000)
+}
+
+#[test]
+fn without_scripts_and_with_a_token_that_may_only_read_the_page_still_serves() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, base) = scene(world, &board.link());
+    let token = scene.daemon.cli(&["token", "add", "wall"]).first_line();
+    let mut browser = Browser::start();
+    browser.ask("look", json!({ "scripts": false }));
+    browser.goto(&format!("{base}/devices/{}", scene.name));
+    browser.fill("#token", "nuncio.wall.wrong");
+    browser.follow("button.main");
+    assert!(browser.text("main").contains("worth nothing"), "a wrong token: {}", browser.text("main"));
+    browser.fill("#token", &token);
+    // Where it wanted to go first.
+    assert!(browser.follow("button.main").ends_with(&scene.name));
+    assert_eq!(browser.ask("count", json!({ "selector": "main form" })), 0, "orders that it may not give");
+    eventually("the device", FLASH, || {
+        browser.goto(&format!("{base}/"));
+        browser.text("main").contains("arduino-uno").then_some(())
+    });
+    let left = browser.follow(".logout button");
+    assert!(left.ends_with("/login"), "{left}");
+    browser.goto(&format!("{base}/"));
+    assert!(browser.url().contains("/login"));
+}
