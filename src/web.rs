@@ -108,7 +108,7 @@ fn router(context: Context) -> Router {
     let open = api::open_routes().merge(page::open_routes());
     let closed = api::routes().merge(page::routes());
     let closed = closed.layer(axum::middleware::from_fn_with_state(context.clone(), access::authorize));
-    let all = open.merge(closed).fallback(page::not_found);
+    let all = open.merge(closed).fallback(page::not_found).method_not_allowed_fallback(problem::wrong_method);
     all.layer(axum::middleware::from_fn_with_state(context.clone(), access::guard)).with_state(context)
 }
 

@@ -15,7 +15,7 @@ const FIRST_LOAD: u64 = 60_000;
 
 /// A scene with the page, and a browser that is logged in by the link that `nuncio login` prints.
 fn logged_in(scene: &Scene, role: &str) -> Browser {
-    let link = scene.daemon.cli(&["login", "--role", role]).first_line();
+    let link = scene.daemon.cli(&["login", "--role", role]).line("http");
     let mut browser = Browser::start();
     browser.goto(&link);
     browser.waits_for("h1", "Devices on");
@@ -60,6 +60,18 @@ fn somebody_logs_in_drops_a_file_on_a_board_and_sees_it_proven() {
     browser.follow("#past ~ table tbody a");
     assert!(browser.text("main").contains("avrdude"), "what was run is shown: {}", browser.text("main"));
     scene.await_firmware(scene.factory(), "0", "1");
+
+    // What comes from outside is text, whatever it looks like.
+    let hostile = "<img src=x onerror=alert(1)>\"'<script>alert(2)</script>";
+    let image = avr_image("uno-1.2.0.hex");
+    let image = image.to_str().expect("text");
+    assert_eq!(scene.daemon.cli(&["flash", &name, image, "--expect-version", hostile]).code, Some(1));
+    for page in ["/", "/history", &format!("/devices/{name}")] {
+        browser.goto(&format!("{base}{page}"));
+        browser.waits_for("main", "<script>alert(2)</script>");
+        assert_eq!(browser.ask("count", json!({ "selector": "main img, main script" })), 0, "{page}");
+    }
+    assert_eq!(browser.console(), Vec::<String>::new(), "something was run, or asked");
 }
 
 #[test]
@@ -67,7 +79,7 @@ fn every_page_is_readable_in_both_colours_on_a_phone_and_by_keyboard() {
     let world = world!();
     let board = world.uno("uno-1.2.0.hex");
     let (scene, base) = scene(world, &board.link());
-    scene.daemon.flash(&scene.name, &avr_image("uno-1.3.0.hex")).first_line();
+    assert_eq!(scene.daemon.flash(&scene.name, &avr_image("uno-1.3.0.hex")).code, Some(0));
     let update =
         scene.daemon.cli(&["history", "--json"]).json()["updates"][0]["update"].as_str().expect("one").to_owned();
     let mut browser = logged_in(&scene, "operator");
@@ -125,7 +137,7 @@ fn without_scripts_and_with_a_token_that_may_only_read_the_page_still_serves() {
     let world = world!();
     let board = world.uno("uno-1.2.0.hex");
     let (scene, base) = scene(world, &board.link());
-    let token = scene.daemon.cli(&["token", "add", "wall"]).first_line();
+    let token = scene.daemon.cli(&["token", "add", "wall"]).line("nuncio.");
     let mut browser = Browser::start();
     browser.ask("look", json!({ "scripts": false }));
     browser.goto(&format!("{base}/devices/{}", scene.name));

@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Context;
+use super::events::MAX_FOLLOWERS;
 use super::problem::Problem;
 use crate::control::{ControlRequest, Feed, Heard, News, RegistrationState, Status};
 use crate::device::{FirmwareState, UpdateEvent};
@@ -87,6 +88,8 @@ pub(super) async fn metrics(State(context): State<Context>) -> Result<Response, 
     devices(&mut registry, &status);
     servers(&mut registry, &status);
     counted(&mut registry, &context.0.counts.0);
+    let followers = MAX_FOLLOWERS.saturating_sub(context.0.followers.available_permits());
+    gauge(&mut registry, "nuncio_http_followers", "Who follows the events over HTTP just now", followers);
     process(&mut registry);
     let mut text = String::new();
     // Writing to a string does not fail.

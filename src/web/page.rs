@@ -38,7 +38,6 @@ pub(super) fn routes() -> Router<Context> {
         .route("/devices/{device}/forget", post(forms::forget))
         .route("/approve", post(forms::approve))
         .route("/brakes", post(forms::brake))
-        .route("/logout", post(login::logout))
         .layer(DefaultBodyLimit::max(MAX_FORM));
     let images = Router::new().route("/devices/{device}/flash", post(forms::flash)).layer(DefaultBodyLimit::disable());
     Router::new()
@@ -56,6 +55,7 @@ pub(super) fn routes() -> Router<Context> {
 pub(super) fn open_routes() -> Router<Context> {
     Router::new()
         .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(MAX_FORM)))
+        .route("/logout", post(login::logout))
         .route("/assets/nuncio.css", get(assets::style))
         .route("/assets/nuncio.js", get(assets::script))
         .route("/assets/nuncio.svg", get(assets::icon))

@@ -50,3 +50,9 @@ pub(super) fn status(code: FailureCode) -> StatusCode {
         FailureCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
+
+/// The path is right, the method is not.
+pub(super) async fn wrong_method() -> Response {
+    let problem = Problem::new(FailureCode::BadRequest, "this path takes another method");
+    (StatusCode::METHOD_NOT_ALLOWED, Json(problem.0)).into_response()
+}

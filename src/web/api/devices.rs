@@ -21,7 +21,7 @@ pub(super) async fn devices(State(context): State<Context>) -> Answered<DeviceLi
 }
 
 /// One device, by its name, its endpoint name or its link
-#[utoipa::path(get, path = "/devices/{device}", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(get, path = "/devices/{device}", tag = "devices", params(("device" = String, Path, example = "press-3")),
     responses((status = 200, body = DeviceStatus)))]
 pub(super) async fn device(State(context): State<Context>, Named(device): Named<String>) -> Answered<DeviceStatus> {
     Ok(Json(status(&context, device).await?))
@@ -44,7 +44,7 @@ pub(super) struct Forgetting {
 }
 
 /// Forgets a device: it leaves its servers, and its names are free
-#[utoipa::path(delete, path = "/devices/{device}", tag = "devices", params(("device" = String, Path), Forgetting),
+#[utoipa::path(delete, path = "/devices/{device}", tag = "devices", params(("device" = String, Path, example = "press-3"), Forgetting),
     responses((status = 200, body = JoinReport)))]
 pub(super) async fn forget(
     State(context): State<Context>,
@@ -63,7 +63,7 @@ pub(super) struct NewName {
 }
 
 /// Gives a device another name inside this gateway; its endpoint name stays
-#[utoipa::path(post, path = "/devices/{device}/rename", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(post, path = "/devices/{device}/rename", tag = "devices", params(("device" = String, Path, example = "press-3")),
     request_body = NewName, responses((status = 200, body = JoinReport)))]
 pub(super) async fn rename(
     State(context): State<Context>,
@@ -93,28 +93,28 @@ async fn join(context: &Context, order: JoinOrder) -> Answered<JoinReport> {
 }
 
 /// Why a device is taken for the board it is taken for; also for a link that is none
-#[utoipa::path(get, path = "/devices/{device}/why", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(get, path = "/devices/{device}/why", tag = "devices", params(("device" = String, Path, example = "press-3")),
     responses((status = 200, body = Why)))]
 pub(super) async fn why(State(context): State<Context>, Named(device): Named<String>) -> Answered<Why> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Why { device, reply }).await?))
 }
 
 /// What a device measures and switches, as servers see it
-#[utoipa::path(get, path = "/devices/{device}/points", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(get, path = "/devices/{device}/points", tag = "devices", params(("device" = String, Path, example = "press-3")),
     responses((status = 200, body = Points)))]
 pub(super) async fn points(State(context): State<Context>, Named(device): Named<String>) -> Answered<Points> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Points { device, reply }).await?))
 }
 
 /// Who has a device's link
-#[utoipa::path(get, path = "/devices/{device}/who", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(get, path = "/devices/{device}/who", tag = "devices", params(("device" = String, Path, example = "press-3")),
     responses((status = 200, body = Who)))]
 pub(super) async fn who(State(context): State<Context>, Named(device): Named<String>) -> Answered<Who> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Who { device, reply }).await?))
 }
 
 /// Makes it visible which board a device is; answers when it has been, after some seconds
-#[utoipa::path(post, path = "/devices/{device}/identify", tag = "devices", params(("device" = String, Path)),
+#[utoipa::path(post, path = "/devices/{device}/identify", tag = "devices", params(("device" = String, Path, example = "press-3")),
     responses((status = 200, body = Identified)))]
 pub(super) async fn identify(State(context): State<Context>, Named(device): Named<String>) -> Answered<Identified> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Identify { device, reply }).await?))

@@ -55,7 +55,7 @@ pub(super) struct Accepted {
 /// Updates a device with an image, with the same checks, journal and proof as a server's update
 ///
 /// 202: the image is staged and checked, and the update goes on by itself. 200: it is over; see its `outcome`.
-#[utoipa::path(post, path = "/devices/{device}/firmware", tag = "updates", params(("device" = String, Path), Waits),
+#[utoipa::path(post, path = "/devices/{device}/firmware", tag = "updates", params(("device" = String, Path, example = "press-3"), Waits),
     request_body(content = ImageForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Verdict), (status = 202, body = Accepted)))]
 pub(super) async fn flash(
@@ -159,7 +159,7 @@ fn ended(verdict: Result<Result<Verdict, Failure>, oneshot::error::RecvError>) -
 }
 
 /// What an update would do, without doing any of it
-#[utoipa::path(post, path = "/devices/{device}/plan", tag = "updates", params(("device" = String, Path)),
+#[utoipa::path(post, path = "/devices/{device}/plan", tag = "updates", params(("device" = String, Path, example = "press-3")),
     request_body(content = ImageForm, content_type = "multipart/form-data"), responses((status = 200, body = Plan)))]
 pub(super) async fn plan(
     State(context): State<Context>,
@@ -176,7 +176,7 @@ pub(super) async fn plan(
 /// Puts the last good image back
 ///
 /// 202: it goes on by itself. 200: it is over; see its `outcome`.
-#[utoipa::path(post, path = "/devices/{device}/rollback", tag = "updates", params(("device" = String, Path), Waits),
+#[utoipa::path(post, path = "/devices/{device}/rollback", tag = "updates", params(("device" = String, Path, example = "press-3"), Waits),
     responses((status = 200, body = Verdict), (status = 202, body = Accepted)))]
 pub(super) async fn rollback(
     State(context): State<Context>,
@@ -187,7 +187,7 @@ pub(super) async fn rollback(
 }
 
 /// Gives up what is staged or under way at a device, unless it is being flashed already
-#[utoipa::path(post, path = "/devices/{device}/cancel", tag = "updates", params(("device" = String, Path)),
+#[utoipa::path(post, path = "/devices/{device}/cancel", tag = "updates", params(("device" = String, Path, example = "press-3")),
     responses((status = 204)))]
 pub(super) async fn cancel(
     State(context): State<Context>,
@@ -209,7 +209,7 @@ pub(super) struct Which {
 }
 
 /// The updates of a device, newest first
-#[utoipa::path(get, path = "/devices/{device}/history", tag = "updates", params(("device" = String, Path), Which),
+#[utoipa::path(get, path = "/devices/{device}/history", tag = "updates", params(("device" = String, Path, example = "press-3"), Which),
     responses((status = 200, body = HistoryList)))]
 pub(super) async fn history_of(
     State(context): State<Context>,

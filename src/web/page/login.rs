@@ -44,6 +44,8 @@ fn form(next: &str, wrong: Option<&str>) -> maud::Markup {
         @if let Some(wrong) = wrong { p.problem role="alert" { (wrong) } }
         form.login method="post" action="/login" data-login {
             input type="hidden" name="next" value=(next);
+            // For password managers, which keep what they keep under a name.
+            input type="text" name="user" value="nuncio" autocomplete="username" hidden;
             p { label for="token" { "Token" } }
             input type="password" id="token" name="token" required autofocus autocomplete="current-password" maxlength="128";
             button.main { "Log in" }
@@ -84,7 +86,10 @@ pub(super) async fn login(
     }
 }
 
-pub(super) async fn logout(Extension(way): Extension<Way>) -> Response {
+pub(super) async fn logout(Extension(way): Extension<Way>, head: HeaderMap) -> Response {
+    if !access::is_same_site(&head) {
+        return problem(&Problem::new(FailureCode::Forbidden, "another site asked for this in your name"), None);
+    }
     let mut response = Redirect::to("/login").into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie(way, "", 0)) {
         response.headers_mut().insert(SET_COOKIE, cookie);

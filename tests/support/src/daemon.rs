@@ -256,10 +256,10 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The first line that a command printed which went well; panics where it did not.
-    pub fn first_line(&self) -> String {
-        assert_eq!(self.code, Some(0), "{}", self.output);
-        self.output.lines().next().unwrap_or_default().trim().to_owned()
+    /// The line that begins like this, of a command that went well; panics where it did not.
+    pub fn line(&self, beginning: &str) -> String {
+        let found = self.output.lines().find(|line| line.starts_with(beginning));
+        found.filter(|_| self.code == Some(0)).unwrap_or_else(|| panic!("{}", self.output)).trim().to_owned()
     }
 
     /// The first output line that is JSON and every line after it; null when there is none.

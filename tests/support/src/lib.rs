@@ -12,6 +12,7 @@ mod board;
 mod browser;
 mod cache;
 mod clock;
+mod curl;
 mod daemon;
 mod disk;
 mod esp;
@@ -46,6 +47,7 @@ pub use cache::{
     smp_python,
 };
 pub use clock::WallClock;
+pub use curl::{Curled, curl, curling, parsed_metrics, schemathesis};
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use disk::{Disk, Fault};
 pub use esp::{EspBuilder, EspFake};
