@@ -4,6 +4,7 @@
 //! Exit codes are part of the interface ([`code`]).
 
 mod brake;
+mod builtin;
 mod check;
 mod devices;
 mod flash;
@@ -289,6 +290,8 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// Tell what the built-in server knows: who is registered there, what they told it, and which images are offered
+    Builtin(Asking),
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -364,7 +367,7 @@ impl Command {
     fn wants_json(&self) -> bool {
         match self {
             Self::Run { .. } => false,
-            Self::Devices(asking) => asking.json,
+            Self::Devices(asking) | Self::Builtin(asking) => asking.json,
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
             | Self::Plan { asking, .. }
@@ -399,6 +402,7 @@ where
         Command::Check { json } => check::check(&config::load(chosen), checks, json),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
+        Command::Builtin(asking) => ask(builtin::builtin(client(&asking)?, asking.json)),
         Command::History { query, asking } => ask(history::history(client(&asking)?, query, asking.json)),
         Command::Show { query, asking } => ask(show::show(client(&asking)?, query, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),

@@ -34,6 +34,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
+use crate::builtin;
 use crate::config::Config;
 use crate::control::{CheckItem, ControlRequest, Lifecycle, LifecycleOrder, LogControl};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
@@ -55,6 +56,9 @@ const DEREGISTRATION: Duration = Duration::from_secs(5);
 const STOP_NOW: Duration = Duration::from_secs(5);
 /// Events of one kind that wait for the loop.
 const EVENTS_WAITING: usize = 4096;
+
+/// What the built-in server is called among what may have obstacles: by its section.
+const BUILTIN: &str = "builtin_server";
 
 /// What the gateway's own tasks come back with.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ struct Gateway {
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,
+    /// One of the servers, where it is enabled.
+    builtin: Option<builtin::Handle>,
     update: update::Handle,
     executor: Arc<Executor>,
     store: Store,
@@ -130,6 +136,7 @@ struct Inbox {
     operators: mpsc::Receiver<ControlRequest>,
     releases: leases::Releases,
     points: mpsc::Receiver<(Link, PointsSeen)>,
+    builtin_troubles: mpsc::Receiver<Option<String>>,
     lifecycle: mpsc::Receiver<LifecycleOrder>,
     own: mpsc::Receiver<Event>,
 }
@@ -166,6 +173,7 @@ impl Gateway {
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
+                Some(what) = inbox.builtin_troubles.recv() => self.transport_trouble(BUILTIN, what),
                 link = inbox.releases.next() => self.handle_released(link).await,
                 _ = ticks.tick(), if self.somebody_waits() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {

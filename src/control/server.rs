@@ -169,6 +169,9 @@ async fn handle(
             let wrap = |evidence| Reply::Update(Box::new(evidence));
             ask(requests, |reply| ControlRequest::Show { update, reply }, wrap).await
         }
+        Request::Builtin => {
+            ask(requests, |reply| ControlRequest::Builtin { reply }, |view| Reply::Builtin(Box::new(view))).await
+        }
         Request::Reload => ask(requests, |reply| ControlRequest::Reload { reply }, Reply::Reloaded).await,
         Request::Flash { image, .. } | Request::Plan { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
@@ -91,6 +91,7 @@ pub(super) enum Request {
     Show {
         update: String,
     },
+    Builtin,
     Reload,
 }
 
@@ -120,6 +121,7 @@ pub(super) enum Reply {
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),
+    Builtin(Box<BuiltinView>),
     Reloaded(Vec<String>),
     Failed(Failure),
 }

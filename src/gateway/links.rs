@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
+use crate::builtin::Device;
 use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Evidence, Link, LinkReport, Question, QuestionFailed};
 use crate::store::Ack;
 use crate::transports;
@@ -38,7 +39,7 @@ impl Gateway {
         }
     }
 
-    fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
+    pub(super) fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
         match what {
             Some(what) => {
                 tracing::warn!(transport, "{what}");
@@ -151,6 +152,7 @@ impl Gateway {
         self.tell_trouble(&info);
         self.adopt(&info).await;
         let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
+        self.name_to_builtin(&info).await;
         self.proxy.add(info, view).await;
         if let Some(view) = self.flashings.view(&device) {
             self.proxy.set_flashing(&device, view);
@@ -175,6 +177,7 @@ impl Gateway {
     async fn device_changed(&mut self, info: DeviceInfo) {
         self.adopt(&info).await;
         let device = info.id.clone();
+        self.name_to_builtin(&info).await;
         self.proxy.set_device(info).await;
         // Its link may be another one.
         self.watch(&device);
@@ -193,6 +196,17 @@ impl Gateway {
         self.forget_points(device);
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
+        if let Some(builtin) = &self.builtin {
+            builtin.device_gone(device.clone()).await;
+        }
+    }
+
+    /// Before its client registers there: the built-in server's folders go by the gateway's names.
+    async fn name_to_builtin(&self, info: &DeviceInfo) {
+        if let Some(builtin) = &self.builtin {
+            let (id, endpoint, board) = (info.id.clone(), info.endpoint.clone(), info.board.clone());
+            builtin.device_is(Device { id, endpoint, board }).await;
+        }
     }
 
     async fn adopt(&self, info: &DeviceInfo) {

@@ -17,18 +17,21 @@ use super::tapes::{Player, Recordings};
 use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
+use crate::builtin::Builtin;
 use crate::config::Config;
 use crate::control::{self, LifecycleOrder, Listener, LogControl};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ServerSettings};
 use crate::store::Store;
 use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
 const LINKS_WAITING: usize = 256;
+/// News of what keeps the built-in server from its work that wait for the loop.
+const TROUBLES_WAITING: usize = 4;
 /// Requests of operators that wait for the loop.
 const OPERATORS_WAITING: usize = 64;
 
@@ -63,7 +66,10 @@ pub(super) async fn start(
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
-    let proxy = Proxy::new(config.servers.clone(), clients_out);
+    let builtin = prepare_builtin(&config)?;
+    let proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
+    let (troubles_out, builtin_troubles) = mpsc::channel(TROUBLES_WAITING);
+    let builtin = builtin.map(|builtin| builtin.spawn(troubles_out));
     let (leases, releases) = leases::Table::new();
     let (points_out, points) = mpsc::channel(EVENTS_WAITING);
     let known = store.identities().await?;
@@ -110,6 +116,7 @@ pub(super) async fn start(
         player,
         obstacles: BTreeMap::new(),
         proxy,
+        builtin,
         update,
         executor,
         store,
@@ -128,7 +135,23 @@ pub(super) async fn start(
         stop_now: CancellationToken::new(),
         config,
     };
-    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
+    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, builtin_troubles, lifecycle, own }))
+}
+
+/// What the built-in server needs before anything may name it.
+fn prepare_builtin(config: &Config) -> anyhow::Result<Option<Builtin>> {
+    let prepare = || Builtin::prepare(&config.builtin_server, &config.gateway.state);
+    config.builtin_server.enabled.then(prepare).transpose().context("cannot prepare the built-in server")
+}
+
+/// The servers as the clients know them: by the built-in one's key, which nobody else is told.
+fn told_servers(config: &Config, builtin: Option<&Builtin>) -> Vec<ServerSettings> {
+    let mut servers = config.servers.clone();
+    let own = servers.iter_mut().find(|server| Some(server.short_id) == config.builtin_server.short_id);
+    if let (Some(server), Some(builtin)) = (own, builtin) {
+        server.uri = format!("{}/?{}", server.uri, builtin.key());
+    }
+    servers
 }
 
 /// Several errors of files, each drawn.
