@@ -7,8 +7,15 @@
 
 mod book;
 mod door;
+mod folder;
+mod hopper;
+mod names;
+mod offer;
+mod offering;
+mod offers;
 mod own;
 mod settings;
+mod shelf;
 mod task;
 
 use std::io;
@@ -18,8 +25,11 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use settings::BuiltinSettings;
 
+use url::Url;
+
 use crate::device::{BoardId, BuiltinView, DeviceId};
 use own::Secrets;
+use shelf::Shelf;
 use task::Task;
 
 /// What the task is told and asked at once at most.
@@ -50,6 +60,7 @@ pub struct Builtin {
     settings: BuiltinSettings,
     secrets: Secrets,
     drop: PathBuf,
+    max_size: u64,
 }
 
 /// The way to it; cheap to clone. The server ends when the last one is dropped.
@@ -59,13 +70,22 @@ pub struct Handle {
 }
 
 impl Builtin {
-    /// Reads or makes what outlives a restart, below `state`. Blocking.
+    /// Reads or makes what outlives a restart, below `state`. Images larger than `max_size` bytes are not offered. Blocking.
     ///
     /// # Errors
     /// What the system said.
-    pub fn prepare(settings: &BuiltinSettings, state: &Path) -> io::Result<Self> {
+    pub fn prepare(settings: &BuiltinSettings, state: &Path, max_size: u64) -> io::Result<Self> {
         let drop = settings.drop.clone().unwrap_or_else(|| state.join("drop"));
-        Ok(Self { settings: settings.clone(), secrets: Secrets::of(state)?, drop })
+        Ok(Self { settings: settings.clone(), secrets: Secrets::of(state)?, drop, max_size })
+    }
+
+    /// What the URIs of all images that it offers begin with: on loopback, behind a path that only the gateway knows.
+    pub fn served(&self) -> Url {
+        self.shelf().base().clone()
+    }
+
+    fn shelf(&self) -> Shelf {
+        Shelf::new(self.settings.port, &self.secrets.path)
     }
 
     /// The argument that goes into the query of the clients' Registers: who shows it is one of the gateway's own.

@@ -1,6 +1,7 @@
 //! What only the gateway knows: a key by which the server tells the gateway's own clients from others on this machine, new with
 //! each start, and the path below which images are served, which a download that a crash cut off must find again.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,11 +15,17 @@ const FILE: &str = "secret";
 const LENGTH: usize = 12;
 
 /// Both.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Secrets {
     key: String,
     /// Letters and digits.
     pub(super) path: String,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 impl Secrets {

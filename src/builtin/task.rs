@@ -8,14 +8,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lwm2m::path::Path;
 use lwm2m::server::{CallId, Config, Event, Registration, Server, ask, records};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{debug, info, trace};
 
 use super::book::{self, Page};
 use super::door::Door;
-use super::{Builtin, Order};
-use crate::device::{BuiltinClient, BuiltinView};
+use super::folder::Place;
+use super::hopper::Hopper;
+use super::names::folder;
+use super::offering::{What, targets};
+use super::offers::Offers;
+use super::shelf::Shelf;
+use super::{Builtin, Device, Order};
+use crate::device::{BuiltinClient, BuiltinView, FirmwareRight};
 
 /// How long to sleep when nothing is due.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -36,21 +43,31 @@ const POINTS_PMIN: &str = "pmin=10";
 
 /// What a question was asked for.
 #[derive(Debug)]
-enum Purpose {
+pub(super) enum Purpose {
     /// Values of a path, for as long as it is observed.
     Values { endpoint: Arc<str>, path: Path },
+    /// An image is offered.
+    Image { id: Arc<str>, endpoint: Arc<str>, what: What },
     /// Nothing that its answer would change.
     Nothing,
 }
 
 /// The server as it runs.
 pub(super) struct Task {
-    builtin: Builtin,
+    pub(super) builtin: Builtin,
     troubles: mpsc::Sender<Option<String>>,
     trouble: Option<String>,
-    server: Server<Door>,
-    pages: HashMap<Arc<str>, Page>,
+    pub(super) server: Server<Door>,
+    pub(super) pages: HashMap<Arc<str>, Page>,
     calls: HashMap<CallId, Purpose>,
+    pub(super) hopper: Hopper,
+    pub(super) offers: Offers,
+    pub(super) shelf: Shelf,
+    /// Something happened that may lead an offer on.
+    pub(super) stirred: bool,
+    /// When a device of the gateway registered last.
+    pub(super) registered_last: Instant,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl Task {
@@ -58,7 +75,20 @@ impl Task {
         let coap = coap::Config { max_body: MAX_BODY, max_outstanding: MAX_OUTSTANDING, ..coap::Config::default() };
         let config = Config { coap: Arc::new(coap), ..Config::default() };
         let server = Server::new(Door::new(builtin.key()), config, fastrand::u64(..));
-        Self { builtin, troubles, trouble: None, server, pages: HashMap::new(), calls: HashMap::new() }
+        Self {
+            troubles,
+            trouble: None,
+            server,
+            pages: HashMap::new(),
+            calls: HashMap::new(),
+            hopper: Hopper::new(&builtin.drop, builtin.max_size),
+            offers: Offers::default(),
+            shelf: builtin.shelf(),
+            stirred: false,
+            registered_last: Instant::now(),
+            serving: None,
+            builtin,
+        }
     }
 
     /// Runs until nobody holds a handle any more.
@@ -66,7 +96,9 @@ impl Task {
         let Some(socket) = self.sockets(&mut inbox).await else { return };
         let mut buffer = vec![0; DATAGRAM];
         loop {
-            let due = self.server.poll_timeout().unwrap_or_else(|| Instant::now() + LONG);
+            let due = self.server.poll_timeout().into_iter().chain(self.offers.due()).min();
+            let due = due.unwrap_or_else(|| Instant::now() + LONG);
+            let (server, offers, right) = (&self.server, &self.offers, self.builtin.settings.firmware);
             tokio::select! {
                 biased;
                 // First: a device is known before its client registers.
@@ -75,7 +107,11 @@ impl Task {
                     None => return,
                 },
                 received = socket.recv_from(&mut buffer) => self.receive(received, &socket, &mut buffer),
-                () = tokio::time::sleep_until(due.into()) => self.server.handle_timeout(Instant::now()),
+                done = self.hopper.next(|place| targets(server, offers, right, place)) => self.on_disk(done),
+                () = tokio::time::sleep_until(due.into()) => {
+                    self.server.handle_timeout(Instant::now());
+                    self.stirred = true;
+                }
             }
             self.settle(&socket).await;
         }
@@ -84,13 +120,14 @@ impl Task {
     /// Waits for the port, as long as somebody else has it.
     async fn sockets(&mut self, inbox: &mut mpsc::Receiver<Order>) -> Option<UdpSocket> {
         loop {
-            match bind(self.builtin.settings.port) {
-                Ok(socket) => {
+            match self.open() {
+                Ok((socket, listener)) => {
                     info!(address = %self.uri(), drop = %self.builtin.drop.display(), "the built-in server listens");
+                    self.serving = Some(tokio::spawn(self.shelf.clone().serve(listener)));
                     self.trouble_is(None);
                     return Some(socket);
                 }
-                Err(error) => self.trouble_is(Some(format!("{} cannot be used: {error}", self.uri()))),
+                Err(error) => self.trouble_is(Some(error)),
             }
             let again = tokio::time::sleep(AGAIN);
             tokio::pin!(again);
@@ -100,6 +137,29 @@ impl Task {
                     () = &mut again => break,
                 }
             }
+        }
+    }
+
+    /// Its ports and its drop folder.
+    fn open(&mut self) -> Result<(UdpSocket, TcpListener), String> {
+        let port = self.builtin.settings.port;
+        let taken = |kind: &str, error: &io::Error| format!("{kind} port {port} on 127.0.0.1 cannot be used: {error}");
+        let socket = bind(port).map_err(|error| taken("UDP", &error))?;
+        let listener = listen(port).map_err(|error| taken("TCP", &error))?;
+        for (id, record) in self.hopper.open()? {
+            info!(image = record.image, "a dropped image is under way since before the start");
+            self.take_up(id, record);
+        }
+        let devices: Vec<Device> = self.server.admission.devices().cloned().collect();
+        devices.iter().for_each(|device| self.folders_for(device));
+        Ok((socket, listener))
+    }
+
+    /// Folders to lay images into for a device.
+    fn folders_for(&mut self, device: &Device) {
+        if self.builtin.settings.firmware != FirmwareRight::None {
+            self.hopper.make(&Place::Device(folder(device.id.as_str())));
+            self.hopper.make(&Place::Board(folder(device.board.as_str())));
         }
     }
 
@@ -118,7 +178,10 @@ impl Task {
 
     fn handle_order(&mut self, order: Order) {
         match order {
-            Order::DeviceIs(device) => self.server.admission.device_is(device),
+            Order::DeviceIs(device) => {
+                self.folders_for(&device);
+                self.server.admission.device_is(device);
+            }
             Order::DeviceGone(device) => self.server.admission.device_gone(device.as_str()),
             // Nobody waiting for it any more is no concern of the server.
             Order::Look(reply) => drop(reply.send(self.view())),
@@ -140,8 +203,14 @@ impl Task {
 
     /// Sends what is to be sent and takes what has happened.
     async fn settle(&mut self, socket: &UdpSocket) {
-        while let Some(event) = self.server.poll_event() {
-            self.handle_event(event);
+        loop {
+            while let Some(event) = self.server.poll_event() {
+                self.handle_event(event);
+            }
+            if !self.stirred {
+                break;
+            }
+            self.advance();
         }
         while let Some((peer, datagram)) = self.server.poll_transmit() {
             // A datagram that cannot be sent is a datagram lost.
@@ -168,6 +237,9 @@ impl Task {
             Event::Failed { call, reason } => {
                 let purpose = self.calls.remove(&call);
                 debug!(?purpose, %reason, "no answer");
+                if let Some(Purpose::Image { id, endpoint, what }) = purpose {
+                    self.answered(&id, &endpoint, what, None);
+                }
             }
             Event::Ended { call } => drop(self.calls.remove(&call)),
         }
@@ -178,7 +250,9 @@ impl Task {
         debug!(endpoint = &*registration.endpoint, own, peer = %registration.peer, "registered at the built-in server");
         self.pages.insert(Arc::clone(&registration.endpoint), Page::new(unix_now()));
         self.server.admission.registered(registration);
+        self.registered_last = Instant::now();
         self.follow(registration);
+        self.turn_comes();
     }
 
     fn gone(&mut self, registration: &Registration, why: &'static str) {
@@ -218,16 +292,28 @@ impl Task {
         self.ask(endpoint, ask::observe(&path.to_string()), purpose);
     }
 
-    fn ask(&mut self, endpoint: &str, request: coap::Request, purpose: Purpose) {
+    /// Whether it was asked.
+    pub(super) fn ask(&mut self, endpoint: &str, request: coap::Request, purpose: Purpose) -> bool {
         match self.server.call(endpoint, request, Instant::now()) {
-            Ok(call) => drop(self.calls.insert(call, purpose)),
-            Err(error) => debug!(endpoint, %error, "not asked"),
+            Ok(call) => {
+                self.calls.insert(call, purpose);
+                true
+            }
+            Err(error) => {
+                debug!(endpoint, %error, "not asked");
+                false
+            }
         }
     }
 
     fn told(&mut self, call: CallId, response: &coap::Response, goes_on: bool) {
         let purpose = match self.calls.get(&call) {
             Some(Purpose::Values { endpoint, path }) => Some((Arc::clone(endpoint), *path)),
+            Some(Purpose::Image { id, endpoint, what }) => {
+                let (id, endpoint, what) = (Arc::clone(id), Arc::clone(endpoint), *what);
+                self.calls.remove(&call);
+                return self.answered(&id, &endpoint, what, Some(response));
+            }
             Some(Purpose::Nothing) | None => None,
         };
         if !goes_on {
@@ -239,6 +325,9 @@ impl Task {
             Ok(read) => {
                 if let Some(page) = self.pages.get_mut(&endpoint) {
                     page.take(path, read);
+                }
+                if path.starts_with(book::FIRMWARE) {
+                    self.firmware_told(&endpoint);
                 }
             }
             Err(error) => debug!(endpoint = &*endpoint, %path, %error, "an answer cannot be read"),
@@ -264,7 +353,7 @@ impl Task {
             trouble: self.trouble.clone(),
             drop: self.builtin.drop.clone(),
             clients,
-            offers: Vec::new(),
+            offers: self.offers.view(),
         }
     }
 
@@ -283,6 +372,14 @@ impl Task {
     }
 }
 
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(serving) = &self.serving {
+            serving.abort();
+        }
+    }
+}
+
 /// A socket that only this machine reaches.
 fn bind(port: u16) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
@@ -292,7 +389,14 @@ fn bind(port: u16) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-fn unix_now() -> i64 {
+/// The same for connections.
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+pub(super) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

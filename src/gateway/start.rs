@@ -53,11 +53,13 @@ pub(super) async fn start(
     let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
     let mut journal: Vec<JournalEntry> = store.latest_closed().await?.into_iter().chain(open).collect();
     journal.iter_mut().filter(|entry| touched.contains(&entry.device)).for_each(doubt);
+    let builtin = prepare_builtin(&config)?;
     let staging = config.gateway.state.join("staging");
     let brakes = store.brakes().await?;
     let setup = Setup {
         update: config.update.clone(),
         download: &config.download,
+        served: builtin.as_ref().map(Builtin::served),
         staging: &staging,
         signatures: Arc::clone(&data.signatures),
         brakes,
@@ -66,7 +68,6 @@ pub(super) async fn start(
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
-    let builtin = prepare_builtin(&config)?;
     let proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
     let (troubles_out, builtin_troubles) = mpsc::channel(TROUBLES_WAITING);
     let builtin = builtin.map(|builtin| builtin.spawn(troubles_out));
@@ -140,7 +141,7 @@ pub(super) async fn start(
 
 /// What the built-in server needs before anything may name it.
 fn prepare_builtin(config: &Config) -> anyhow::Result<Option<Builtin>> {
-    let prepare = || Builtin::prepare(&config.builtin_server, &config.gateway.state);
+    let prepare = || Builtin::prepare(&config.builtin_server, &config.gateway.state, config.download.max_size);
     config.builtin_server.enabled.then(prepare).transpose().context("cannot prepare the built-in server")
 }
 
