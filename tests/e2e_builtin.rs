@@ -69,3 +69,97 @@ fn a_device_registers_there_like_anywhere_else_and_is_read() {
     assert!(scene.daemon.log().contains("server=builtin"), "{}", scene.daemon.log());
     assert!(!scene.daemon.log().contains("did not answer the de-registration"), "{}", scene.daemon.log());
 }
+
+#[test]
+fn what_does_not_arrive_says_why_beside_it() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, drop) = scene(world, &board.link());
+    let folder = drop.join(&scene.name);
+    let wrong = |image: &str, told: &str| {
+        fs::copy(avr_image(image), folder.join(image)).expect("dropped");
+        let text = result(&folder, image);
+        assert!(text.starts_with(&format!("failed: {}: ", scene.name)) && text.contains(told), "{text}");
+        assert!(folder.join("failed").join(image).exists());
+    };
+    wrong("mega-1.3.0.elf", "it is not for this device (5/0/5 = 6): image check: ");
+    wrong("uno-wrong-checksum.hex", "5/0/5 = 5");
+    wrong("uno-too-large.hex", "5/0/5 = 2");
+    // The digest beside it counts, whichever comes first.
+    fs::write(folder.join("uno-1.3.0.hex.sha256"), format!("{}  uno-1.3.0.hex\n", "0".repeat(64))).expect("dropped");
+    wrong("uno-1.3.0.hex", "5/0/5 = 5");
+    assert!(folder.join("failed/uno-1.3.0.hex.sha256").exists());
+    // And so does the version: it flashes, and the board tells another one.
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("new.hex")).expect("dropped");
+    fs::write(folder.join("new.hex.version"), "9.9.9\n").expect("dropped");
+    let text = result(&folder, "new.hex");
+    assert!(text.contains("5/0/5 = 8") && text.contains("9.9.9"), "{text}");
+    scene.await_firmware(scene.factory(), "2", "8");
+    // What failed there is in nobody's way here.
+    fs::remove_file(folder.join("new.hex.result")).expect("it was written");
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("new.hex")).expect("dropped anew");
+    assert!(result(&folder, "new.hex").starts_with("ok: "));
+    let last: serde_json::Value =
+        result(&folder, "new.hex").lines().last().and_then(|line| serde_json::from_str(line).ok()).expect("JSON");
+    assert_eq!((last["result"].as_str(), last["offer"]["devices"][0]["version"].as_str()), (Some("ok"), Some("1.3.0")));
+}
+
+#[test]
+fn an_offer_goes_on_after_a_crash_and_is_made_once() {
+    let world = world!();
+    let mut board = world.uno("uno-1.2.0.hex");
+    let (mut scene, drop) = scene(world, &board.link());
+    let folder = drop.join(&scene.name);
+    fs::copy(avr_image("uno-1.3.0-large.hex"), folder.join("large.hex")).expect("dropped");
+    fs::write(folder.join("large.hex.version"), "1.3.0").expect("dropped");
+    eventually("some pages are written", FLASH, || (board.stat().pages > 20).then_some(()));
+    assert!(!folder.join("large.hex").exists(), "it is under way");
+    scene.daemon.crash();
+    scene.daemon.run();
+    let text = result(&folder, "large.hex");
+    assert!(text.starts_with("ok: "), "{text}");
+    assert!(board.holds(&avr_image("uno-1.3.0-large.hex")));
+    let pages = board.stat().pages;
+    assert_eq!(scene.daemon.stop(FLASH), Some(0));
+    scene.daemon.run();
+    scene.daemon.await_registered(&scene.name, "builtin");
+    fs::copy(avr_image("uno-1.2.0.hex"), folder.join("old.hex")).expect("dropped");
+    assert!(result(&folder, "old.hex").starts_with("ok: "), "the folder is watched again");
+    let updates = scene.daemon.cli(&["history", "--json"]).json()["updates"].as_array().map(Vec::len);
+    assert_eq!(updates, Some(2), "the first one was not offered again");
+    assert!(board.stat().pages > pages);
+}
+
+#[test]
+fn what_is_dropped_for_a_type_of_board_goes_to_all_of_them() {
+    let world = world!();
+    let boards = [world.uno("uno-1.2.0.hex"), world.uno("uno-1.2.0.hex")];
+    let (second, drop) = (world.name("second"), world.home().join("state/drop"));
+    let scene = Scene::with(world, "arduino-uno", &boards[0].link(), |daemon| {
+        daemon.builtin(free_both(), "").device(&second, "arduino-uno", &boards[1].link(), "")
+    });
+    for name in [&scene.name, &second] {
+        scene.daemon.await_registered(name, "builtin");
+    }
+    let folder = drop.join("by-board/arduino-uno");
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("all.hex")).expect("dropped");
+    let text = result(&folder, "all.hex");
+    assert!(text.starts_with("ok: 2 of 2 devices have it"), "{text}");
+    assert!(text.contains(&format!("{second}: it runs 1.3.0, proven")), "{text}");
+    assert!(boards.iter().all(|board| board.holds(&avr_image("uno-1.3.0.hex"))));
+}
+
+#[test]
+fn what_waits_for_its_device_says_so_and_can_be_taken_away() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, drop) = scene(world, &board.link());
+    let folder = drop.join("pres-4");
+    fs::create_dir(&folder).expect("a folder of our own");
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("a.hex")).expect("dropped");
+    let file = folder.join("a.hex.result");
+    let text = eventually("it says that it waits", PATIENCE, || fs::read_to_string(&file).ok());
+    let told = format!("waiting: no device has the name of this folder; there are: {}", scene.name);
+    assert_eq!(text.trim_end(), told);
+    assert!(folder.join("a.hex").exists(), "whoever laid it there may take it away");
+}
