@@ -85,3 +85,61 @@ impl Admission for Door {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use lwm2m::server::{Config, Server};
+
+    use super::*;
+    use crate::device::{BoardId, DeviceId};
+
+    fn register(server: &mut Server<Door>, endpoint: &str, more: &str, port: u16) -> Code {
+        let mut client = coap::Endpoint::new(Arc::default(), port.into());
+        let request = coap::Request::new(Code::POST).with_path("/rd").with_query(format!("ep={endpoint}"));
+        let request = request.with_query("lwm2m=1.1").with_query(more).with_payload(40, "</3/0>");
+        let (now, peer) = (Instant::now(), ([127, 0, 0, 1], port).into());
+        client.request(request, now).expect("room");
+        while let Some(datagram) = client.poll_transmit() {
+            server.handle_datagram(peer, &datagram, now);
+        }
+        while let Some((_, datagram)) = server.poll_transmit() {
+            client.handle_datagram(&datagram, now);
+        }
+        while let Some(event) = server.poll_event() {
+            if let lwm2m::server::Event::Registered(registration) = event {
+                server.admission.registered(&registration);
+            }
+        }
+        match client.poll_event() {
+            Some(coap::Event::Response { response, .. }) => response.code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nobody_takes_the_name_of_a_device() {
+        let mut server = Server::new(Door::new("gateway=key".to_owned()), Config::default(), 1);
+        let device = Device { id: DeviceId::new("press-3"), endpoint: "press-3".into(), board: BoardId::new("b") };
+        server.admission.device_is(device);
+        assert_eq!(register(&mut server, "press-3", "b=U", 1), Code::FORBIDDEN);
+        assert_eq!(register(&mut server, "press-3", "gateway=guess", 2), Code::FORBIDDEN);
+        assert_eq!(register(&mut server, "press-3", "gateway=key", 3), Code::CREATED);
+        assert_eq!(register(&mut server, "guest", "b=U", 4), Code::CREATED);
+        server.admission.device_gone("press-3");
+        assert_eq!(server.admission.devices().count(), 0);
+    }
+
+    #[test]
+    fn guests_are_few_and_the_gateways_own_are_not_counted() {
+        let mut server = Server::new(Door::new("gateway=key".to_owned()), Config::default(), 1);
+        for number in 0..100 {
+            assert_eq!(register(&mut server, &format!("own-{number}"), "gateway=key", 1000 + number), Code::CREATED);
+        }
+        let codes: Vec<Code> =
+            (0..80).map(|number| register(&mut server, &format!("g-{number}"), "", 2000 + number)).collect();
+        assert_eq!(codes.iter().filter(|code| **code == Code::CREATED).count(), MAX_GUESTS);
+        assert_eq!(register(&mut server, "g-0", "", 3000), Code::CREATED, "who is here may register again");
+    }
+}

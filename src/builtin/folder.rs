@@ -195,10 +195,10 @@ impl Root {
     pub(super) fn finish(&self, id: &str, record: &Record, ok: bool, result: &str) -> io::Result<()> {
         let under_way = open(&self.folder, UNDER_WAY)?;
         let from = open(&under_way, id)?;
+        let shelf = |folder: OwnedFd| Ok((shelf(&folder, if ok { DONE } else { FAILED })?, folder));
+        let place = self.make(&record.place).and_then(|()| self.folder_of(&record.place)).and_then(shelf);
         // Who took the folder away meanwhile finds the image in the drop folder's own.
-        let place = self.make(&record.place).and_then(|()| self.folder_of(&record.place));
-        let folder = place.or_else(|_| self.folder_of(&Place::Root))?;
-        let to = shelf(&folder, if ok { DONE } else { FAILED })?;
+        let (to, folder) = place.or_else(|_| self.folder_of(&Place::Root).and_then(shelf))?;
         let image = OsStr::new(&record.image);
         let name = move_aside(&from, image, &to, &record.image)?;
         for ending in SIDECARS {

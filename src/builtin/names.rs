@@ -41,7 +41,8 @@ pub(super) enum Kind<'n> {
 pub(super) fn kind(name: &OsStr) -> Kind<'_> {
     let bytes = name.as_bytes();
     let ends = |ending: &&str| bytes.ends_with(ending.as_bytes());
-    if bytes.starts_with(b".") || UNFINISHED.iter().any(|ending| ends(&ending)) || ends(&RESULT) {
+    let reserved = RESERVED.iter().any(|reserved| name == *reserved);
+    if reserved || bytes.starts_with(b".") || UNFINISHED.iter().any(|ending| ends(&ending)) || ends(&RESULT) {
         return Kind::Ignored;
     }
     let Some(name) = name.to_str() else { return Kind::Bad("its name is not UTF-8") };
@@ -107,6 +108,7 @@ mod tests {
             (".blinky.hex.Xy12", Kind::Ignored),
             ("blinky.hex.filepart", Kind::Ignored),
             ("blinky.hex~", Kind::Ignored),
+            ("done", Kind::Ignored),
             ("a\nb.hex", Kind::Bad("its name has control characters")),
         ] {
             assert_eq!(kind(OsStr::new(name)), wanted, "{name:?}");

@@ -71,16 +71,21 @@ pub(super) fn next(stage: Stage, accepted: bool, seen: &Seen, uri: &str, base: &
     let told = seen.uri.as_deref();
     // Who does not tell the URI shows what it was offered last.
     let ours = told.map_or(stage != Stage::Waiting, |told| told == uri);
+    let result = match (seen.state, seen.result) {
+        // Of the update before: some devices let it stand until the next one ends.
+        (DOWNLOADED, SUCCESS) => INITIAL,
+        (_, result) => result,
+    };
     match stage {
         Stage::Waiting if ours => Step::Is(Stage::Offered),
         Stage::Waiting => match seen.state {
             IDLE => Step::Write,
-            DOWNLOADED if told.is_some_and(|told| told.starts_with(base)) && seen.result != DEFERRED => Step::Reset,
+            DOWNLOADED if told.is_some_and(|told| told.starts_with(base)) && result != DEFERRED => Step::Reset,
             UPDATING => Step::Wait("another update is being flashed"),
             _ => Step::Wait("another update is staged or under way"),
         },
         _ if !ours => Step::Ended(Err(Why::TakenAway)),
-        Stage::Offered => match (seen.state, seen.result) {
+        Stage::Offered => match (seen.state, result) {
             (IDLE, result) => Step::Ended(ending(result)),
             (DOWNLOADING, _) => Step::Wait("the device fetches it"),
             (DOWNLOADED, INITIAL) => Step::Execute,
@@ -88,7 +93,7 @@ pub(super) fn next(stage: Stage, accepted: bool, seen: &Seen, uri: &str, base: &
             (DOWNLOADED, result) => Step::Ended(ending(result)),
             _ => Step::Wait("the device is in a state that is not known"),
         },
-        Stage::Executed => match (seen.state, seen.result) {
+        Stage::Executed => match (seen.state, result) {
             (IDLE, result) => Step::Ended(ending(result)),
             (DOWNLOADED, INITIAL) if accepted => Step::Wait("the device is about to flash it"),
             (DOWNLOADED, INITIAL) => Step::Execute,

@@ -235,3 +235,91 @@ fn decoded(name: &str) -> Option<String> {
     }
     String::from_utf8(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// A shelf with one image, served.
+    async fn served() -> (tempfile::TempDir, Shelf, u16) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("a b.hex"), b"0123456789").expect("written");
+        std::fs::write(folder.path().join("a b.hex.version"), b"1.3.0\n").expect("written");
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("a b.hex.sha256")).expect("linked");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let shelf = Shelf::new(port, "s3cret");
+        let uri = shelf.lay("1", folder.path().to_owned(), "a b.hex");
+        assert_eq!(uri.as_str(), format!("http://127.0.0.1:{port}/s3cret/1/a%20b.hex"));
+        tokio::spawn(shelf.clone().serve(listener));
+        (folder, shelf, port)
+    }
+
+    async fn says(port: u16, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("connected");
+        stream.write_all(request).await.expect("asked");
+        let mut said = Vec::new();
+        // It may hang up in the middle.
+        let _ = stream.read_to_end(&mut said).await;
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    async fn asks(port: u16, method: &str, path: &str, more: &str) -> String {
+        says(port, format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n").as_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn an_image_is_fetched_whole_or_from_where_it_broke_off() {
+        let (_folder, shelf, port) = served().await;
+        let path = "/s3cret/1/a%20b.hex";
+        let whole = asks(port, "GET", path, "").await;
+        assert!(whole.starts_with("HTTP/1.1 200 ") && whole.ends_with("\r\n\r\n0123456789"), "{whole}");
+        let etag = "\"1-10\"";
+        assert!(whole.contains(&format!("etag: {etag}")), "{whole}");
+        let rest = asks(port, "GET", path, &format!("Range: bytes=4-\r\nIf-Range: {etag}\r\n")).await;
+        assert!(rest.starts_with("HTTP/1.1 206 ") && rest.contains("bytes 4-9/10") && rest.ends_with("\r\n\r\n456789"));
+        for more in ["Range: bytes=4-\r\nIf-Range: \"other\"\r\n", "Range: bytes=10-\r\n", "Range: bytes=-3\r\n"] {
+            assert!(asks(port, "GET", path, more).await.starts_with("HTTP/1.1 200 "), "{more}");
+        }
+        let head = asks(port, "HEAD", path, "").await;
+        assert!(head.contains("content-length: 10") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(asks(port, "GET", "/s3cret/1/a%20b.hex.version", "").await.ends_with("1.3.0\n"));
+        shelf.take("1");
+        assert!(asks(port, "GET", path, "").await.starts_with("HTTP/1.1 404 "));
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_to_be_had() {
+        let (_folder, _shelf, port) = served().await;
+        for path in [
+            "/",
+            "/s3cret/",
+            "/s3cret/1/",
+            "/s3cret/1/a%20b.hex.minisig",
+            "/s3cret/1/offer.json",
+            "/s3cret/1/..%2fa%20b.hex",
+            "/s3cret/1/%2e%2e/%2e%2e/etc/passwd",
+            "/s3cret/2/a%20b.hex",
+            "/other/1/a%20b.hex",
+            "/s3cret/1/a%zzb.hex",
+            "/s3cret/1/a%ffb.hex",
+        ] {
+            let answer = asks(port, "GET", path, "").await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+        }
+        let link = asks(port, "GET", "/s3cret/1/a%20b.hex.sha256", "").await;
+        assert!(link.starts_with("HTTP/1.1 500 ") && !link.contains("root:"), "{link}");
+        assert!(asks(port, "PUT", "/s3cret/1/a%20b.hex", "").await.starts_with("HTTP/1.1 405 "));
+        assert!(says(port, &[b'x'; 64 * 1024]).await.len() < 1024, "an endless header is cut");
+        assert!(asks(port, "GET", "/s3cret/1/a%20b.hex", "").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_is_decoded_or_refused(name in ".{0,40}") {
+            let _ = decoded(&name);
+        }
+    }
+}
