@@ -6,6 +6,7 @@
 //! `proxy`'s, and what an order on firmware comes to, which is `update`'s. Driven by `gateway`, which names the devices.
 
 mod book;
+mod check;
 mod door;
 mod folder;
 mod hopper;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use check::{Finding, check};
 pub use settings::BuiltinSettings;
 
 use url::Url;

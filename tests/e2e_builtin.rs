@@ -163,3 +163,117 @@ fn what_waits_for_its_device_says_so_and_can_be_taken_away() {
     assert_eq!(text.trim_end(), told);
     assert!(folder.join("a.hex").exists(), "whoever laid it there may take it away");
 }
+
+#[test]
+fn another_servers_update_is_waited_for_and_ours_is_not_touched_by_others() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, drop) = scene(world, &board.link());
+    let folder = drop.join(&scene.name);
+    scene.offer(scene.factory(), &avr_image("uno-1.2.0.hex"), "#version=1.2.0");
+    scene.await_firmware(scene.factory(), "2", "0");
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("a.hex")).expect("dropped");
+    let says = |what: &str| {
+        let view = scene.daemon.cli(&["builtin"]).output;
+        eventually(&format!("{what}, not\n{view}"), PATIENCE, || {
+            scene.daemon.cli(&["builtin"]).output.contains(what).then_some(())
+        });
+    };
+    says("another update is staged or under way");
+    assert_eq!(scene.firmware(scene.cloud()), ("2".to_owned(), "0".to_owned()));
+    scene.execute(scene.factory());
+    assert!(result(&folder, "a.hex").starts_with("ok: "));
+    // Ours while the window is shut: nobody with his own right only takes it away.
+    assert_eq!(scene.daemon.cli(&["brake", "pull", "arduino-uno"]).code, Some(0));
+    fs::copy(avr_image("uno-1.2.0.hex"), folder.join("b.hex")).expect("dropped");
+    scene.await_firmware(scene.factory(), "2", "11");
+    says("holds it back");
+    assert_eq!(scene.factory().execute(&scene.name, "5/0/10").code, 401);
+    assert_eq!(scene.daemon.cli(&["brake", "release"]).code, Some(0));
+    assert!(result(&folder, "b.hex").starts_with("ok: "));
+    assert_eq!(scene.daemon.cli(&["brake", "pull", "arduino-uno"]).code, Some(0));
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("c.hex")).expect("dropped");
+    scene.await_firmware(scene.factory(), "2", "11");
+    fs::write(folder.join("d.hex"), "x").expect("dropped");
+    eventually("the next one waits for its turn", PATIENCE, || {
+        let told = fs::read_to_string(folder.join("d.hex.result")).ok()?;
+        told.starts_with("waiting: another image is under way").then_some(())
+    });
+    assert_eq!(scene.daemon.cli(&["brake", "release"]).code, Some(0));
+    assert!(result(&folder, "c.hex").starts_with("ok: "));
+    assert!(result(&folder, "d.hex").contains("5/0/5 = 6"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_holder_and_tried_again() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let port = free_both();
+    let holder = std::net::UdpSocket::bind(("127.0.0.1", port)).expect("a free port");
+    let scene = Scene::with(world, "arduino-uno", &board.link(), |daemon| daemon.builtin(port, ""));
+    let told = format!("UDP port {port} is held by ");
+    let status = scene.daemon.cli(&["status"]).output;
+    assert!(status.contains(&told) && status.contains(&std::process::id().to_string()), "{status}");
+    let check = scene.daemon.cli(&["check"]);
+    assert!(check.output.contains(&told) && check.output.contains("[builtin_server] port"), "{}", check.output);
+    drop(holder);
+    scene.daemon.await_registered(&scene.name, "builtin");
+    let check = scene.daemon.cli(&["check"]).output;
+    assert!(check.contains(&format!("UDP port {port}: the running daemon has it")), "{check}");
+    assert!(check.contains("drop: writable"), "{check}");
+    assert!(!scene.daemon.cli(&["status"]).output.contains(&told));
+}
+
+#[test]
+fn what_is_hostile_is_refused_and_said_and_the_rest_goes_on() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (mut scene, root) = scene(world, &board.link());
+    let folder = root.join(&scene.name);
+    std::os::unix::fs::symlink("/etc/shadow", folder.join("a.hex")).expect("linked");
+    std::os::unix::fs::symlink("/dev/zero", folder.join("endless.bin")).expect("linked");
+    let pipe = std::process::Command::new("mkfifo").arg(folder.join("pipe.hex")).status().expect("mkfifo is there");
+    assert!(pipe.success());
+    let huge = fs::File::create(folder.join("huge.bin")).expect("laid");
+    huge.set_len(1 << 40).expect("a hole");
+    drop(huge);
+    fs::write(folder.join("--port=x; rm -rf $HOME.hex"), "x").expect("laid");
+    fs::write(root.join("lost.hex"), "x").expect("laid");
+    assert!(result(&folder, "a.hex").contains("it is a link"));
+    assert!(result(&folder, "endless.bin").contains("it is a link"));
+    assert!(result(&folder, "pipe.hex").contains("it is a pipe"));
+    assert!(result(&folder, "huge.bin").contains("max_size"));
+    assert!(result(&root, "lost.hex").contains("belongs into the folder of a device"));
+    assert!(result(&folder, "--port=x; rm -rf $HOME.hex").contains("5/0/5 = 6"));
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("good.hex")).expect("dropped");
+    assert!(result(&folder, "good.hex").starts_with("ok: "));
+    // Garbage on its ports.
+    let port: u16 = scene.daemon.cli(&["builtin", "--json"]).json()["uri"]
+        .as_str()
+        .and_then(|uri| uri.rsplit(':').next()?.parse().ok())
+        .expect("a port");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mut chance = fastrand::Rng::with_seed(scene.world.seed());
+    for _ in 0..2000 {
+        let garbage: Vec<u8> = (0..chance.usize(0..1500)).map(|_| chance.u8(..)).collect();
+        socket.send_to(&garbage, ("127.0.0.1", port)).expect("sent");
+    }
+    assert!(scene.daemon.cli(&["builtin"]).output.contains(&scene.name));
+    let log = scene.daemon.log();
+    assert!(log.contains("a dropped file is refused") && !log.contains("panicked"), "{log}");
+    assert_eq!(scene.daemon.stop(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_gateway_that_is_stopped_in_the_middle_tells_what_came_of_it() {
+    let world = world!();
+    let mut board = world.uno("uno-1.2.0.hex");
+    let (mut scene, drop) = scene(world, &board.link());
+    let folder = drop.join(&scene.name);
+    fs::copy(avr_image("uno-1.3.0.hex"), folder.join("a.hex")).expect("dropped");
+    eventually("some pages are written", FLASH, || (board.stat().pages > 1).then_some(()));
+    assert_eq!(scene.daemon.stop(FLASH), Some(0));
+    scene.daemon.run();
+    assert!(result(&folder, "a.hex").starts_with("ok: "));
+    assert!(board.holds(&avr_image("uno-1.3.0.hex")));
+}

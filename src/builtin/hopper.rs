@@ -325,7 +325,8 @@ impl Hopper {
         }
         let growing = self.growing.entry(place.clone()).or_default();
         let begun = events.contains(ReadFlags::CREATE);
-        if begun && growing.len() < MAX_GROWING && self.path.join(place.path()).join(&name).is_file() {
+        let plain = |path: PathBuf| path.symlink_metadata().is_ok_and(|found| found.is_file());
+        if begun && growing.len() < MAX_GROWING && plain(self.path.join(place.path()).join(&name)) {
             growing.insert(name);
         } else if !begun && !events.contains(ReadFlags::ATTRIB) {
             growing.remove(&name);

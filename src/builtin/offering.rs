@@ -302,11 +302,14 @@ impl Task {
 
     /// The version, or the reason.
     fn last_words(&mut self, at: usize, target: usize, response: Option<&Response>) {
+        let hidden = format!("{}{}/", self.shelf.base(), self.offers.list[at].id);
         let going = &mut self.offers.list[at].going[target];
         let Some(closing) = &mut going.closing else { return };
         let path = if closing.ok { VERSION } else { REASON };
         let told = response.filter(|response| response.code.is_success()).and_then(|response| text(path, response));
         let told = told.filter(|text| !text.trim().is_empty());
+        // Where it was fetched is nobody's business but the gateway's.
+        let told = told.map(|text| text.replace(&hidden, ""));
         if !closing.ok && told.is_none() && response.is_some() && closing.looks < REASON_LOOKS {
             closing.looks += 1;
             going.not_before = Some(Instant::now() + REASON_PAUSE);

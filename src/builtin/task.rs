@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, trace};
 
 use super::book::{self, Page};
+use super::check::taken;
 use super::door::Door;
 use super::folder::Place;
 use super::hopper::Hopper;
@@ -23,6 +24,7 @@ use super::offers::Offers;
 use super::shelf::Shelf;
 use super::{Builtin, Device, Order};
 use crate::device::{BuiltinClient, BuiltinView, FirmwareRight};
+use crate::procfs::Transport;
 
 /// How long to sleep when nothing is due.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -143,9 +145,8 @@ impl Task {
     /// Its ports and its drop folder.
     fn open(&mut self) -> Result<(UdpSocket, TcpListener), String> {
         let port = self.builtin.settings.port;
-        let taken = |kind: &str, error: &io::Error| format!("{kind} port {port} on 127.0.0.1 cannot be used: {error}");
-        let socket = bind(port).map_err(|error| taken("UDP", &error))?;
-        let listener = listen(port).map_err(|error| taken("TCP", &error))?;
+        let socket = bind(port).map_err(|error| taken(Transport::Udp, port, &error))?;
+        let listener = listen(port).map_err(|error| taken(Transport::Tcp, port, &error))?;
         for (id, record) in self.hopper.open()? {
             info!(image = record.image, "a dropped image is under way since before the start");
             self.take_up(id, record);
