@@ -4,6 +4,7 @@
 //! Exit codes are part of the interface ([`code`]).
 
 mod brake;
+mod builtin;
 mod check;
 mod devices;
 mod events;
@@ -332,6 +333,8 @@ Examples:
         #[command(flatten)]
         asking: Asking,
     },
+    /// Tell what the built-in server knows: who is registered there, what they told it, and which images are offered
+    Builtin(Asking),
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -407,7 +410,7 @@ impl Command {
     fn wants_json(&self) -> bool {
         match self {
             Self::Run { .. } => false,
-            Self::Devices(asking) => asking.json,
+            Self::Devices(asking) | Self::Builtin(asking) => asking.json,
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
             | Self::Plan { asking, .. }
@@ -443,6 +446,7 @@ where
         Command::Check { json } => check::check(&config::load(chosen), checks, json),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
+        Command::Builtin(asking) => ask(builtin::builtin(client(&asking)?, asking.json)),
         Command::History { query, asking } => ask(history::history(client(&asking)?, query, asking.json)),
         Command::Show { query, asking } => ask(show::show(client(&asking)?, query, asking.json)),
         Command::Why { device, asking } => ask(why::why(client(&asking)?, device, asking.json)),

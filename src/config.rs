@@ -5,6 +5,7 @@
 //! tools (does that board exist?) is checked by `gateway`, which draws its errors through [`Config::error_at`]. Driven
 //! by `main` at start, by `nuncio check`, and by `gateway` on SIGHUP.
 
+mod builtin;
 mod check;
 mod hints;
 mod shape;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
+use crate::builtin::BuiltinSettings;
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -45,8 +47,10 @@ const MAX_ERRORS: usize = 20;
 pub struct Config {
     /// `[gateway]`.
     pub gateway: GatewaySettings,
-    /// `[[server]]`, in the file's order.
+    /// `[[server]]`, in the file's order; behind them the built-in one, where it is enabled.
     pub servers: Vec<ServerSettings>,
+    /// `[builtin_server]`.
+    pub builtin_server: BuiltinSettings,
     /// `[[device]]`, in the file's order.
     pub devices: Vec<DeviceEntry>,
     /// `[[discovery]]`, in the file's order.
@@ -181,9 +185,12 @@ fn assemble(
     builtin: Source,
 ) -> Config {
     let beside = |name: &str| file.parent().unwrap_or_else(|| Path::new("/")).join(name);
+    let builtin_server = builtin::completed(sections.builtin, &sections.servers, &gateway.state);
+    let own = builtin_server.enabled.then(|| builtin::server(&builtin_server));
     Config {
         gateway,
-        servers: sections.servers,
+        servers: sections.servers.into_iter().chain(own).collect(),
+        builtin_server,
         devices: sections.devices,
         discoveries: sections.discoveries,
         naming: sections.naming,

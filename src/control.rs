@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
@@ -181,6 +181,11 @@ pub enum ControlRequest {
         update: String,
         /// The evidence.
         reply: Answer<UpdateEvidence>,
+    },
+    /// What the built-in server knows: who is registered there, what they told, what is offered.
+    Builtin {
+        /// All of it; [`FailureCode::NotNow`] where there is none.
+        reply: Answer<BuiltinView>,
     },
     /// Read configuration, boards and tools again, as on SIGHUP.
     Reload {

@@ -7,6 +7,7 @@
 mod ble;
 mod board;
 mod brake;
+mod builtin;
 mod evidence;
 mod file_error;
 mod flashing;
@@ -35,6 +36,7 @@ pub use board::{
     RollbackPolicy, VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};
+pub use builtin::{BuiltinClient, BuiltinOffer, BuiltinTarget, BuiltinValue, BuiltinView, OfferState};
 pub use evidence::{
     Answer, DISKS, Evidence, ListenQuestion, ProgramQuestion, Question, QuestionFailed, Questions, SmpSlot, UsbIds,
 };

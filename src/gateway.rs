@@ -35,6 +35,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
+use crate::builtin;
 use crate::config::Config;
 use crate::control::{CheckItem, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
@@ -102,6 +103,8 @@ struct Gateway {
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,
+    /// One of the servers, where it is enabled.
+    builtin: Option<builtin::Handle>,
     update: update::Handle,
     executor: Arc<Executor>,
     store: Store,

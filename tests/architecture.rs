@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
-const SIBLINGS: &[&str] = &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases"];
+const SIBLINGS: &[&str] =
+    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "builtin"];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -15,12 +16,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("executors", &["device", "procfs"]),
     ("store", &["device"]),
     ("leases", &["device"]),
+    ("builtin", &["device", "procfs"]),
     ("control", &["device"]),
     ("device", &[]),
     ("procfs", &[]),
     ("web", &["device", "control", "procfs"]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "web"]),
+    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "builtin", "web"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

@@ -200,3 +200,37 @@ nuncio.toml:5:8: discovery[0].name: the gateway's own [disk] has this name
   |        ^^^^^^"#;
     assert_eq!(errors(text), expected);
 }
+
+#[test]
+fn the_built_in_server_is_one_of_the_servers_and_must_fit_among_them() {
+    let server = "[[server]]\nname = \"builtin\"\nuri = \"coap://h\"\nshort_id = 7\n";
+    let text = format!("{server}[builtin_server]\nenabled = true\nshort_id = 7\nport = 0\ndrop = \"here\"\n");
+    let expected = r#"nuncio.toml:5:1: builtin_server.name: server `builtin` is there already, in line 2
+  |
+5 | [builtin_server]
+  | ^^^^^^^^^^^^^^^^
+  hint: give one of them another name
+
+nuncio.toml:7:12: builtin_server.short_id: a [[server]] has this short server id
+  |
+7 | short_id = 7
+  |            ^
+
+nuncio.toml:8:8: builtin_server.port: expected a port from 1 to 65535
+  |
+8 | port = 0
+  |        ^
+
+nuncio.toml:9:8: builtin_server.drop: expected an absolute path
+  |
+9 | drop = "here"
+  |        ^^^^^^"#;
+    assert_eq!(errors(&text), expected);
+    let parse = |text: &str| config::parse(Path::new("nuncio.toml"), Some(text)).expect("valid");
+    assert_eq!(parse(server).servers.len(), 1, "it is off by default");
+    let config =
+        parse("[[server]]\nname = \"a\"\nuri = \"coap://h\"\nshort_id = 65534\n[builtin_server]\nenabled = true\n");
+    let own = config.servers.last().expect("the built-in one");
+    assert_eq!((own.name.as_str(), own.uri.as_str(), own.short_id), ("builtin", "coap://127.0.0.1:5693", 65533));
+    assert_eq!(config.builtin_server.drop.as_deref(), Some(Path::new("/var/lib/nuncio/drop")));
+}

@@ -63,7 +63,9 @@ fn of_file(config: &Config) -> CheckItem {
 fn of_servers(config: &Config) -> CheckItem {
     if config.servers.is_empty() {
         return CheckItem::new("servers", CheckState::Warning, "none is configured: no device registers anywhere")
-            .with_hint("add a [[server]] with name, uri and short_id");
+            .with_hint(
+                "add a [[server]] with name, uri and short_id; or the built-in one: [builtin_server] enabled = true",
+            );
     }
     let named = config.servers.iter().take(4).map(|server| format!("{} ({})", server.name, server.uri));
     let mut detail = named.collect::<Vec<_>>().join(", ");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
+use crate::builtin::BuiltinSettings;
 use crate::device::{DISKS, FileError};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -35,6 +36,7 @@ const NAMELESS: &str = "nuncio";
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) servers: Vec<ServerSettings>,
+    pub(super) builtin: BuiltinSettings,
     pub(super) devices: Vec<DeviceEntry>,
     pub(super) discoveries: Vec<DiscoverySettings>,
     pub(super) naming: NamingSettings,
@@ -60,6 +62,7 @@ pub(super) fn check(
 ) -> (Option<GatewaySettings>, Option<Checked>) {
     let mut checker = Checker { source, problems };
     checker.servers(&raw.servers);
+    let builtin = raw.builtin.inspect(|builtin| checker.builtin(builtin, &raw.servers));
     checker.devices(&raw.devices);
     checker.discoveries(&raw.discoveries);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
@@ -77,6 +80,7 @@ pub(super) fn check(
     let rest = || {
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
+            builtin: builtin?,
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
             discoveries: raw.discoveries.into_iter().map(|(_, discovery)| discovery).collect(),
             naming: naming?,
@@ -166,6 +170,28 @@ impl Checker<'_> {
                 );
             }
         }
+    }
+
+    /// One more server like any other: what is unique among them is unique with it, too.
+    fn builtin(&mut self, builtin: &BuiltinSettings, servers: &[(usize, ServerSettings)]) {
+        if !builtin.enabled {
+            return;
+        }
+        self.name("builtin_server.name", &builtin.name);
+        self.require(builtin.port != 0, "builtin_server.port", "expected a port from 1 to 65535");
+        if let Some((number, _)) = servers.iter().find(|(_, server)| server.name == builtin.name) {
+            let line = self.source.error_at(&format!("server[{number}].name"), "").line;
+            let message = format!("server `{}` is there already, in line {line}", builtin.name);
+            self.fail_with_hint("builtin_server.name", message, "give one of them another name");
+        }
+        if let Some(short_id) = builtin.short_id {
+            let right = !matches!(short_id, 0 | u16::MAX);
+            self.require(right, "builtin_server.short_id", "expected a short server id from 1 to 65534");
+            let taken = servers.iter().any(|(_, server)| server.short_id == short_id);
+            self.require(!taken, "builtin_server.short_id", "a [[server]] has this short server id");
+        }
+        let absolute = builtin.drop.as_ref().is_none_or(|drop| drop.is_absolute());
+        self.require(absolute, "builtin_server.drop", "expected an absolute path");
     }
 
     fn server_times(&mut self, number: &usize, server: &ServerSettings) {

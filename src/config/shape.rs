@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
+use crate::builtin::BuiltinSettings;
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -26,9 +27,10 @@ use crate::web::WebSettings;
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "gateway",
     "server",
+    "builtin_server",
     "device",
     "discovery",
     "naming",
@@ -65,6 +67,7 @@ pub(super) struct RawGateway {
 pub(super) struct Raw {
     pub(super) gateway: Option<RawGateway>,
     pub(super) servers: Vec<(usize, ServerSettings)>,
+    pub(super) builtin: Option<BuiltinSettings>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
     pub(super) discoveries: Vec<(usize, DiscoverySettings)>,
     pub(super) naming: Option<NamingSettings>,
@@ -94,6 +97,7 @@ pub(super) fn read(
     Raw {
         gateway: reader.section("gateway", defaults, &mut user),
         servers: reader.entries("server", user.remove("server")),
+        builtin: reader.section("builtin_server", defaults, &mut user),
         devices: reader.entries("device", user.remove("device")),
         discoveries: reader.entries("discovery", user.remove("discovery")),
         naming: reader.section("naming", defaults, &mut user),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
@@ -228,6 +228,17 @@ impl Client {
     pub async fn points(&self, device: &str) -> Result<Points, ClientError> {
         match self.ask(Request::Points { device: device.to_owned() }).await? {
             Reply::Points(points) => Ok(points),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the built-in server knows.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses; [`FailureCode::NotNow`] where there is no built-in server.
+    pub async fn builtin(&self) -> Result<BuiltinView, ClientError> {
+        match self.ask(Request::Builtin).await? {
+            Reply::Builtin(view) => Ok(*view),
             other => Err(unexpected(&other)),
         }
     }

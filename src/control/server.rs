@@ -169,6 +169,9 @@ async fn handle(
             reply(door.ask(|reply| ControlRequest::Show { update, reply }).await, wrap)
         }
         Request::Reload => reply(door.ask(|reply| ControlRequest::Reload { reply }).await, Reply::Reloaded),
+        Request::Builtin => {
+            reply(door.ask(|reply| ControlRequest::Builtin { reply }).await, |view| Reply::Builtin(Box::new(view)))
+        }
         Request::Flash { image, .. } | Request::Plan { image, .. } if !image.is_absolute() => {
             refusal(FailureCode::BadRequest, "the path of the image must be absolute")
         }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
 
 use super::{
     BrakeOrder, BrakeReport, DeviceList, Failure, FailureCode, HistoryList, Identified, JoinOrder, JoinReport, Plan,
@@ -96,6 +96,7 @@ pub(super) enum Request {
     Show {
         update: String,
     },
+    Builtin,
     Reload,
 }
 
@@ -128,6 +129,7 @@ pub(super) enum Reply {
     Cancelled,
     History(HistoryList),
     Update(Box<UpdateEvidence>),
+    Builtin(Box<BuiltinView>),
     Reloaded(Vec<String>),
     Failed(Failure),
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::boards::Catalogue;
+use crate::builtin;
 use crate::config::Config;
 use crate::control::{CheckItem, CheckState};
 use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
 use crate::proxy;
+use crate::store::Store;
 use crate::update::{SignaturePolicy, Signatures};
 
 /// Boards and tools, fitting together, and the keys.
@@ -115,7 +117,22 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
     boards
         .chain(tools.iter().map(|tool| tool_item(config, tool)))
         .chain([sandbox_item(), keys_item(config, &data.signatures)])
+        .chain(builtin_items(config))
         .collect()
+}
+
+/// What the built-in server needs of this machine, where it is enabled.
+fn builtin_items(config: &Config) -> Vec<CheckItem> {
+    if !config.builtin_server.enabled {
+        return Vec::new();
+    }
+    let running = Store::holder(&config.gateway.state).and_then(|holder| holder.pid);
+    let item = |finding: builtin::Finding| {
+        let state = if finding.good { CheckState::Ok } else { CheckState::Error };
+        let item = CheckItem::new("built-in server", state, finding.detail);
+        finding.hint.map_or(item.clone(), |hint| item.with_hint(hint))
+    };
+    builtin::check(&config.builtin_server, running).into_iter().map(item).collect()
 }
 
 /// A board that no tool can flash is a mistake in the files; the gateway runs, and no server can update such a board.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
+use crate::builtin::Device;
 use crate::control::News;
 use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Evidence, Link, LinkReport, Question, QuestionFailed};
 use crate::store::Ack;
@@ -154,6 +155,7 @@ impl Gateway {
         self.adopt(&info).await;
         let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
         let board = info.board.clone();
+        self.name_to_builtin(&info).await;
         self.proxy.add(info, view).await;
         self.feed.tell(News::DeviceJoined { device: device.clone(), board });
         if let Some(view) = self.flashings.view(&device) {
@@ -179,6 +181,7 @@ impl Gateway {
     async fn device_changed(&mut self, info: DeviceInfo) {
         self.adopt(&info).await;
         let device = info.id.clone();
+        self.name_to_builtin(&info).await;
         self.proxy.set_device(info).await;
         self.feed.tell(News::DeviceChanged { device: device.clone() });
         // Its link may be another one.
@@ -204,6 +207,17 @@ impl Gateway {
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
         self.feed.tell(News::DeviceLeft { device: device.clone() });
+        if let Some(builtin) = &self.builtin {
+            builtin.device_gone(device.clone()).await;
+        }
+    }
+
+    /// Before its client registers there: the built-in server's folders go by the gateway's names.
+    async fn name_to_builtin(&self, info: &DeviceInfo) {
+        if let Some(builtin) = &self.builtin {
+            let (id, endpoint, board) = (info.id.clone(), info.endpoint.clone(), info.board.clone());
+            builtin.device_is(Device { id, endpoint, board }).await;
+        }
     }
 
     async fn adopt(&self, info: &DeviceInfo) {

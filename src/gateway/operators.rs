@@ -6,7 +6,9 @@ use super::Gateway;
 use super::flash::Session;
 use super::views;
 use crate::control::{Answer, ControlRequest, DeviceList, Failure, FailureCode, Status, Verdict, Why};
-use crate::device::{DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, Link, Requester, UpdateEvent};
+use crate::device::{
+    BuiltinView, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, Link, Requester, UpdateEvent,
+};
 
 /// Events that wait for one `nuncio flash`.
 const FLASH_EVENTS: usize = 256;
@@ -37,6 +39,7 @@ impl Gateway {
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
             ControlRequest::Gateway { reply } => drop(reply.send(Ok(self.gateway_status()))),
             ControlRequest::Tokens { order, reply } => self.order_tokens(order, reply),
+            ControlRequest::Builtin { reply } => self.tell_builtin(reply),
             ControlRequest::Reload { reply } => {
                 let waiting = self.waiting_for_restart();
                 let outcome = self.reload().await;
@@ -74,6 +77,20 @@ impl Gateway {
             };
             let servers = servers.iter().map(|server| views::server(server, &all)).collect();
             drop(reply.send(Ok(Status { gateway, servers, devices })));
+        });
+    }
+
+    fn tell_builtin(&self, reply: Answer<BuiltinView>) {
+        let Some(builtin) = self.builtin.clone() else {
+            let none = Failure::new(FailureCode::NotNow, "there is no built-in server")
+                .with_hint("[builtin_server] enabled = true, and a restart");
+            return drop(reply.send(Err(none)));
+        };
+        tokio::spawn(async move {
+            // A reply that is dropped says that the daemon is stopping.
+            if let Some(view) = builtin.look().await {
+                drop(reply.send(Ok(view)));
+            }
         });
     }
 

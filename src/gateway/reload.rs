@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Gateway, data, start};
 use crate::config::{self, Config, GatewaySettings};
+use crate::proxy::ServerSettings;
 use crate::update::UpdateSettings;
 
 impl Gateway {
@@ -67,10 +68,17 @@ fn without_signatures(old: &UpdateSettings, new: &UpdateSettings) -> UpdateSetti
     UpdateSettings { signatures: new.signatures, keys: new.keys.clone(), ..old.clone() }
 }
 
+/// `[[server]]` without the built-in one, which follows from its own section.
+fn own_servers(config: &Config) -> Vec<&ServerSettings> {
+    let builtin = config.builtin_server.short_id.filter(|_| config.builtin_server.enabled);
+    config.servers.iter().filter(|server| Some(server.short_id) != builtin).collect()
+}
+
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let parts = [
         ("[gateway]", without_log(&old.gateway) != without_log(&new.gateway)),
-        ("[[server]]", old.servers != new.servers),
+        ("[[server]]", own_servers(old) != own_servers(new)),
+        ("[builtin_server]", old.builtin_server != new.builtin_server),
         ("[[device]]", old.devices != new.devices),
         ("[[discovery]]", old.discoveries != new.discoveries),
         ("[naming]", old.naming != new.naming),

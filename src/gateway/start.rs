@@ -17,12 +17,13 @@ use super::tapes::{Player, Recordings};
 use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
+use crate::builtin::Builtin;
 use crate::config::Config;
 use crate::control::{self, Door, Feed, LifecycleOrder, Listener, LogControl};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ServerSettings};
 use crate::store::Store;
 use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
@@ -37,6 +38,8 @@ const OPERATORS_WAITING: usize = 64;
 const TROUBLES_WAITING: usize = 8;
 /// The section of the page and the API.
 const WEB: &str = "web";
+/// The section of the built-in server.
+const BUILTIN: &str = "builtin_server";
 
 /// Everything up to the first turn of the loop.
 pub(super) async fn start(
@@ -56,11 +59,13 @@ pub(super) async fn start(
     let (effects_out, effects) = mpsc::channel(EVENTS_WAITING);
     let mut journal: Vec<JournalEntry> = store.latest_closed().await?.into_iter().chain(open).collect();
     journal.iter_mut().filter(|entry| touched.contains(&entry.device)).for_each(doubt);
+    let builtin = prepare_builtin(&config)?;
     let staging = config.gateway.state.join("staging");
     let brakes = store.brakes().await?;
     let setup = Setup {
         update: config.update.clone(),
         download: &config.download,
+        served: builtin.as_ref().map(Builtin::served),
         staging: &staging,
         signatures: Arc::clone(&data.signatures),
         brakes,
@@ -69,7 +74,8 @@ pub(super) async fn start(
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
-    let proxy = Proxy::new(config.servers.clone(), clients_out);
+    let proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
+    let builtin = builtin.map(|builtin| builtin.spawn(trouble(BUILTIN, &events)));
     let (leases, releases) = leases::Table::new();
     let (points_out, points) = mpsc::channel(EVENTS_WAITING);
     let known = store.identities().await?;
@@ -129,6 +135,7 @@ pub(super) async fn start(
         player,
         obstacles: BTreeMap::new(),
         proxy,
+        builtin,
         update,
         executor,
         store,
@@ -150,6 +157,22 @@ pub(super) async fn start(
         config,
     };
     Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
+}
+
+/// What the built-in server needs before anything may name it.
+fn prepare_builtin(config: &Config) -> anyhow::Result<Option<Builtin>> {
+    let prepare = || Builtin::prepare(&config.builtin_server, &config.gateway.state, config.download.max_size);
+    config.builtin_server.enabled.then(prepare).transpose().context("cannot prepare the built-in server")
+}
+
+/// The servers as the clients know them: by the built-in one's key, which nobody else is told.
+fn told_servers(config: &Config, builtin: Option<&Builtin>) -> Vec<ServerSettings> {
+    let mut servers = config.servers.clone();
+    let own = servers.iter_mut().find(|server| Some(server.short_id) == config.builtin_server.short_id);
+    if let (Some(server), Some(builtin)) = (own, builtin) {
+        server.uri = format!("{}/?{}", server.uri, builtin.key());
+    }
+    servers
 }
 
 /// Several errors of files, each drawn.

@@ -68,7 +68,10 @@ fn open_ports(pid: u32, nodes: &BTreeSet<Node>) -> BTreeSet<Node> {
         if (major(found.rdev()), minor(found.rdev())) == (5, 2) {
             masters.extend(pty_index(pid, &entry.file_name().to_string_lossy()));
         }
-        open.extend(nodes.iter().filter(|node| node.rdev == found.rdev()));
+        // Each instance of devpts counts from 0: containers have ptys of the same numbers.
+        let same =
+            |node: &&Node| node.rdev == found.rdev() && (slave_index(node.rdev).is_none() || node.dev == found.dev());
+        open.extend(nodes.iter().filter(same));
     }
     open.retain(|node| slave_index(node.rdev).is_none_or(|index| !masters.contains(&index)));
     open

@@ -1,45 +1,80 @@
-//! Who listens on a TCP port of this machine.
+//! Who has a port of the network, by the kernel's tables of sockets and the processes that have them open.
 
-use super::process::{Process, processes};
+use std::fs;
+use std::path::Path;
 
-/// `/proc/net/tcp`: "0A" is LISTEN (include/net/tcp_states.h).
-const LISTEN: &str = "0A";
+use super::process::Process;
 
-/// Who listens on a port, on whichever address; `None` when nobody does, or it is a process that this one may not look into.
-pub(crate) fn listener_on(port: u16) -> Option<Process> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
-    let inodes: Vec<String> = tables.iter().flat_map(|table| inodes(table, port)).collect();
-    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    processes().find(|process| holds(process, &wanted))
+/// Which kind of port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP, listening.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
-/// Inodes of the sockets that listen on a port, from a table of the kernel's.
-fn inodes(table: &str, port: u16) -> Vec<String> {
-    let wanted = format!(":{port:04X}");
-    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let found = lines
-        .filter(|fields| fields.get(1).is_some_and(|local| local.ends_with(&wanted)) && fields.get(3) == Some(&LISTEN));
-    found.filter_map(|fields| fields.get(9).map(|&inode| inode.to_owned())).collect()
+/// The state of a TCP socket that listens, as the table has it.
+const LISTENING: &str = "0A";
+
+/// Who has a port on some address of this machine; `None` where nobody has, or it is not to be told: other users' open files
+/// are not.
+pub(crate) fn port_holder(transport: Transport, port: u16) -> Option<Process> {
+    let tables = match transport {
+        Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let inodes: Vec<String> = tables.into_iter().flat_map(|path| inodes(&text(path), transport, port)).collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    super::process::ids()
+        .find(|pid| has_open(*pid, &inodes))
+        .map(|pid| Process::read(pid).unwrap_or_else(|| Process::gone(pid)))
 }
 
-fn holds(process: &Process, wanted: &[String]) -> bool {
-    let Ok(open) = std::fs::read_dir(format!("/proc/{}/fd", process.pid)) else { return false };
-    let targets = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    targets.into_iter().any(|target| wanted.iter().any(|socket| target.as_os_str() == socket.as_str()))
+/// The sockets on a port: `sl local:PORT remote:PORT state tx:rx tr:when retrnsmt uid timeout inode ...`, numbers but the inode
+/// in hexadecimal.
+fn inodes(table: &str, transport: Transport, port: u16) -> Vec<String> {
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local) = fields.get(1)?.rsplit_once(':')?;
+        let same = u16::from_str_radix(local, 16).is_ok_and(|local| local == port);
+        let listens = transport == Transport::Udp || *fields.get(3)? == LISTENING;
+        (same && listens).then(|| fields.get(9).map(|inode| format!("socket:[{inode}]"))).flatten()
+    };
+    table.lines().skip(1).filter_map(inode).collect()
+}
+
+fn has_open(pid: u32, inodes: &[String]) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let leads_there = |link: &Path| link.to_str().is_some_and(|link| inodes.iter().any(|inode| inode == link));
+    descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| leads_there(&link))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn who_listens_is_found_on_either_family() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
-            let port = listener.local_addr().expect("bound").port();
-            assert_eq!(listener_on(port).map(|holder| holder.pid), Some(std::process::id()), "{address}");
-            drop(listener);
-            assert_eq!(listener_on(port), None, "{address}");
+    fn who_has_a_port_is_found() {
+        let udp = std::net::UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        let tcp = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let (udp_port, tcp_port) = (udp.local_addr().expect("bound").port(), tcp.local_addr().expect("bound").port());
+        let own = Some(std::process::id());
+        assert_eq!(port_holder(Transport::Udp, udp_port).map(|process| process.pid), own);
+        assert_eq!(port_holder(Transport::Tcp, tcp_port).map(|process| process.pid), own);
+        drop((udp, tcp));
+        assert!(port_holder(Transport::Tcp, tcp_port).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_is_safe(table in "(.{0,60}\n){0,4}", port: u16) {
+            inodes(&table, Transport::Tcp, port);
         }
     }
 }

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Certificate;
+use url::Url;
 
 use super::policy::Policy;
 use super::settings::DownloadSettings;
@@ -124,8 +125,19 @@ impl Downloader {
             roots.extend(certificates(path)?);
         }
         let client = client(&policy, &roots).map_err(SetupError::Client)?;
-        let http = Http { client, policy, redirects: settings.redirects, stalled: settings.stalled };
+        let http = Http { client, own: None, policy, redirects: settings.redirects, stalled: settings.stalled };
         Ok(Self { http, max_size: settings.max_size, retries: settings.retries, signatures: false })
+    }
+
+    /// The same, and what the gateway serves itself, by what its URIs begin with: that is taken whatever `allow` says, and no
+    /// proxy stands before it.
+    ///
+    /// # Errors
+    /// When there is no HTTP client to be had.
+    pub fn with_own(mut self, own: Option<Url>) -> Result<Self, SetupError> {
+        self.http.own = own.as_ref().map(|_| direct(&self.http.policy)).transpose().map_err(SetupError::Client)?;
+        self.http.policy = self.http.policy.with_own(own);
+        Ok(self)
     }
 
     /// Whether the downloads that begin from now on ask for `IMAGE.minisig`, too.
@@ -176,6 +188,13 @@ fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, SetupError> {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(SetupError::NoCertificate { path: path.clone() }),
     }
+}
+
+/// For what the gateway serves itself.
+fn direct(policy: &Policy) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder().user_agent(concat!("nuncio/", env!("CARGO_PKG_VERSION"))).no_proxy();
+    let builder = builder.redirect(reqwest::redirect::Policy::none()).dns_resolver(policy.resolver());
+    builder.connect_timeout(CONNECT_TIMEOUT).pool_idle_timeout(KEEP_IDLE).tls_certs_only([]).build()
 }
 
 /// A machine without any certificate authority can still download by plain HTTP, or from those of the configuration.

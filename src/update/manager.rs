@@ -26,6 +26,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
+use url::Url;
 
 pub use forecast::Intent;
 pub use handle::{Adoption, Effect, Flash, Handle};
@@ -76,6 +77,8 @@ pub struct Setup<'a> {
     pub update: UpdateSettings,
     /// `[download]`.
     pub download: &'a DownloadSettings,
+    /// What the URIs begin with that the gateway serves itself, on loopback: they may be fetched whatever `allow` says.
+    pub served: Option<Url>,
     /// Where images are staged.
     pub staging: &'a Path,
     /// The site's policy and keys.
@@ -121,7 +124,7 @@ impl Manager {
     /// When staging or `[download]` cannot be used.
     pub fn spawn(setup: Setup<'_>, out: mpsc::Sender<Effect>) -> Result<(Handle, JoinHandle<()>), StartError> {
         let signatures = setup.signatures;
-        let mut downloader = Downloader::new(setup.download)?;
+        let mut downloader = Downloader::new(setup.download)?.with_own(setup.served)?;
         downloader.seek_signatures(signatures.wanted());
         let failed = |source| StartError::Staging { path: setup.staging.to_owned(), source };
         let staging = Staging::open(setup.staging).map_err(failed)?;

@@ -21,6 +21,8 @@ const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     allow: Vec<Url>,
+    /// What the gateway serves itself begins so.
+    own: Option<Url>,
 }
 
 impl Policy {
@@ -34,7 +36,18 @@ impl Policy {
             Ok(_) => Err(format!("`{}` in [download] allow is neither http nor https", masked_uri(text))),
             Err(error) => Err(format!("`{}` in [download] allow is no URI: {error}", masked_uri(text))),
         };
-        allow.iter().map(read).collect::<Result<_, _>>().map(|allow| Self { allow })
+        allow.iter().map(read).collect::<Result<_, _>>().map(|allow| Self { allow, own: None })
+    }
+
+    /// The same, and what the gateway serves itself below a prefix that nobody else can know.
+    #[must_use]
+    pub fn with_own(self, own: Option<Url>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Whether the gateway serves it itself.
+    pub(super) fn is_own(&self, uri: &Url) -> bool {
+        self.own.as_ref().is_some_and(|own| begins_with(uri, own))
     }
 
     /// Whether a URI may be asked, as far as its text tells.
@@ -43,6 +56,9 @@ impl Policy {
     /// [`Refusal::BadUri`] with the rule that forbids it.
     pub fn check(&self, uri: &Url) -> Result<(), Refused> {
         let refused = |why: &str| Err(Refused::new(Refusal::BadUri, format!("{} {why}", masked_uri(uri.as_str()))));
+        if self.is_own(uri) {
+            return Ok(());
+        }
         if !self.allow.is_empty() {
             return match self.allow.iter().any(|prefix| begins_with(uri, prefix)) {
                 true => Ok(()),

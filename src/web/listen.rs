@@ -169,7 +169,7 @@ async fn bound<T, F: Future<Output = std::io::Result<T>>>(
 /// Why an address cannot be had, and who has it.
 fn taken(address: SocketAddr, error: &std::io::Error) -> String {
     let holder = match error.kind() {
-        ErrorKind::AddrInUse => procfs::listener_on(address.port()).map_or_else(
+        ErrorKind::AddrInUse => procfs::port_holder(procfs::Transport::Tcp, address.port()).map_or_else(
             || "; who has it cannot be seen from here: `sudo ss -ltnp` tells".to_owned(),
             |holder| format!(": {} has it (pid {})", holder.name, holder.pid),
         ),

@@ -1,6 +1,7 @@
 //! The program as an operator and a script see it, asking a daemon: the real binary, the real socket, and a stand-in for
 //! the gateway behind it.
 
+mod builtin;
 mod history;
 mod plan;
 mod schema;
@@ -393,6 +394,7 @@ fn gateway(request: ControlRequest) {
         ControlRequest::Plan { device, image, version, now, reply } => {
             drop(reply.send(plan::plan(&device, &image, version.as_deref(), now)));
         }
+        ControlRequest::Builtin { reply } => drop(reply.send(Ok(builtin::view()))),
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
         ControlRequest::Gateway { reply } => drop(reply.send(Ok(status(Vec::new()).gateway))),
         ControlRequest::Tokens { order, reply } => drop(reply.send(Ok(tokens(&order)))),
@@ -472,6 +474,7 @@ fn every_json_output_follows_its_schema() {
         &["login", "--json"],
         &["identify", "press-3", "--json"],
         &["who", "/dev/ttyUSB1", "--json"],
+        &["builtin", "--json"],
     ] {
         let (documents, code) = daemon.documents(arguments);
         assert_eq!((documents.len(), code), (1, 0), "{arguments:?}");
@@ -519,6 +522,27 @@ fn tables_are_plain_text_one_line_per_device_when_piped() {
     {
         assert!(text.contains(part), "`{part}` in\n{text}");
     }
+}
+
+#[test]
+fn the_built_in_server_tells_clients_and_offers() {
+    let text = Daemon::start(gateway).says(&["builtin"]);
+    for part in [
+        "at coap://127.0.0.1:5693; images are dropped into /var/lib/nuncio/drop.",
+        "It does not work: UDP port 5693 is held by java (pid 17).",
+    ] {
+        assert!(text.contains(part), "`{part}` in\n{text}");
+    }
+    let line = |word: &str| {
+        text.lines()
+            .find(|line| line.trim_start().starts_with(word))
+            .expect(word)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(line("guest"), ["guest", "-", "1.4.2", "3", "0"]);
+    assert_eq!(line("press-3/link.hex")[1..4], ["-", "over", "it"]);
+    assert_eq!(text.lines().filter(|line| line.contains("by-board/arduino-uno/blinky.hex")).count(), 2);
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Gateway {
         let journal = world.store.lock().expect("store").values().cloned().collect();
         let (out, effects) = mpsc::channel(8);
         let signatures = Arc::new(Signatures::load(&update).expect("no keys"));
-        let setup = Setup { update, download, staging: folder.path(), signatures, brakes: Vec::new(), journal };
+        let setup =
+            Setup { update, download, served: None, staging: folder.path(), signatures, brakes: Vec::new(), journal };
         let (handle, manager) = Manager::spawn(setup, out).expect("a manager");
         let (tell, views) = watch::channel(HashMap::new());
         tokio::spawn(take(effects, Arc::clone(&world), tell));

@@ -352,6 +352,7 @@ async fn facts_are_taken_while_nobody_takes_effects() {
     let setup = Setup {
         update: settings(),
         download: &download,
+        served: None,
         staging: folder.path(),
         signatures: Arc::new(Signatures::load(&settings()).expect("no keys")),
         brakes: Vec::new(),

@@ -139,6 +139,30 @@ pub fn decode(format: ContentFormat, base: Path, bytes: &[u8], kinds: Kinds<'_>)
     }
 }
 
+/// Reads records as [`decode`] does, and leaves out those whose resource is not known or whose value is not of its type: for who
+/// reads what a client tells of itself.
+///
+/// # Errors
+/// As [`decode`], but for [`DecodeError::UnknownResource`] and [`DecodeError::WrongKind`] of payloads that hold several records.
+pub fn decode_known(
+    format: ContentFormat,
+    base: Path,
+    bytes: &[u8],
+    kinds: Kinds<'_>,
+) -> Result<Vec<Record>, DecodeError> {
+    match format {
+        ContentFormat::SenmlJson | ContentFormat::SenmlEtchJson => senml_json::decode_known(base, bytes, kinds),
+        ContentFormat::SenmlCbor | ContentFormat::SenmlEtchCbor => senml_cbor::decode_known(base, bytes, kinds),
+        ContentFormat::Tlv => tlv::decode_known(base, bytes, kinds),
+        ContentFormat::Text
+        | ContentFormat::Opaque
+        | ContentFormat::Cbor
+        | ContentFormat::LinkFormat
+        | ContentFormat::Lwm2mJson
+        | ContentFormat::Lwm2mCbor => decode(format, base, bytes, kinds),
+    }
+}
+
 /// Reads the paths of a Read-Composite or Observe-Composite: records with names and no values, of any level.
 ///
 /// # Errors
@@ -154,6 +178,13 @@ pub fn decode_paths(format: ContentFormat, bytes: &[u8]) -> Result<Vec<Path>, De
         | ContentFormat::Tlv
         | ContentFormat::Lwm2mJson
         | ContentFormat::Lwm2mCbor => Err(DecodeError::Unsupported),
+    }
+}
+
+impl DecodeError {
+    /// Whether it speaks of one value, and not of the payload.
+    fn is_of_a_value(&self) -> bool {
+        matches!(self, DecodeError::UnknownResource(_) | DecodeError::WrongKind { .. })
     }
 }
 

@@ -14,7 +14,7 @@ use lwm2m::client::{
 };
 use lwm2m::model::Version;
 
-use crate::dm_server::{Behaviour, CallId, DmEvent, DmServer, ask};
+use crate::dm_server::{Behaviour, CallId, DmEvent, DmServer, ask, dm_server};
 use crate::network::{Network, Weather};
 
 /// The endpoint name of the client.
@@ -88,7 +88,7 @@ impl World {
         let config =
             ClientConfig { endpoint: ENDPOINT.into(), servers: accounts.into(), coap: Arc::new(coap_config()) };
         let server = |index: usize| {
-            DmServer::new(Behaviour::default(), Arc::new(coap::Config::default()), seed.wrapping_add(index as u64 + 1))
+            dm_server(Behaviour::default(), Arc::new(coap::Config::default()), seed.wrapping_add(index as u64 + 1))
         };
         Self {
             now: Instant::now(),

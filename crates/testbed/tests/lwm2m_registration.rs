@@ -111,7 +111,7 @@ fn ets_103_deregistration_on_shut_down() {
     world.client.shut_down(world.now);
     assert!(world.run_until(Duration::from_secs(5), |world| world.events.contains(&Event::ShutDown)));
     for server in 0..2 {
-        assert!(world.servers[server].registrations().is_empty());
+        assert!(world.servers[server].registration(ENDPOINT).is_none());
         assert_eq!(world.count(server, |event| matches!(event, DmEvent::Deregistered(_))), 1);
         assert!(world.events.contains(&Event::Deregistered { session: SessionId(server) }));
     }
@@ -124,7 +124,7 @@ fn a_dead_server_does_not_hold_up_the_shut_down() {
     world.dead[1] = true;
     world.client.shut_down(world.now);
     assert!(world.run_until(Duration::from_secs(5), |world| world.events.contains(&Event::ShutDown)));
-    assert!(world.servers[0].registrations().is_empty());
+    assert!(world.servers[0].registration(ENDPOINT).is_none());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_registration_that_was_under_way_at_the_shut_down_is_ended_again() {
     world.client.shut_down(world.now);
     assert!(world.run_until(Duration::from_secs(5), |world| world.events.contains(&Event::ShutDown)));
     assert_eq!(world.count(0, is_registered), 1);
-    assert!(world.servers[0].registrations().is_empty());
+    assert!(world.servers[0].registration(ENDPOINT).is_none());
 }
 
 #[test]
@@ -222,9 +222,9 @@ fn a_disabled_server_is_left_in_peace_and_registered_with_later() {
 #[test]
 fn a_version_that_the_server_refuses_is_lowered() {
     let mut world = World::single(lwm2m::client::ServerConfig { version: Version::V1_2, ..account("old", 1) });
-    world.servers[0].behaviour.versions = vec!["1.0".to_owned()];
+    world.servers[0].admission.versions = vec![Version::V1_0];
     world.register();
-    assert_eq!(world.servers[0].registration(ENDPOINT).map(|r| r.version.clone()), Some("1.0".to_owned()));
+    assert_eq!(world.servers[0].registration(ENDPOINT).map(|r| r.version), Some(Version::V1_0));
     assert_eq!(world.status(0).version, Version::V1_0);
     let failed = |event: &Event| matches!(event, Event::RegistrationFailed { .. });
     assert!(!world.events.iter().any(failed));
@@ -233,7 +233,7 @@ fn a_version_that_the_server_refuses_is_lowered() {
 #[test]
 fn a_server_that_refuses_every_version_is_asked_again_later() {
     let mut world = World::single(account("odd", 1));
-    world.servers[0].behaviour.versions = vec!["7.0".to_owned()];
+    world.servers[0].admission.versions = vec![Version { major: 7, minor: 0 }];
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.status(0).last_error.as_deref(), Some("4.12"));
     assert_eq!(world.status(0).state, RegistrationState::Waiting);
@@ -242,7 +242,7 @@ fn a_server_that_refuses_every_version_is_asked_again_later() {
 #[test]
 fn a_refused_registration_is_tried_again_for_ever_but_ever_more_seldom() {
     let mut world = World::single(account("factory", 123));
-    world.servers[0].behaviour.refuse_register = Some(Code::FORBIDDEN);
+    world.servers[0].admission.refuse_register = Some(Code::FORBIDDEN);
     world.run_for(Duration::from_secs(3600));
     let waits: Vec<u64> = (world.events.iter())
         .filter_map(|event| match event {
@@ -258,7 +258,7 @@ fn a_refused_registration_is_tried_again_for_ever_but_ever_more_seldom() {
     }
     assert!((12..=20).contains(&waits.len()), "{waits:?}");
     assert_eq!(sockets_asked(&world), waits.len() + usize::from(world.status(0).state != RegistrationState::Waiting));
-    world.servers[0].behaviour.refuse_register = None;
+    world.servers[0].admission.refuse_register = None;
     world.register();
     assert_eq!(world.status(0).last_error, None);
 }
@@ -288,9 +288,9 @@ fn a_server_that_was_gone_for_ten_lifetimes_gets_the_device_back_and_the_other_n
     world.register();
     world.dead[0] = true;
     world.run_for(Duration::from_secs(50));
-    assert!(world.servers[0].registrations().is_empty());
+    assert!(world.servers[0].registration(ENDPOINT).is_none());
     world.dead[0] = false;
-    assert!(world.run_until(Duration::from_secs(120), |world| !world.servers[0].registrations().is_empty()));
+    assert!(world.run_until(Duration::from_secs(120), |world| world.servers[0].registration(ENDPOINT).is_some()));
     assert_eq!((world.count(1, is_registered), world.count(1, is_expiry)), (1, 0));
 }
 
@@ -320,7 +320,7 @@ fn an_update_that_is_never_answered_ends_in_a_registration_over_a_new_socket() {
 #[test]
 fn a_location_of_one_segment_is_replayed_as_it_came() {
     let mut world = World::single(account("node", 7));
-    world.servers[0].behaviour.one_segment_location = true;
+    world.servers[0].admission.one_segment_location = true;
     world.register();
     world.client.update_now(SessionId(0), world.now);
     world.run_for(Duration::from_secs(1));

@@ -32,6 +32,8 @@ impl From<Refused> for Stop {
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     pub(super) client: Client,
+    /// For what the gateway serves itself.
+    pub(super) own: Option<Client>,
     pub(super) policy: Policy,
     pub(super) redirects: u32,
     pub(super) stalled: Duration,
@@ -54,7 +56,8 @@ impl Http {
     }
 
     async fn ask(&self, target: &Url, headers: &HeaderMap) -> Result<Response, Stop> {
-        let request = self.client.request(Method::GET, target.clone()).headers(headers.clone());
+        let own = self.own.as_ref().filter(|_| self.policy.is_own(target));
+        let request = own.unwrap_or(&self.client).request(Method::GET, target.clone()).headers(headers.clone());
         let request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match timeout(self.stalled, request.send()).await {
             Ok(Ok(response)) => Ok(response),
@@ -132,7 +135,7 @@ mod tests {
     async fn a_name_that_resolves_to_the_gateway_is_refused_where_the_connection_is_made() {
         let policy = Policy::default();
         let client = Client::builder().dns_resolver(policy.resolver()).no_proxy().build().expect("a client");
-        let http = Http { client, policy, redirects: 0, stalled: Duration::from_secs(20) };
+        let http = Http { client, own: None, policy, redirects: 0, stalled: Duration::from_secs(20) };
         let uri = Url::parse("http://localhost:9/a.bin").expect("a URI");
         let stop = http.get(&uri, &HeaderMap::new()).await.expect_err("refused");
         assert!(matches!(&stop, Stop::Refused(refused) if refused.why == Refusal::BadUri), "{stop:?}");

@@ -67,6 +67,12 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// The built-in server, enabled on this port.
+    #[must_use]
+    pub fn builtin(self, port: u16, extra: &str) -> Self {
+        self.toml(&format!("[builtin_server]\nenabled = true\nport = {port}\n{extra}"))
+    }
+
     /// Any further tables, e.g. `[executors]`.
     #[must_use]
     pub fn toml(mut self, text: &str) -> Self {
@@ -394,6 +400,14 @@ impl Daemon {
             let session = view.server(server).filter(|session| session.state() == "registered")?;
             Some(session.registration().to_owned())
         })
+    }
+
+    /// What the built-in server knows of an endpoint: its values by path.
+    pub fn builtin_value(&self, endpoint: &str, path: &str) -> Option<String> {
+        let view = self.cli(&["builtin", "--json"]).json();
+        let client = view["clients"].as_array()?.iter().find(|client| client["endpoint"] == endpoint)?.clone();
+        let value = client["values"].as_array()?.iter().find(|value| value["path"] == path)?["value"].clone();
+        value.as_str().map(str::to_owned)
     }
 
     /// `nuncio flash DEVICE IMAGE`.

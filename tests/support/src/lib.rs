@@ -58,7 +58,7 @@ pub use leftovers::Leftovers;
 pub use leonardo::Leonardo;
 pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
 pub use node::NodeServer;
-pub use ports::{free_tcp, free_udp};
+pub use ports::{free_both, free_tcp, free_udp};
 pub use powercut::{Changes, Loss};
 pub use process::{Process, User, processes_naming};
 pub use scene::{Firmware, Scene};

@@ -19,6 +19,16 @@ pub fn free_udp() -> u16 {
     candidates().find(|&port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()).expect("a free UDP port")
 }
 
+/// A port that is free for both on all addresses.
+pub fn free_both() -> u16 {
+    candidates()
+        .find(|&port| {
+            let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+            udp.is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+        })
+        .expect("a free port")
+}
+
 /// A port that is free for TCP on all addresses.
 pub fn free_tcp() -> u16 {
     candidates().find(|&port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()).expect("a free TCP port")

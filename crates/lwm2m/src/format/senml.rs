@@ -67,6 +67,14 @@ pub(super) fn to_records(base: Path, entries: Vec<Entry>, kinds: Kinds<'_>) -> R
     paths.into_iter().zip(values).map(|(path, value)| to_record(base, path, value, kinds)).collect()
 }
 
+/// The same without those that are not known, or not of their type.
+pub(super) fn to_known_records(base: Path, entries: Vec<Entry>, kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    let paths = to_paths(&entries)?;
+    let values = entries.into_iter().map(|entry| entry.value);
+    let records = paths.into_iter().zip(values).map(|(path, value)| to_record(base, path, value, kinds));
+    records.filter(|record| !record.as_ref().is_err_and(DecodeError::is_of_a_value)).collect()
+}
+
 fn to_record(base: Path, path: Path, value: Option<Raw>, kinds: Kinds<'_>) -> Result<Record, DecodeError> {
     let raw = value.ok_or(DecodeError::Malformed("a SenML record has no value"))?;
     if !path.starts_with(base) {

@@ -68,6 +68,14 @@ pub fn decode(base: Path, bytes: &[u8], kinds: Kinds<'_>) -> Result<Vec<Record>,
     senml::to_records(base, read_entries(bytes)?, kinds)
 }
 
+/// Reads the records below `base` that are known to the models.
+///
+/// # Errors
+/// As [`decode`], but for what concerns one value.
+pub fn decode_known(base: Path, bytes: &[u8], kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    senml::to_known_records(base, read_entries(bytes)?, kinds)
+}
+
 /// Writes names without values: the payload of a composite read.
 pub fn encode_paths(paths: &[Path]) -> Vec<u8> {
     let mut writer = Encoder::new(Vec::new());

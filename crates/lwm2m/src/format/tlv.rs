@@ -119,10 +119,22 @@ fn shortest_unsigned(bytes: &[u8; 8]) -> &[u8] {
 /// # Errors
 /// Every variant of [`DecodeError`]; [`DecodeError::Unsupported`] for the root.
 pub fn decode(base: Path, bytes: &[u8], kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    read(base, bytes, kinds, false)
+}
+
+/// Reads records as [`decode`] does, those left out that are not known to the models.
+///
+/// # Errors
+/// As [`decode`], but for what concerns one value.
+pub fn decode_known(base: Path, bytes: &[u8], kinds: Kinds<'_>) -> Result<Vec<Record>, DecodeError> {
+    read(base, bytes, kinds, true)
+}
+
+fn read(base: Path, bytes: &[u8], kinds: Kinds<'_>, lenient: bool) -> Result<Vec<Record>, DecodeError> {
     if base == Path::ROOT {
         return Err(DecodeError::Unsupported);
     }
-    let mut reader = Reader { base, kinds, records: Vec::new(), entries: 0 };
+    let mut reader = Reader { base, kinds, lenient, records: Vec::new(), entries: 0 };
     reader.read_all(bytes, None)?;
     Ok(reader.records)
 }
@@ -133,6 +145,8 @@ const MAX_ENTRIES: usize = 3 * MAX_RECORDS;
 struct Reader<'a> {
     base: Path,
     kinds: Kinds<'a>,
+    /// What is not known is left out.
+    lenient: bool,
     records: Vec<Record>,
     entries: usize,
 }
@@ -187,9 +201,13 @@ impl Reader<'_> {
         if !path.starts_with(self.base) {
             return Err(DecodeError::OutsideBase(path));
         }
-        let expected = kind_of(path, self.kinds)?;
-        let value = parse(expected, bytes).ok_or(DecodeError::WrongKind { path, expected })?;
-        self.records.push(Record { path, value });
+        let value = kind_of(path, self.kinds)
+            .and_then(|expected| parse(expected, bytes).ok_or(DecodeError::WrongKind { path, expected }));
+        match value {
+            Ok(value) => self.records.push(Record { path, value }),
+            Err(error) if self.lenient && error.is_of_a_value() => return Ok(()),
+            Err(error) => return Err(error),
+        }
         if self.records.len() > MAX_RECORDS { Err(DecodeError::TooMuch) } else { Ok(()) }
     }
 }

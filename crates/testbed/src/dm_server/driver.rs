@@ -10,7 +10,7 @@ use coap::{Failure, Request, Response};
 use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Behaviour, CallId, DmEvent, DmServer, Registration, ask};
+use super::{Behaviour, CallId, DmEvent, DmServer, Registration, ask, dm_server};
 
 /// Events that a slow listener may be behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;
@@ -63,7 +63,7 @@ impl RunningDmServer {
         let address = socket.local_addr()?;
         let (orders, incoming) = mpsc::channel(ORDER_BACKLOG);
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let server = DmServer::new(behaviour, Arc::new(coap::Config::default()), fastrand::u64(..));
+        let server = dm_server(behaviour, Arc::new(coap::Config::default()), fastrand::u64(..));
         let task = Task { socket, server, waiting: HashMap::new(), observing: HashMap::new(), events: events.clone() };
         tokio::spawn(task.run(incoming));
         Ok(Self { address, orders, events })
@@ -96,7 +96,7 @@ impl RunningDmServer {
     pub async fn registered(&self, endpoint: &str) -> Result<Registration, CallError> {
         let mut events = self.events();
         loop {
-            let known = self.registrations().await?.into_iter().find(|known| known.endpoint == endpoint);
+            let known = self.registrations().await?.into_iter().find(|known| *known.endpoint == *endpoint);
             if let Some(registration) = known {
                 return Ok(registration);
             }
@@ -171,10 +171,10 @@ impl Task {
         match order {
             Order::Registrations(answer) => {
                 // Nobody waits any longer: nothing to tell.
-                let _ = answer.send(self.server.registrations().to_vec());
+                let _ = answer.send(self.server.registrations().cloned().collect());
             }
             Order::Call { endpoint, request, answer, notifications } => {
-                let Some(call) = self.server.call(&endpoint, request, Instant::now()) else {
+                let Ok(call) = self.server.call(&endpoint, request, Instant::now()) else {
                     let _ = answer.send(Err(CallError::NotAsked));
                     return;
                 };
@@ -199,6 +199,7 @@ impl Task {
         match event {
             DmEvent::Answered { call, response } => self.finish(*call, Ok(response.clone())),
             DmEvent::Failed { call, reason } => self.finish(*call, Err(CallError::Failed(*reason))),
+            DmEvent::Ended { call } => drop(self.observing.remove(call)),
             DmEvent::Notified { call, response } => {
                 let told = self.observing.get(call).map(|observer| observer.try_send(response.clone()));
                 if let Some(Err(mpsc::error::TrySendError::Closed(_))) = told {

@@ -1,4 +1,4 @@
-//! The requests of device management, as a server sends them.
+//! The requests of device management and reporting, as a server sends them.
 
 use coap::{Code, Request};
 

@@ -1,0 +1,199 @@
+//! What is under way: each image with how far it is at each of its devices, as data. The server's task moves it on.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::folder::{Over, Place, Record, TargetRecord};
+use super::offer::Stage;
+use crate::device::{BuiltinOffer, BuiltinTarget, OfferState};
+
+/// Images that are under way at once.
+pub(super) const MAX_OFFERS: usize = 64;
+/// Images that have ended and are still told of.
+const MAX_ENDED: usize = 32;
+
+/// One image.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) id: String,
+    pub(super) record: Record,
+    /// What is written to 5/0/1.
+    pub(super) uri: String,
+    /// Beside each target of the record.
+    pub(super) going: Vec<Going>,
+    /// It is over everywhere, and the disk is about to know.
+    pub(super) finishing: bool,
+}
+
+/// What is not worth noting of an image at one device.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    /// A question is under way, or a note is.
+    pub(super) busy: bool,
+    /// Execute is to be sent when the note is on the disk.
+    pub(super) saving: bool,
+    /// This server's Execute was accepted.
+    pub(super) accepted: bool,
+    /// The write of the URI was answered 4.00: either the URI is no good, or something is in the way.
+    pub(super) refused: bool,
+    /// Nothing is asked before.
+    pub(super) not_before: Option<Instant>,
+    /// What went wrong so often.
+    pub(super) tries: u32,
+    /// Why nothing happens.
+    pub(super) says: String,
+    /// It has ended, and the last questions are being asked.
+    pub(super) closing: Option<Closing>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub(super) struct Closing {
+    pub(super) ok: bool,
+    pub(super) says: String,
+    /// The reason was looked for so often.
+    pub(super) looks: u32,
+}
+
+/// All images.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    pub(super) list: Vec<Offer>,
+    ended: VecDeque<BuiltinOffer>,
+}
+
+impl Offer {
+    /// A new one, or one that comes back after a restart.
+    pub(super) fn new(id: String, record: Record, uri: String) -> Self {
+        let going = record.targets.iter().map(|_| Going::default()).collect();
+        Self { id, record, uri, going, finishing: false }
+    }
+
+    /// The place of a device in it.
+    pub(super) fn at(&self, endpoint: &str) -> Option<usize> {
+        self.record.targets.iter().position(|target| target.endpoint == endpoint)
+    }
+
+    /// Ends it at one device.
+    pub(super) fn end(&mut self, at: usize, over: Over) {
+        self.record.targets[at].over = Some(over);
+        self.going[at] = Going::default();
+    }
+
+    /// Whether it is over everywhere.
+    pub(super) fn is_over(&self) -> bool {
+        self.record.targets.iter().all(|target| target.over.is_some())
+    }
+
+    /// Whether it arrived everywhere.
+    pub(super) fn is_done(&self) -> bool {
+        self.record.targets.iter().all(|target| target.over.as_ref().is_some_and(|over| over.ok))
+    }
+
+    /// What is written beside the image: a line for people, more of them where there are more devices, and one for programs.
+    pub(super) fn result(&self, now: i64) -> String {
+        let view = self.view();
+        let (word, took) = (if self.is_done() { "ok" } else { "failed" }, now.saturating_sub(self.record.since));
+        let mut text = format!("{word}: {}\n", view.says);
+        if view.devices.len() > 1 {
+            for device in &view.devices {
+                text.push_str(&format!("  {}: {}\n", device.device, device.says));
+            }
+        }
+        let json = serde_json::json!({ "result": word, "ended": now, "took_s": took, "offer": view });
+        format!("{text}{json}\n")
+    }
+
+    /// As people read it.
+    pub(super) fn view(&self) -> BuiltinOffer {
+        let record = &self.record;
+        let mut devices: Vec<BuiltinTarget> =
+            record.targets.iter().zip(&self.going).map(|(target, going)| shown(target, going)).collect();
+        devices.sort_by(|one, other| one.device.cmp(&other.device));
+        let done = record.targets.iter().filter(|target| target.over.as_ref().is_some_and(|over| over.ok)).count();
+        let over = record.targets.iter().filter(|target| target.over.is_some()).count();
+        let says = match devices.as_slice() {
+            [only] => format!("{}: {}", only.device, only.says),
+            many => format!("{done} of {} devices have it, {} have failed", many.len(), over - done),
+        };
+        BuiltinOffer {
+            image: record.image.clone(),
+            folder: record.place.path().display().to_string(),
+            size: Some(record.size),
+            sha256: Some(record.sha256),
+            since: record.since,
+            over: self.is_over(),
+            says,
+            devices,
+        }
+    }
+}
+
+fn shown(target: &TargetRecord, going: &Going) -> BuiltinTarget {
+    let (state, says, version) = match (&target.over, target.stage) {
+        (Some(over), _) => {
+            (if over.ok { OfferState::Done } else { OfferState::Failed }, &over.says, over.version.clone())
+        }
+        (None, Stage::Waiting) => (OfferState::Waiting, &going.says, None),
+        (None, Stage::Offered) => (OfferState::Offered, &going.says, None),
+        (None, Stage::Executed) => (OfferState::Executed, &going.says, None),
+    };
+    BuiltinTarget { device: target.device.clone(), state, says: says.clone(), version }
+}
+
+impl Offers {
+    /// Takes one up.
+    pub(super) fn add(&mut self, offer: Offer) {
+        self.list.push(offer);
+    }
+
+    /// It has ended on the disk, too.
+    pub(super) fn remove(&mut self, id: &str) {
+        if let Some(at) = self.list.iter().position(|offer| offer.id == id) {
+            let offer = self.list.remove(at);
+            self.ended(offer.view());
+        }
+    }
+
+    /// A file that was refused.
+    pub(super) fn refused(&mut self, place: &Place, image: String, why: String, now: i64) {
+        self.ended(BuiltinOffer {
+            image,
+            folder: place.path().display().to_string(),
+            size: None,
+            sha256: None,
+            since: now,
+            over: true,
+            says: why,
+            devices: Vec::new(),
+        });
+    }
+
+    fn ended(&mut self, view: BuiltinOffer) {
+        if self.ended.len() == MAX_ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(view);
+    }
+
+    /// Whether an image is under way at a device.
+    pub(super) fn is_busy(&self, endpoint: &str) -> bool {
+        let here = |target: &TargetRecord| target.endpoint == endpoint && target.over.is_none();
+        self.list.iter().any(|offer| offer.record.targets.iter().any(here))
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.list
+            .iter()
+            .flat_map(|offer| &offer.going)
+            .filter(|going| !going.busy)
+            .filter_map(|going| going.not_before)
+            .min()
+    }
+
+    /// What is under way, the oldest first, and then what has ended, the newest first.
+    pub(super) fn view(&self) -> Vec<BuiltinOffer> {
+        self.list.iter().map(Offer::view).chain(self.ended.iter().rev().cloned()).collect()
+    }
+}
