@@ -13,11 +13,13 @@ mod history;
 mod join;
 mod limits;
 mod logging;
+mod moment;
 mod output;
 mod plan;
 mod points;
 mod report;
 mod run;
+mod setup;
 mod show;
 mod status;
 mod tape;
@@ -31,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use nuncio::config::{self, Config};
 use nuncio::control::{CheckItem, Client, JoinOrder, Lifecycle};
+use nuncio::device::BoardId;
 
 /// What the program ends with.
 pub(crate) mod code {
@@ -65,6 +68,7 @@ Exit codes:
 
 const EXAMPLES: &str = "\
 Examples:
+  nuncio setup                       the first thing after the installation
   nuncio check                       is everything in order, before the first start?
   nuncio run                         the daemon, in the foreground (systemd does this)
   nuncio devices                     what is there
@@ -335,6 +339,15 @@ Examples:
     },
     /// Tell what the built-in server knows: who is registered there, what they told it, and which images are offered
     Builtin(Asking),
+    /// Set the gateway up: find what is plugged in, ask for the server, write the configuration, start, show the first device
+    ///
+    /// After the installation this is all that is needed. A configuration that somebody has written or changed is never touched.
+    #[command(after_long_help = "\
+Examples:
+  sudo nuncio setup                                    asks two things
+  sudo nuncio setup --builtin --page network           asks nothing
+  sudo nuncio setup --server coap://dm.example.org:5683 --page local")]
+    Setup(setup::Options),
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -394,15 +407,18 @@ struct Asking {
     socket: Option<PathBuf>,
 }
 
-/// Runs the program: `gateway` is the daemon's inside, `checks` what the other modules add to `nuncio check`.
-pub(crate) fn main<F, G>(gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> ExitCode
+/// The boards that can be flashed, and their names for people.
+type Boards = fn(&Config) -> Vec<(BoardId, String)>;
+
+/// Runs the program: `boards` tells what can be named in a setup, `gateway` is the daemon's inside, `checks` what the other modules add to `nuncio check`.
+pub(crate) fn main<F, G>(gateway: G, checks: fn(&Config) -> Vec<CheckItem>, boards: Boards) -> ExitCode
 where
     G: FnOnce(Config, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
     let arguments = Arguments::parse();
     let json = arguments.command.wants_json();
-    let outcome = dispatch(arguments, gateway, checks);
+    let outcome = dispatch(arguments, gateway, checks, boards);
     ExitCode::from(outcome.unwrap_or_else(|error| report::report(&error, json)))
 }
 
@@ -411,6 +427,8 @@ impl Command {
         match self {
             Self::Run { .. } => false,
             Self::Devices(asking) | Self::Builtin(asking) => asking.json,
+            Self::Run { .. } | Self::Setup(_) => false,
+            Self::Devices(asking) => asking.json,
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
             | Self::Plan { asking, .. }
@@ -431,7 +449,12 @@ impl Command {
     }
 }
 
-fn dispatch<F, G>(arguments: Arguments, gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> anyhow::Result<u8>
+fn dispatch<F, G>(
+    arguments: Arguments,
+    gateway: G,
+    checks: fn(&Config) -> Vec<CheckItem>,
+    boards: Boards,
+) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<()>>,
@@ -443,6 +466,7 @@ where
     };
     match arguments.command {
         Command::Run { log } => run::run(config::load(chosen)?, log, gateway),
+        Command::Setup(options) => setup::setup(chosen, options, boards, gateway),
         Command::Check { json } => check::check(&config::load(chosen), checks, json),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),

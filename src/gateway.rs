@@ -164,6 +164,12 @@ pub fn check(config: &Config) -> Vec<CheckItem> {
     data::check(config)
 }
 
+/// The boards that can be flashed by a port, and their names for people; none where their files are wrong. Blocking; starts no
+/// runtime.
+pub fn boards(config: &Config) -> Vec<(BoardId, String)> {
+    data::boards(config)
+}
+
 impl Gateway {
     /// The event loop.
     async fn turn(&mut self, inbox: &mut Inbox) {

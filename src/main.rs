@@ -9,5 +9,5 @@ use std::process::ExitCode;
 use nuncio::gateway;
 
 fn main() -> ExitCode {
-    cli::main(gateway::run, gateway::check)
+    cli::main(gateway::run, gateway::check, gateway::boards)
 }

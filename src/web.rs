@@ -21,6 +21,7 @@ mod tls;
 mod tokens;
 mod upload;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -97,11 +98,15 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
     listen::spawn(&settings, &state, &name, router(context), trouble)
 }
 
-/// Where the page is, for people on this machine: the address that is nearest to it.
+/// Where the page is, for a person: at the address that most browsers reach.
 pub fn page_url(settings: &WebSettings) -> Option<String> {
-    let address = settings.listen.iter().min_by_key(|address| !address.ip().is_loopback())?;
+    let address = settings.listen.iter().min_by_key(|address| address.ip().is_loopback())?;
     let scheme = if listen::needs_tls(address) { "https" } else { "http" };
-    Some(format!("{scheme}://{address}")).filter(|_| settings.enabled)
+    let mut shown = *address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(listen::outward(address).unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()));
+    }
+    Some(format!("{scheme}://{shown}")).filter(|_| settings.enabled)
 }
 
 fn router(context: Context) -> Router {

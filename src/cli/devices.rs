@@ -6,6 +6,17 @@ use nuncio::device::{Access, FirmwareState};
 use super::output::{or_dash, print, print_json, table, word};
 use super::{code, status};
 
+/// Prints them as `nuncio devices` does.
+pub(super) fn render(list: &DeviceList) {
+    print(&rendered(list));
+}
+
+/// Whether every server knows it, and there is one.
+pub(super) fn is_registered(device: &DeviceStatus) -> bool {
+    let all = device.registrations.iter().all(|one| one.state == RegistrationState::Registered);
+    all && !device.registrations.is_empty()
+}
+
 pub(crate) async fn devices(client: Client, json: bool) -> anyhow::Result<u8> {
     let list = client.devices().await?;
     if json {

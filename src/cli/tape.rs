@@ -4,17 +4,16 @@ use std::fs::{File, OpenOptions};
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nuncio::config::{Config, Replay};
-use nuncio::control::{Client, Lifecycle, LifecycleOrder};
+use nuncio::control::{Client, Lifecycle};
 use nuncio::device::{TAPE_SCHEMA, TapeEvent, TapeLine};
-use tokio::sync::{mpsc, oneshot};
 
 use super::output::{print, print_aside};
-use super::{code, devices, logging};
+use super::{code, devices, moment};
 
 /// Longest tape, in bytes.
 const MAX_TAPE: u64 = 256 << 20;
@@ -78,46 +77,22 @@ where
     G: FnOnce(Config, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let folder = Folder::new()?;
     let last = lines.last().map_or(0, |line| line.at_ms);
-    config.gateway.state = folder.0.join("state");
-    config.gateway.socket = folder.0.join("control.sock");
     config.servers.clear();
     // As far as the recorded gateway went; nothing here can be disturbed.
     if let Some(TapeEvent::Began { questions, .. }) = lines.first().map(|line| &line.event) {
         config.serial.questions = *questions;
     }
     config.replay = Some(Replay { lines, at_once: how.at_once });
-    let filter = how.log.clone().unwrap_or_else(|| "error".to_owned());
-    let log = logging::start(Some(filter), &config.gateway.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let wait = if how.at_once { SETTLE } else { SETTLE + Duration::from_millis(last) };
-    let client = Client::new(config.gateway.socket.clone());
-    let outcome = runtime.block_on(async {
-        let (orders, taken) = mpsc::channel(4);
-        let (ready, is_ready) = oneshot::channel();
-        let mut running = std::pin::pin!(gateway(config, Lifecycle { orders: taken, ready, log }));
-        let watching = async {
-            is_ready.await.context("the gateway did not start")?;
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            let told = devices::devices(client, how.json).await;
-            let _ = orders.send(LifecycleOrder::Stop).await;
-            told
-        };
-        let mut watching = std::pin::pin!(watching);
+    let log = how.log.clone().unwrap_or_else(|| "error".to_owned());
+    moment::with_gateway(config, log, gateway, async |client| {
         tokio::select! {
-            ended = &mut running => ended.map(|()| code::FAILED),
-            told = &mut watching => {
-                running.await?;
-                told
-            }
+            () = tokio::time::sleep(wait) => {}
+            _ = tokio::signal::ctrl_c() => {}
         }
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    outcome
+        devices::devices(client, how.json).await
+    })
 }
 
 /// How a tape is played.
@@ -126,22 +101,4 @@ pub(crate) struct How {
     pub(crate) at_once: bool,
     pub(crate) json: bool,
     pub(crate) log: Option<String>,
-}
-
-/// A folder for one replay; it goes with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("nuncio-replay-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Whatever is left of it is in the system's own folder for such things.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

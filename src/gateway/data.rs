@@ -104,6 +104,13 @@ fn problem(check: &ToolCheck) -> Option<String> {
     Some(format!("tool `{}`: {problem}{cure}", check.name))
 }
 
+/// The boards that can be flashed, and their names for people. Blocking.
+pub(super) fn boards(config: &Config) -> Vec<(BoardId, String)> {
+    let Ok(catalogue) = Catalogue::load(Some(&config.boards_dir)) else { return Vec::new() };
+    let flashable = catalogue.boards().filter(|board| catalogue.is_flashable(board));
+    flashable.map(|board| (board.clone(), catalogue.name(board).unwrap_or_default().to_owned())).collect()
+}
+
 /// What boards and tools have to say to `nuncio check`. Blocking.
 pub(super) fn check(config: &Config) -> Vec<CheckItem> {
     let data = match load(config) {

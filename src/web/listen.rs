@@ -45,6 +45,15 @@ pub(super) fn needs_tls(address: &SocketAddr) -> bool {
     !address.ip().is_loopback()
 }
 
+/// The address of this machine from which it would reach others; nothing is sent to find out.
+pub(super) fn outward(listen: &SocketAddr) -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849): nobody is there, and the route to them is the usual one.
+    let far = if listen.is_ipv4() { "192.0.2.1:9" } else { "[2001:db8::1]:9" };
+    let socket = std::net::UdpSocket::bind(SocketAddr::new(listen.ip(), 0)).ok()?;
+    socket.connect(far).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
 pub(super) fn spawn(
     settings: &WebSettings,
     state: &Path,

@@ -224,7 +224,7 @@ impl Pty {
         let path = PathBuf::from(path.to_str().expect("text"));
         // Tests that run as nobody have to open it.
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("ours");
-        bus.plug_node(&path, name, socket, product, None);
+        bus.plug_node(&path, name, socket, ("2341", product), None);
         Self { master, bus: bus.clone(), name }
     }
 

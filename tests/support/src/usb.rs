@@ -39,14 +39,20 @@ impl UsbBus {
     /// A board's port appears under this name, e.g. `ttyACM0`: an Arduino Uno with this serial number.
     pub fn plug(&self, board: &SimBoard, name: &str, serial: &str) {
         let node = fs::read_link(board.port()).expect("the board is plugged in");
-        self.plug_node(&node, name, &format!("1-{serial}"), "0043", Some(serial));
+        self.plug_node(&node, name, &format!("1-{serial}"), ("2341", "0043"), Some(serial));
     }
 
-    /// A node appears under this name, in a socket such as `1-1.4`, as a board of Arduino's.
-    pub(crate) fn plug_node(&self, node: &Path, name: &str, socket: &str, product: &str, serial: Option<&str>) {
+    /// A board behind a bridge chip that many boards have appears under this name, in a socket such as `1-1.4`: a CH340.
+    pub fn plug_bridge(&self, board: &SimBoard, name: &str, socket: &str) {
+        let node = fs::read_link(board.port()).expect("the board is plugged in");
+        self.plug_node(&node, name, socket, ("1a86", "7523"), None);
+    }
+
+    /// A node appears under this name, in a socket, with these vendor and product ids.
+    pub(crate) fn plug_node(&self, node: &Path, name: &str, socket: &str, ids: (&str, &str), serial: Option<&str>) {
         let device = self.folder.join("devices").join(socket);
         fs::create_dir_all(device.join("port")).expect("a writable folder");
-        let attributes = [("idVendor", Some("2341")), ("idProduct", Some(product)), ("serial", serial)];
+        let attributes = [("idVendor", Some(ids.0)), ("idProduct", Some(ids.1)), ("serial", serial)];
         for (attribute, text) in attributes.into_iter().filter_map(|(attribute, text)| Some((attribute, text?))) {
             fs::write(device.join(attribute), format!("{text}\n")).expect("a writable folder");
         }
@@ -63,7 +69,7 @@ impl UsbBus {
     }
 
     /// What runs a command that sees this bus.
-    pub(crate) fn around(&self) -> Command {
+    pub fn around(&self) -> Command {
         let mut outer = Command::new("unshare");
         outer.args(["--mount", "sh", "-c", MOUNT]);
         outer.arg(self.folder.join("class")).arg(self.folder.join("dev")).arg(NODES.join(" "));
