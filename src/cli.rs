@@ -12,6 +12,7 @@ mod join;
 mod limits;
 mod logging;
 mod output;
+mod pages;
 mod plan;
 mod points;
 mod report;
@@ -354,6 +355,9 @@ where
     G: FnOnce(Config, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
+    if let Some(folder) = pages::asked_for(std::env::args_os()) {
+        return ExitCode::from(pages::write(&folder).unwrap_or_else(|error| report::report(&error, false)));
+    }
     let arguments = Arguments::parse();
     let json = arguments.command.wants_json();
     let outcome = dispatch(arguments, gateway, checks);
