@@ -5,6 +5,7 @@
 pub mod boards;
 pub mod config;
 pub mod control;
+mod credentials;
 pub mod device;
 pub mod executors;
 pub mod gateway;

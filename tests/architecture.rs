@@ -12,14 +12,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("boards", &["device"]),
     ("proxy", &["device"]),
     ("update", &["device"]),
-    ("executors", &["device", "procfs"]),
+    ("executors", &["device", "procfs", "credentials"]),
     ("store", &["device"]),
     ("leases", &["device"]),
     ("control", &["device"]),
     ("device", &[]),
     ("procfs", &[]),
+    ("credentials", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store"]),
+    ("config", &["device", "credentials", "transports", "boards", "proxy", "update", "executors", "store"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

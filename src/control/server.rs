@@ -1,7 +1,7 @@
 //! The daemon's end of the Unix socket.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,13 +58,17 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Makes the socket with mode 0660, in place of one that a dead daemon left behind. To be called in a runtime.
+    /// Makes the socket with mode 0660, in place of one that a dead daemon left behind, and its folder where only that is
+    /// missing. To be called in a runtime.
     ///
     /// # Errors
     /// When a living daemon or a file is in the way, or the folder does not permit it.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         clear_way(path)?;
         let failed = |source| BindError::Io { path: path.to_owned(), source };
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            DirBuilder::new().mode(0o750).create(folder).map_err(failed)?;
+        }
         // Made under another name and renamed when it has its mode: nobody finds it with the wrong one.
         let fresh = path.with_extension(format!("new-{}", std::process::id()));
         let socket = UnixListener::bind(&fresh).map_err(failed)?;
