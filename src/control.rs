@@ -8,6 +8,7 @@ mod api;
 mod check;
 mod client;
 mod failure;
+mod handing;
 mod lifecycle;
 mod names;
 mod plan;
@@ -28,6 +29,7 @@ pub use api::{
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
 pub use failure::{Failure, FailureCode};
+pub use handing::HandedImage;
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
 pub use plan::{

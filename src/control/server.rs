@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, BufReader};
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::device::UpdateEvent;
 
+use super::handing;
 use super::wire::{self, LineError, MAX_REQUEST, PROTOCOL, Reply, ReplyLine, Request};
 use super::{ControlRequest, Failure, FailureCode, Verdict};
 
@@ -74,12 +76,14 @@ impl Listener {
         let socket = UnixListener::bind(&fresh).map_err(failed)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o660)).map_err(failed)?;
         std::fs::rename(&fresh, path).map_err(failed)?;
+        handing::prepare(&handing::folder(path)).map_err(failed)?;
         Ok(Self { socket, path: path.to_owned() })
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        handing::clear(&handing::folder(&self.path));
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the control socket could not be removed");
         }
@@ -98,12 +102,13 @@ fn clear_way(path: &Path) -> Result<(), BindError> {
 /// Serves clients until the returned future is dropped, which also hangs up on them.
 pub async fn serve(listener: Listener, requests: mpsc::Sender<ControlRequest>) {
     let mut clients = JoinSet::new();
+    let copies: Arc<Path> = handing::folder(&listener.path).into();
     loop {
         while clients.try_join_next().is_some() {}
         match listener.socket.accept().await {
             Ok((stream, _)) if clients.len() < MAX_CONNECTIONS => {
-                let requests = requests.clone();
-                clients.spawn(async move { attend(stream, &requests).await });
+                let (requests, copies) = (requests.clone(), Arc::clone(&copies));
+                clients.spawn(async move { attend(stream, &requests, &copies).await });
             }
             Ok((stream, _)) => turn_away(&stream),
             Err(error) => {
@@ -125,7 +130,7 @@ fn turn_away(stream: &UnixStream) {
 }
 
 /// One connection: one request, its replies.
-async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
+async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>, copies: &Path) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let reply = match timeout(REQUEST_TIME, wire::read_line(&mut reader, MAX_REQUEST)).await {
@@ -137,6 +142,7 @@ async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
             None
         }
         Ok(Ok(line)) => match wire::parse_request(&line) {
+            Ok(Request::Reach { image }) => Some(reached(image, copies).await),
             Ok(request) => handle(request, requests, &mut reader, &mut writer).await,
             Err(failure) => Some(Reply::Failed(failure)),
         },
@@ -148,6 +154,12 @@ async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>) {
 
 fn refusal(code: FailureCode, message: &str) -> Reply {
     Reply::Failed(Failure::new(code, message))
+}
+
+/// Whether the daemon can read an image needs no gateway.
+async fn reached(image: PathBuf, copies: &Path) -> Reply {
+    let readable = tokio::task::spawn_blocking(move || handing::readable(&image)).await.unwrap_or(false);
+    Reply::Reached { copies: (!readable).then(|| copies.to_owned()) }
 }
 
 async fn handle(
@@ -194,6 +206,7 @@ async fn handle(
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
             ask(requests, order, |plan| Reply::Plan(Box::new(plan))).await
         }
+        Request::Reach { .. } => refusal(FailureCode::Failed, "it is answered before"),
         Request::Record => return record(requests, reader, writer).await,
         Request::Rollback { device } => {
             let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };

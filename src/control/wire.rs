@@ -59,6 +59,9 @@ pub(super) enum Request {
         #[serde(default)]
         now: bool,
     },
+    Reach {
+        image: PathBuf,
+    },
     Rollback {
         device: String,
     },
@@ -111,6 +114,10 @@ pub(super) enum Reply {
     Event(UpdateEvent),
     Verdict(Verdict),
     Plan(Box<Plan>),
+    /// Where a copy of the image is to be put, when the daemon cannot read it where it lies.
+    Reached {
+        copies: Option<PathBuf>,
+    },
     Brakes(BrakeReport),
     Joined(JoinReport),
     Who(Who),
