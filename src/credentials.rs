@@ -29,12 +29,14 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Those of this process, and those beside a configuration file, or beside a folder that lies beside it.
+    /// Those that were handed to this process; where none were, those of the running service, and those beside a configuration
+    /// file, or beside a folder that lies beside it.
     pub(crate) fn beside(path: &Path) -> Self {
-        let given = std::env::var_os(DIRECTORY).map(PathBuf::from);
-        let of_the_service = given.is_none().then(|| PathBuf::from(OF_THE_SERVICE));
+        if let Some(given) = std::env::var_os(DIRECTORY) {
+            return Self { folders: vec![given.into()] };
+        }
         let own = path.parent().map(|folder| folder.join(BESIDE));
-        Self { folders: given.into_iter().chain(of_the_service).chain(own).collect() }
+        Self { folders: [PathBuf::from(OF_THE_SERVICE)].into_iter().chain(own).collect() }
     }
 
     /// A credential's text, without the line end behind it.

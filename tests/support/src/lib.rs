@@ -11,6 +11,7 @@ mod aftermath;
 mod board;
 mod cache;
 mod clock;
+mod container;
 mod daemon;
 mod disk;
 mod esp;
@@ -44,6 +45,7 @@ pub use cache::{
     smp_python,
 };
 pub use clock::WallClock;
+pub use container::{Container, Ran};
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use disk::{Disk, Fault};
 pub use esp::{EspBuilder, EspFake};
