@@ -18,7 +18,7 @@ test: peers world ## all tests; gets the foreign servers and tools that they nee
 	$(CARGO) test --locked --workspace
 
 test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged cycles" for some
-	tests/peers/install.sh leshan vm
+	tests/peers/install.sh leshan vm deb
 	tests/vm/build.sh
 	$(CARGO) build --locked --bins -p nuncio -p vm
 	$(CARGO) run --locked --quiet -p vm -- $(CASES)

@@ -229,8 +229,10 @@ fn child_of(process: u32) -> Option<u32> {
 
 /// Removes a control group with all below it; false while a process is left.
 fn removed(group: &Path) -> bool {
-    let below =
-        fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    below.map(|path| removed(&path)).fold(true, |all, one| all && one)
-        && (fs::remove_dir(group).is_ok() || !group.exists())
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            removed(&entry.path());
+        }
+    }
+    fs::remove_dir(group).is_ok() || !group.exists()
 }
