@@ -95,6 +95,22 @@ fn the_configuration_that_is_installed_changes_nothing() {
     assert_eq!(config.servers.len(), 1);
 }
 
+/// Under qemu-aarch64, a second thread hangs: `packaging/try.sh` tries arm64 with these.
+#[test]
+fn the_commands_that_need_no_daemon_start_no_thread() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, trace) = (folder.path().join("nuncio.toml"), folder.path().join("trace"));
+    fs::write(&file, format!("[gateway]\nstate = {:?}\n", folder.path().join("state"))).expect("written");
+    for command in ["--version", "--help", "check"] {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "--trace=clone,clone3,exit_group", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_nuncio"));
+        let output = strace.arg("--config").arg(&file).arg(command).output().expect("strace is there: make peers");
+        assert!(output.status.success(), "{command}: {output:?}");
+        let traced = fs::read_to_string(&trace).expect("a trace");
+        assert!(traced.contains("exit_group(0)") && !traced.contains("CLONE_THREAD"), "{command}:\n{traced}");
+    }
+}
+
 #[test]
 fn bash_takes_the_completions() {
     let folder = tempfile::tempdir().expect("a folder");

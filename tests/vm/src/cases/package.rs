@@ -3,7 +3,7 @@
 
 use vm::{Gateway, Lab, Ports};
 
-use super::UNO;
+use super::{UNO, disk};
 
 pub(super) fn the_installed_service_opens_boards_that_come_after_it(lab: &Lab) {
     let mut machine = lab.machine_with_package();
@@ -25,8 +25,12 @@ pub(super) fn the_installed_service_opens_boards_that_come_after_it(lab: &Lab) {
     let told = machine.must("udevadm info --query=property /dev/ttyACM0");
     assert!(told.contains("ID_MM_DEVICE_IGNORE=1") && told.contains("ID_MM_PORT_IGNORE=1"), "{told}");
     assert_eq!(machine.must("stat --format '%G %a' /dev/ttyACM0").trim(), "dialout 660");
+    // What is mounted on the machine is mounted for the unit, too.
+    disk::plug(&mut machine, "2e8a 0003 E0C9125B0D9B", "INFO_UF2TXT", disk::UF2);
+    disk::mount(&mut machine);
+    gateway.await_link(&mut machine, "discovered:disk/uf2/");
     ports.unplug("uno");
-    gateway.await_registered(&[]);
+    gateway.await_device(&mut machine, "on a disk", |device| device["board"] == "rp2040-bootsel");
     let errors = machine.must("journalctl --unit nuncio --priority err --quiet --no-pager");
     assert_eq!(errors, "");
 }
