@@ -104,6 +104,6 @@ for arch in "${archs[@]}"; do
   gzip -9n "$folder"/pages/man/* "$folder/pages/changelog.Debian"
   # A release build is stripped already, by its profile.
   if [ -n "$binary" ]; then strip -o "$folder/nuncio" "$program"; else cp "$program" "$folder/nuncio"; fi
-  (cd "$root" && CARGO_TARGET_DIR=$stage "$cargo_deb" --quiet --no-build --no-strip --locked --offline "${fast[@]}" \
+  (cd "$root" && CARGO_TARGET_DIR=$stage "$cargo_deb" --quiet --no-build --no-strip --locked --offline --compress-system "${fast[@]}" \
     --target "$(triple "$arch")" --output "$output/")
 done

@@ -322,7 +322,7 @@ enum BrakeCommand {
 struct Wish {
     /// Name, endpoint name or link of the device
     device: String,
-    /// The image: Intel HEX, ELF, ESP image, as the board takes it. The daemon must be able to read it
+    /// The image: Intel HEX, ELF, ESP image, as the board takes it
     image: PathBuf,
     /// The version that the new program must report; default: what the image itself says
     #[arg(long, value_name = "VERSION")]

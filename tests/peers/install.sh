@@ -127,10 +127,10 @@ deny() {
   rm -rf "$1/target"
 }
 
-# Compresses: with some optimisation.
+# Without its own compression, which takes long to build: xz does that.
 cargo_deb() {
-  CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_TARGET_DIR=$1/target retry cargo install --quiet --locked \
-    --debug --root "$1" --version "$cargo_deb" --no-default-features --features static-lzma cargo-deb || return 1
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$1/target retry cargo install --quiet --locked --debug --root "$1" \
+    --version "$cargo_deb" --no-default-features cargo-deb || return 1
   rm -rf "$1/target"
 }
 
@@ -177,7 +177,7 @@ group() {
     deny) place cargo-deny "$cargo_deny" deny ;;
     deb)
       debian deb
-      place cargo-deb "$cargo_deb" cargo_deb
+      place cargo-deb "$cargo_deb xz" cargo_deb
       ;;
     cross)
       debian cross
