@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 
-.PHONY: help demo test test-vm torture check bench peers world fuzz fmt clean-world
+.PHONY: help demo test test-vm torture check deb bench peers world fuzz fmt clean-world
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ test: peers world ## all tests; gets the foreign servers and tools that they nee
 	$(CARGO) test --locked --workspace
 
 test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged cycles" for some
-	tests/peers/install.sh leshan vm
+	tests/peers/install.sh leshan vm deb
 	tests/vm/build.sh
 	$(CARGO) build --locked --bins -p nuncio -p vm
 	$(CARGO) run --locked --quiet -p vm -- $(CASES)
@@ -35,6 +35,11 @@ check: ## formatting, lints, licences, documentation
 	"$${NUNCIO_CACHE:-.cache}/peers/cargo-deny/bin/cargo-deny" --log-level warn check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
+deb: ## Debian packages of the release build for amd64, arm64 and armhf, in target/debian; ARCHS="armhf" for some
+	tests/peers/install.sh deb cross
+	packaging/deb.sh $(ARCHS)
+	packaging/try.sh $(ARCHS)
+
 bench: ## the figures of docs/BENCHMARKS.md, of the release build; FIGURES="read push" for some of them
 	tests/peers/install.sh avr
 	tests/world/build.sh avr
@@ -44,8 +49,9 @@ bench: ## the figures of docs/BENCHMARKS.md, of the release build; FIGURES="read
 peers: ## the foreign programs that tests need: avrdude, esptool 4 and 5, Leshan, lwm2m-node-lib
 	tests/peers/install.sh all
 
-world: peers ## the simulated boards and their firmware
+world: peers ## the simulated boards and their firmware, and the Debian that the package is installed into
 	tests/world/build.sh all
+	tests/packages/build.sh
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (20), from its committed seeds
 	fuzz/run.sh $(FUZZ_SECONDS)

@@ -15,6 +15,7 @@ mod limits;
 mod logging;
 mod moment;
 mod output;
+mod pages;
 mod plan;
 mod points;
 mod report;
@@ -380,7 +381,7 @@ enum BrakeCommand {
 struct Wish {
     /// Name, endpoint name or link of the device
     device: String,
-    /// The image: Intel HEX, ELF, ESP image, as the board takes it. The daemon must be able to read it
+    /// The image: Intel HEX, ELF, ESP image, as the board takes it
     image: PathBuf,
     /// The version that the new program must report; default: what the image itself says
     #[arg(long, value_name = "VERSION")]
@@ -416,6 +417,9 @@ where
     G: FnOnce(Config, Lifecycle) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
+    if let Some(folder) = pages::asked_for(std::env::args_os()) {
+        return ExitCode::from(pages::write(&folder).unwrap_or_else(|error| report::report(&error, false)));
+    }
     let arguments = Arguments::parse();
     let json = arguments.command.wants_json();
     let outcome = dispatch(arguments, gateway, checks, boards);
@@ -425,10 +429,8 @@ where
 impl Command {
     fn wants_json(&self) -> bool {
         match self {
-            Self::Run { .. } => false,
-            Self::Devices(asking) | Self::Builtin(asking) => asking.json,
             Self::Run { .. } | Self::Setup(_) => false,
-            Self::Devices(asking) => asking.json,
+            Self::Devices(asking) | Self::Builtin(asking) => asking.json,
             Self::Status { asking, .. }
             | Self::Flash { asking, .. }
             | Self::Plan { asking, .. }

@@ -8,6 +8,7 @@
 mod builtin;
 mod check;
 mod hints;
+mod secrets;
 mod shape;
 mod source;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::builtin::BuiltinSettings;
+use crate::credentials::Credentials;
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
 use crate::proxy::ServerSettings;
@@ -122,7 +124,8 @@ pub struct GatewaySettings {
 pub fn load(chosen: Option<&Path>) -> Result<Config, ConfigError> {
     let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = text_of(file, chosen.is_some())?;
-    let mut config = parse(file, text.as_deref())?;
+    let credentials = Credentials::beside(file);
+    let mut config = whole(file, sections(file, text.as_deref(), &|name| credentials.read(name))?)?;
     config.chosen = chosen.map(Path::to_owned);
     Ok(config)
 }
@@ -135,7 +138,7 @@ pub fn load(chosen: Option<&Path>) -> Result<Config, ConfigError> {
 pub fn socket(chosen: Option<&Path>) -> Result<PathBuf, ConfigError> {
     let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = text_of(file, chosen.is_some())?;
-    let read = sections(file, text.as_deref())?;
+    let read = sections(file, text.as_deref(), &no_credentials)?;
     let gateway = read.problems.into_iter().filter(|error| error.key.split('.').next() == Some("gateway"));
     match (read.gateway, gateway.collect::<Vec<_>>()) {
         (Some(gateway), problems) if problems.is_empty() => Ok(gateway.socket),
@@ -143,12 +146,19 @@ pub fn socket(chosen: Option<&Path>) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// The defaults with `text`, the content of `file`, over them. Reads nothing.
+/// The defaults with `text`, the content of `file`, over them. Reads nothing, so a credential in it is an error.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(file: &Path, text: Option<&str>) -> Result<Config, ConfigError> {
-    let read = sections(file, text)?;
+    whole(file, sections(file, text, &no_credentials)?)
+}
+
+fn no_credentials(name: &str) -> Result<String, String> {
+    Err(format!("credential `{name}` is not read here"))
+}
+
+fn whole(file: &Path, read: Read) -> Result<Config, ConfigError> {
     match (read.gateway, read.rest) {
         (Some(gateway), Some(rest)) if read.problems.is_empty() => {
             Ok(assemble(gateway, rest, file, read.user, read.builtin))
@@ -166,13 +176,15 @@ struct Read {
     builtin: Source,
 }
 
-fn sections(file: &Path, text: Option<&str>) -> Result<Read, ConfigError> {
+fn sections(file: &Path, text: Option<&str>, credentials: secrets::Read<'_>) -> Result<Read, ConfigError> {
     let (builtin, defaults) = Source::parse(Path::new(BUILT_IN), DEFAULTS).map_err(ConfigError::new)?;
     let parsed = text.map(|text| Source::parse(file, text)).transpose().map_err(ConfigError::new)?;
     let (user, table) = parsed.map_or((None, None), |(source, table)| (Some(source), Some(table)));
     let source = user.as_ref().unwrap_or(&builtin);
     let mut problems = Vec::new();
-    let raw = shape::read(&defaults, table.unwrap_or_default(), source, &mut problems);
+    let mut table = table.unwrap_or_default();
+    secrets::fill(&mut table, source, credentials, &mut problems);
+    let raw = shape::read(&defaults, table, source, &mut problems);
     let (gateway, rest) = check::check(raw, source, &mut problems);
     Ok(Read { gateway, rest, problems, user, builtin })
 }
@@ -311,7 +323,7 @@ mod tests {
     fn the_defaults_hold_without_a_file() {
         let config = parse(Path::new("/etc/nuncio/nuncio.toml"), None).expect("the embedded file is right");
         assert_eq!(config.gateway.state, Path::new("/var/lib/nuncio"));
-        assert_eq!(config.gateway.socket, Path::new("/var/lib/nuncio/control.sock"));
+        assert_eq!(config.gateway.socket, Path::new("/run/nuncio/control.sock"));
         assert_eq!(config.boards_dir, Path::new("/etc/nuncio/boards.d"));
         assert!(config.servers.is_empty() && config.devices.is_empty() && config.file().is_none());
         assert_eq!(config.executors.0.len(), 9);
@@ -349,6 +361,35 @@ mod tests {
             panic!("a table stays a table")
         };
         assert_eq!(by_format.len(), 2);
+    }
+
+    #[test]
+    fn the_socket_lies_in_a_state_folder_of_its_own() {
+        let config = parse(Path::new("/x/n.toml"), Some("[gateway]\nstate = \"/srv/n\"\n")).expect("valid");
+        assert_eq!(config.gateway.socket, Path::new("/srv/n/control.sock"));
+    }
+
+    #[test]
+    fn any_text_may_be_a_credential() {
+        let key = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("nuncio.toml");
+        std::fs::create_dir(folder.path().join("credentials")).expect("made");
+        std::fs::write(folder.path().join("credentials/api"), format!("{key}\n")).expect("written");
+        let written = |name: &str| {
+            std::fs::write(&file, format!("[esphome.keys]\na = \"{key}\"\nb = {{ credential = \"{name}\" }}\n"))
+        };
+        written("api").expect("written");
+        let keys = load(Some(&file)).unwrap_or_else(|error| panic!("{error}")).esphome.keys;
+        assert_eq!(keys["a"], keys["b"]);
+        written("gone").expect("written");
+        let error = load(Some(&file)).expect_err("there is no such credential");
+        assert_eq!(error.errors.len(), 1, "{error}");
+        assert!(error.to_string().contains("nuncio.toml:3:"), "{error}");
+        assert!(
+            error.to_string().contains("there is no credential `gone`") && !error.to_string().contains(key),
+            "{error}"
+        );
     }
 
     #[test]

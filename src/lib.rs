@@ -6,6 +6,7 @@ pub mod boards;
 pub mod builtin;
 pub mod config;
 pub mod control;
+mod credentials;
 pub mod device;
 pub mod executors;
 pub mod gateway;

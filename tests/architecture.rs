@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("boards", &["device"]),
     ("proxy", &["device"]),
     ("update", &["device"]),
-    ("executors", &["device", "procfs"]),
+    ("executors", &["device", "procfs", "credentials"]),
     ("store", &["device"]),
     ("leases", &["device"]),
     ("builtin", &["device", "procfs"]),
@@ -21,8 +21,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("device", &[]),
     ("procfs", &[]),
     ("web", &["device", "control", "procfs"]),
+    ("credentials", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "builtin", "web"]),
+    (
+        "config",
+        &["device", "credentials", "transports", "boards", "proxy", "update", "executors", "store", "builtin", "web"],
+    ),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

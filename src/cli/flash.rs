@@ -39,7 +39,8 @@ impl Order {
 
 pub(crate) async fn flash(client: Client, order: Order, json: bool) -> anyhow::Result<u8> {
     let interrupts = interrupts()?;
-    let stream = client.flash(&order.device, &order.image, order.version.as_deref(), order.now).await?;
+    let handed = client.hand(&order.image).await?;
+    let stream = client.flash(&order.device, handed.path(), order.version.as_deref(), order.now).await?;
     watch(client, stream, interrupts, order.device, json).await
 }
 

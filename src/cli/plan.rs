@@ -13,7 +13,9 @@ use super::show::Block;
 use super::{code, status};
 
 pub(crate) async fn plan(client: Client, order: Order, json: bool) -> anyhow::Result<u8> {
-    let plan = client.plan(&order.device, &order.image, order.version.as_deref(), order.now).await?;
+    let handed = client.hand(&order.image).await?;
+    let mut plan = client.plan(&order.device, handed.path(), order.version.as_deref(), order.now).await?;
+    plan.path = order.image;
     if json {
         print_json("plan/1", &plan)?;
     } else {

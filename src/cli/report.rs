@@ -58,6 +58,7 @@ fn of_client(error: &ClientError) -> u8 {
     match error {
         ClientError::NotRunning { .. } | ClientError::NotPermitted { .. } => code::UNREACHABLE,
         ClientError::Broken(_) | ClientError::HungUp => code::UNREACHABLE,
+        ClientError::NotHanded { .. } => code::FAILED,
         ClientError::Refused(failure) => match failure.code {
             FailureCode::NoSuchDevice | FailureCode::NoSuchUpdate => code::NO_SUCH_DEVICE,
             FailureCode::NotNow => code::NOT_NOW,

@@ -1,6 +1,7 @@
 //! What a type cannot say: ranges, uniqueness, and texts that have a form of their own.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -29,6 +30,9 @@ const MAX_ENDPOINT: usize = 252;
 const MAX_SOCKET: usize = 95;
 /// Smallest history, in bytes: names and journal of many devices fit beside it.
 const MIN_HISTORY: u64 = 1 << 20;
+/// `[gateway] state` as the defaults have it, and the folder for sockets that goes with it.
+const USUAL_STATE: &str = "/var/lib/nuncio";
+const RUNTIME: &str = "/run/nuncio";
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
@@ -137,7 +141,7 @@ impl Checker<'_> {
         self.require(state.is_absolute(), "gateway.state", "expected an absolute path");
         let absolute = raw.socket.as_ref().is_none_or(|socket| socket.is_absolute());
         self.require(absolute, "gateway.socket", "expected an absolute path");
-        let socket = raw.socket.unwrap_or_else(|| state.join("control.sock"));
+        let socket = raw.socket.unwrap_or_else(|| default_socket(&state));
         if socket.as_os_str().len() > MAX_SOCKET {
             let message = format!("`{}` is too long for a socket: at most {MAX_SOCKET} bytes", socket.display());
             self.fail_with_hint("gateway.socket", message, "set [gateway] socket to a shorter path");
@@ -421,6 +425,12 @@ fn is_name_char(c: char) -> bool {
 
 fn is_printable(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// Where services have their sockets; a gateway with a state folder of its own keeps everything there.
+fn default_socket(state: &Path) -> PathBuf {
+    let folder = if state == Path::new(USUAL_STATE) { Path::new(RUNTIME) } else { state };
+    folder.join("control.sock")
 }
 
 /// The host name as far as it can be a gateway's name.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
 
+use super::handing::HandedImage;
 use super::names::group_name;
 use super::wire::{self, LineError, MAX_REPLY, PROTOCOL, Reply, Request, RequestLine};
 use super::{
@@ -45,6 +46,14 @@ pub enum ClientError {
         /// The command that would help.
         remedy: String,
     },
+    /// The daemon cannot read an image where it lies, and it cannot be handed over either.
+    #[error("the daemon cannot read the image where it lies, and it could not be copied to {}", .folder.display())]
+    NotHanded {
+        /// Where the daemon wants it.
+        folder: PathBuf,
+        /// What is in the way.
+        source: std::io::Error,
+    },
     /// The connection broke.
     #[error("the connection to the daemon broke")]
     Broken(#[source] std::io::Error),
@@ -67,7 +76,7 @@ impl ClientError {
             ),
             Self::NotPermitted { remedy, .. } => Some(remedy.clone()),
             Self::HungUp => Some("see its log: journalctl -u nuncio".to_owned()),
-            Self::Broken(_) => None,
+            Self::Broken(_) | Self::NotHanded { .. } => None,
             Self::Refused(failure) => failure.hint.clone(),
         }
     }
@@ -250,6 +259,21 @@ impl Client {
     pub async fn reload(&self) -> Result<Vec<String>, ClientError> {
         match self.ask(Request::Reload).await? {
             Reply::Reloaded(notes) => Ok(notes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// An image as the daemon can read it: where it lies, or a copy that is there as long as the value is. Needed until the
+    /// image is staged, or planned with.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached, or the copy cannot be made.
+    pub async fn hand(&self, image: &Path) -> Result<HandedImage, ClientError> {
+        match self.ask(Request::Reach { image: image.to_owned() }).await? {
+            Reply::Reached { copies: None } => Ok(HandedImage::as_it_is(image)),
+            Reply::Reached { copies: Some(folder) } => {
+                HandedImage::copied(image, &folder).map_err(|source| ClientError::NotHanded { folder, source })
+            }
             other => Err(unexpected(&other)),
         }
     }

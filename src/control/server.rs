@@ -1,8 +1,9 @@
 //! The daemon's end of the Unix socket.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, BufReader};
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::device::UpdateEvent;
 
+use super::handing;
 use super::wire::{self, LineError, MAX_REQUEST, PROTOCOL, Reply, ReplyLine, Request};
 use super::{ControlRequest, Door, Failure, FailureCode, Feed, Follower, Heard, Told, Verdict};
 
@@ -56,24 +58,30 @@ pub enum BindError {
 }
 
 impl Listener {
-    /// Makes the socket with mode 0660, in place of one that a dead daemon left behind. To be called in a runtime.
+    /// Makes the socket with mode 0660, in place of one that a dead daemon left behind, and its folder where only that is
+    /// missing. To be called in a runtime.
     ///
     /// # Errors
     /// When a living daemon or a file is in the way, or the folder does not permit it.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         clear_way(path)?;
         let failed = |source| BindError::Io { path: path.to_owned(), source };
+        if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+            DirBuilder::new().mode(0o750).create(folder).map_err(failed)?;
+        }
         // Made under another name and renamed when it has its mode: nobody finds it with the wrong one.
         let fresh = path.with_extension(format!("new-{}", std::process::id()));
         let socket = UnixListener::bind(&fresh).map_err(failed)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(0o660)).map_err(failed)?;
         std::fs::rename(&fresh, path).map_err(failed)?;
+        handing::prepare(&handing::folder(path)).map_err(failed)?;
         Ok(Self { socket, path: path.to_owned() })
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        handing::clear(&handing::folder(&self.path));
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the control socket could not be removed");
         }
@@ -92,12 +100,13 @@ fn clear_way(path: &Path) -> Result<(), BindError> {
 /// Serves clients until the returned future is dropped, which also hangs up on them.
 pub async fn serve(listener: Listener, door: Door, feed: Feed) {
     let mut clients = JoinSet::new();
+    let copies: Arc<Path> = handing::folder(&listener.path).into();
     loop {
         while clients.try_join_next().is_some() {}
         match listener.socket.accept().await {
             Ok((stream, _)) if clients.len() < MAX_CONNECTIONS => {
-                let (door, feed) = (door.clone(), feed.clone());
-                clients.spawn(async move { attend(stream, &door, &feed).await });
+                let (door, feed, copies) = (door.clone(), feed.clone(), Arc::clone(&copies));
+                clients.spawn(async move { attend(stream, (&door, &feed), &copies).await });
             }
             Ok((stream, _)) => turn_away(&stream),
             Err(error) => {
@@ -119,7 +128,7 @@ fn turn_away(stream: &UnixStream) {
 }
 
 /// One connection: one request, its replies.
-async fn attend(stream: UnixStream, door: &Door, feed: &Feed) {
+async fn attend(stream: UnixStream, (door, feed): (&Door, &Feed), copies: &Path) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let reply = match timeout(REQUEST_TIME, wire::read_line(&mut reader, MAX_REQUEST)).await {
@@ -131,6 +140,7 @@ async fn attend(stream: UnixStream, door: &Door, feed: &Feed) {
             None
         }
         Ok(Ok(line)) => match wire::parse_request(&line) {
+            Ok(Request::Reach { image }) => Some(reached(image, copies).await),
             Ok(request) => handle(request, (door, feed), &mut reader, &mut writer).await,
             Err(failure) => Some(Reply::Failed(failure)),
         },
@@ -142,6 +152,12 @@ async fn attend(stream: UnixStream, door: &Door, feed: &Feed) {
 
 fn refusal(code: FailureCode, message: &str) -> Reply {
     Reply::Failed(Failure::new(code, message))
+}
+
+/// Whether the daemon can read an image needs no gateway.
+async fn reached(image: PathBuf, copies: &Path) -> Reply {
+    let readable = tokio::task::spawn_blocking(move || handing::readable(&image)).await.unwrap_or(false);
+    Reply::Reached { copies: (!readable).then(|| copies.to_owned()) }
 }
 
 async fn handle(
@@ -194,6 +210,7 @@ async fn handle(
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
             reply(door.ask(order).await, |plan| Reply::Plan(Box::new(plan)))
         }
+        Request::Reach { .. } => refusal(FailureCode::Failed, "it is answered before"),
         Request::Tokens { order } => {
             reply(door.ask(|reply| ControlRequest::Tokens { order, reply }).await, Reply::Tokens)
         }

@@ -55,6 +55,23 @@ impl Daemon {
     }
 }
 
+#[tokio::test]
+async fn an_image_that_the_daemon_cannot_read_is_handed_over_beside_the_socket() {
+    let daemon = Daemon::start(silent);
+    let image = daemon.dir.path().join("a.hex");
+    std::fs::write(&image, "image").expect("written");
+    let handed = daemon.client().hand(&image).await.expect("answered");
+    assert_eq!(handed.path(), image, "it can be read where it lies");
+    // A daemon of another user, or with a `/tmp` of its own, finds nothing there: as here.
+    let gone = daemon.dir.path().join("gone.hex");
+    let error = daemon.client().hand(&gone).await.expect_err("nothing to copy");
+    assert!(matches!(error, ClientError::NotHanded { .. }), "{error}");
+    let folder = daemon.dir.path().join("s.images");
+    assert_eq!(std::fs::read_dir(&folder).expect("there").count(), 0, "what was begun is removed");
+    let mode = std::fs::metadata(&folder).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o770);
+}
+
 fn silent(_: ControlRequest) {}
 
 fn nothing(request: ControlRequest) {
@@ -187,12 +204,12 @@ async fn the_socket_is_for_user_and_group_and_goes_with_the_daemon() {
     let mode = std::fs::metadata(daemon.socket()).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let names = std::fs::read_dir(daemon.dir.path()).expect("the folder").count();
-    assert_eq!(names, 1, "nothing else is left in the folder");
+    assert_eq!(names, 2, "nothing else is left in the folder but the one for images");
     daemon.serving.abort();
     while !daemon.serving.is_finished() {
         tokio::task::yield_now().await;
     }
-    assert!(!daemon.socket().exists());
+    assert_eq!(std::fs::read_dir(daemon.dir.path()).expect("the folder").count(), 0);
     let error = daemon.client().devices().await.expect_err("nobody there");
     assert!(matches!(error, ClientError::NotRunning { .. }), "{error:?}");
 }

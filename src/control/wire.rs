@@ -59,6 +59,9 @@ pub(super) enum Request {
         #[serde(default)]
         now: bool,
     },
+    Reach {
+        image: PathBuf,
+    },
     Rollback {
         device: String,
     },
@@ -117,6 +120,10 @@ pub(super) enum Reply {
     Event(UpdateEvent),
     Verdict(Verdict),
     Plan(Box<Plan>),
+    /// Where a copy of the image is to be put, when the daemon cannot read it where it lies.
+    Reached {
+        copies: Option<PathBuf>,
+    },
     Brakes(BrakeReport),
     Joined(JoinReport),
     Who(Who),
@@ -124,7 +131,9 @@ pub(super) enum Reply {
     Identified(Identified),
     Tape(Box<TapeLine>),
     Told(Box<Told>),
-    Missed { pieces: u64 },
+    Missed {
+        pieces: u64,
+    },
     Tokens(TokenReport),
     Cancelled,
     History(HistoryList),

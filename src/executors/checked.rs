@@ -1,6 +1,6 @@
 //! From the text of a tool file to checked tools: everything that can be wrong is found here, at load, with its place.
 //!
-//! Driven by `tools`. Nothing is looked up on the machine.
+//! Driven by `tools`. Nothing is looked up on the machine but credentials.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,12 +9,13 @@ use std::path::Path;
 use regex::bytes::Regex;
 use toml::Spanned;
 
+use crate::credentials::Credentials;
 use crate::device::FileError;
 
-use super::command::BUILT_IN_VARIABLES;
+use super::command::{BUILT_IN_VARIABLES, SECRET};
 use super::patterns::{self, PatternId, Patterns};
 use super::shape::{
-    FileShape, KillShape, OptionalShape, OutcomeShape, ProgressShape, TimeoutsShape, ToolShape, VersionShape,
+    FileShape, KillShape, OptionalShape, OutcomeShape, ProgressShape, TimeoutsShape, ToolShape, VarShape, VersionShape,
 };
 use super::template::Template;
 use super::tool::{Arguments, OptionalArguments, Progress, ProgressKind, Rule, Tool, Trigger, Verdict, VersionQuery};
@@ -80,6 +81,7 @@ impl Checker<'_> {
         self.programs(&shape.program);
         let version = shape.version.and_then(|shape| self.version(shape));
         let known = self.variables(&shape.needs, &shape.vars);
+        let vars = self.values(shape.vars);
         let flash = self.by_version("", &shape.argv, &shape.argv_below, &known, version.is_some());
         let backup = shape
             .backup
@@ -101,7 +103,7 @@ impl Checker<'_> {
             install: shape.install,
             version,
             needs: plain(shape.needs),
-            vars: shape.vars.into_iter().map(|(name, value)| (name.into_inner(), value)).collect(),
+            vars,
             formats: shape.formats.into_inner(),
             flash,
             backup,
@@ -164,7 +166,7 @@ impl Checker<'_> {
     }
 
     /// The names that templates may use.
-    fn variables(&mut self, needs: &[Spanned<String>], vars: &BTreeMap<Spanned<String>, String>) -> Vec<String> {
+    fn variables(&mut self, needs: &[Spanned<String>], vars: &BTreeMap<Spanned<String>, VarShape>) -> Vec<String> {
         let mut known: Vec<String> = BUILT_IN_VARIABLES.iter().map(|&name| name.to_owned()).collect();
         let needed = needs.iter().enumerate().map(|(index, name)| (format!("needs[{index}]"), name));
         let given = vars.keys().map(|name| (format!("vars.{}", name.get_ref()), name));
@@ -175,6 +177,26 @@ impl Checker<'_> {
             known.push(name.get_ref().clone());
         }
         known
+    }
+
+    /// The values of the tool's own variables. A credential must be in one that is masked wherever it is shown.
+    fn values(&mut self, vars: BTreeMap<Spanned<String>, VarShape>) -> BTreeMap<String, String> {
+        let credentials = Credentials::beside(self.file.parent().unwrap_or(self.file));
+        let mut values = BTreeMap::new();
+        for (name, value) in vars {
+            let read = match value {
+                VarShape::Text(text) => Ok(text),
+                VarShape::Credential(_) if !name.get_ref().starts_with(SECRET) => {
+                    Err(format!("a credential would be shown: call the variable `{SECRET}{}`", name.get_ref()))
+                }
+                VarShape::Credential(shape) => credentials.read(&shape.credential),
+            };
+            match read {
+                Ok(text) => drop(values.insert(name.into_inner(), text)),
+                Err(error) => self.fail(&format!("vars.{}", name.get_ref()), name.span(), error),
+            }
+        }
+        values
     }
 
     fn arguments(&mut self, key: &str, templates: &[Spanned<String>], known: &[String]) -> Vec<Template> {
@@ -439,6 +461,30 @@ result = "ok"
         assert!(GOOD.contains(from), "{from}");
         let first = errors(&GOOD.replacen(from, to, 1)).remove(0);
         (first.line, first.key, first.message)
+    }
+
+    #[test]
+    fn a_secret_may_be_a_credential_and_nothing_else_may() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("credentials")).expect("made");
+        std::fs::write(folder.path().join("credentials/ota"), "hunter2\n").expect("written");
+        let file = folder.path().join("flash-tools/x.toml");
+        let with = |vars: &str| read(&file, &GOOD.replace("tries = \"3\"", &format!("tries = \"3\", {vars}")));
+        let tools = with("\"secret.key\" = { credential = \"ota\" }").unwrap_or_else(|errors| panic!("{}", errors[0]));
+        assert_eq!(tools[0].vars["secret.key"], "hunter2");
+        for (vars, key, wrong) in [
+            ("key = { credential = \"ota\" }", "tool.x.vars.key", "call the variable `secret.key`"),
+            ("\"secret.key\" = { credential = \"gone\" }", "tool.x.vars.secret.key", "there is no credential `gone`"),
+            (
+                "\"secret.key\" = { file = \"ota\" }",
+                "tool.x.vars.secret.key",
+                "expected text in quotes, or { credential",
+            ),
+        ] {
+            let error = with(vars).expect_err(vars).remove(0);
+            assert!(error.message.contains(wrong) && error.line == 5, "{error}");
+            assert!(error.key.is_empty() || error.key == key, "{error}");
+        }
     }
 
     #[test]

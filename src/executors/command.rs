@@ -36,7 +36,7 @@ pub(super) enum CommandError {
 }
 
 /// Variables whose names begin so are for the tool alone.
-const SECRET: &str = "secret.";
+pub(super) const SECRET: &str = "secret.";
 /// The shortest value that is looked for in what tools print, in bytes.
 const SHORTEST: usize = 4;
 /// What stands for their values wherever a command is kept or shown.

@@ -31,7 +31,7 @@ pub(super) struct ToolShape {
     #[serde(default)]
     pub(super) needs: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) vars: BTreeMap<Spanned<String>, String>,
+    pub(super) vars: BTreeMap<Spanned<String>, VarShape>,
     pub(super) formats: Spanned<BTreeMap<ImageFormat, String>>,
     pub(super) argv: Vec<Spanned<String>>,
     #[serde(default)]
@@ -51,6 +51,21 @@ pub(super) struct ToolShape {
     #[serde(default)]
     pub(super) kill_on: Vec<KillShape>,
     pub(super) outcome: Spanned<Vec<Spanned<OutcomeShape>>>,
+}
+
+/// The value of a variable: a text, or one that is not written here.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "expected text in quotes, or { credential = \"NAME\" }")]
+pub(super) enum VarShape {
+    Text(String),
+    Credential(CredentialShape),
+}
+
+/// `{ credential = "NAME" }`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialShape {
+    pub(super) credential: String,
 }
 
 /// `version = { .. }`.

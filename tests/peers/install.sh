@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|page|rest|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|page|rest|deny|deb|cross|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -17,6 +17,7 @@ leshan_sha256=6d1cf53a18d516f02ae0b7bc34dd06dac15f3d67797d163574dec4b5feecbd32
 firmata_package=avrgirl-arduino@5.0.1
 firmata_sha256=e1e8a7e4a4384ad9f95b5ce7e638a13e43ec8eccdea766b6a3b8d7d6892d14d2
 cargo_deny=0.20.2
+cargo_deb=3.8.0
 improv_package=improv-wifi-serial-sdk@2.8.1
 improv_sha256=25dce28ec070c0c7f52b47bca8461dded996441b0d827c77fd6d16902061ab13
 
@@ -132,6 +133,20 @@ deny() {
   rm -rf "$1/target"
 }
 
+# Without its own compression, which takes long to build: xz does that.
+cargo_deb() {
+  CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$1/target retry cargo install --quiet --locked --debug --root "$1" \
+    --version "$cargo_deb" --no-default-features cargo-deb || return 1
+  rm -rf "$1/target"
+}
+
+# Rust for the machines that packages are built for; rustup knows by itself what is there.
+targets() {
+  command -v rustup >/dev/null || fail "no rustup here; it gets the standard library of other machines"
+  (cd "$here" && retry rustup --quiet target add aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf) ||
+    fail "the standard libraries could not be installed"
+}
+
 group() {
   case $1 in
     avr)
@@ -174,8 +189,16 @@ group() {
       ;;
     tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp ask discovery leshan node tls disaster lan esphome page rest; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, page, rest, deny, vm, all)" ;;
+    deb)
+      debian deb
+      place cargo-deb "$cargo_deb xz" cargo_deb
+      ;;
+    cross)
+      debian cross
+      targets
+      ;;
+    all) for part in avr esp ask discovery leshan node tls disaster lan esphome page rest deb; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, page, rest, deny, deb, cross, vm, all)" ;;
   esac
 }
 

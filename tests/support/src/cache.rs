@@ -78,6 +78,13 @@ pub(crate) fn program(group: &str, name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("`{name}` of the peer group `{group}` is not installed; run: make peers"))
 }
 
+/// The Debian that containers are made of.
+pub(crate) fn debian_root() -> PathBuf {
+    let folder = cache().join("packages");
+    assert!(folder.join(".stamp").exists(), "{} is not built; run: make world", folder.display());
+    folder.join("root")
+}
+
 fn cache() -> PathBuf {
     std::env::var_os("NUNCIO_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
 }

@@ -12,6 +12,7 @@ mod board;
 mod browser;
 mod cache;
 mod clock;
+mod container;
 mod curl;
 mod daemon;
 mod disk;
@@ -47,6 +48,7 @@ pub use cache::{
     smp_python,
 };
 pub use clock::WallClock;
+pub use container::{Container, Ran};
 pub use curl::{Curled, curl, curling, parsed_metrics, schemathesis};
 pub use daemon::{Cli, Daemon, DaemonBuilder};
 pub use disk::{Disk, Fault};

@@ -22,15 +22,26 @@ pub struct Gateway<'a> {
 impl<'a> Gateway<'a> {
     /// Writes its configuration (`tables` is added to it) and starts it; returns once it is ready.
     pub fn start(machine: &mut Machine, leshan: &'a Leshan, serial: &str, tables: &str) -> Self {
+        let gateway = Self::configured(machine, leshan, serial, tables);
+        gateway.run(machine);
+        gateway
+    }
+
+    /// The same for the service that the package has installed.
+    pub fn service(machine: &mut Machine, leshan: &'a Leshan, serial: &str, tables: &str) -> Self {
+        let gateway = Self::configured(machine, leshan, serial, tables);
+        machine.must("systemctl restart nuncio");
+        gateway
+    }
+
+    fn configured(machine: &mut Machine, leshan: &'a Leshan, serial: &str, tables: &str) -> Self {
         let uri = leshan.uri().replace("127.0.0.1", HOST);
         let config = format!(
             "[gateway]\nname = \"world\"\nlog = \"debug\"\n[serial]\npoll = \"500ms\"\n{serial}\n\
              [[server]]\nname = \"leshan\"\nuri = {uri:?}\nshort_id = 123\nlifetime = \"60s\"\nretry = \"2s\"\nretry_max = \"2s\"\n{tables}"
         );
         machine.file("/etc/nuncio/nuncio.toml", &config);
-        let gateway = Self { leshan };
-        gateway.run(machine);
-        gateway
+        Self { leshan }
     }
 
     /// Starts it (again).

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use world::{Leshan, get, repository};
+use world::{Leshan, World, get, repository};
 
 use crate::machine::{self, Machine};
 
@@ -21,6 +21,8 @@ pub struct Lab {
     image: PathBuf,
     /// This run's files.
     folder: tempfile::TempDir,
+    /// The program under test.
+    nuncio: PathBuf,
     /// A real server, on the host, shared by all cases.
     pub leshan: Leshan,
 }
@@ -31,7 +33,12 @@ impl Lab {
         let cache = std::env::var_os("NUNCIO_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from);
         let cache = cache.join("vm").canonicalize();
         let cache = cache.expect("the machine's disk is in the cache; run: make test-vm");
-        let lab = Self { image: cache.join("image"), folder: folder(), leshan: Leshan::start("leshan") };
+        let lab = Self {
+            image: cache.join("image"),
+            folder: folder(),
+            nuncio: bins.join("nuncio"),
+            leshan: Leshan::start("leshan"),
+        };
         let booted = lab.booted(&cache);
         lab.equip(&booted, bins);
         lab
@@ -44,6 +51,16 @@ impl Lab {
             self.leshan.restart();
         }
         self.restored(&self.disk())
+    }
+
+    /// A machine into which the package of the program under test has been installed.
+    pub fn machine_with_package(&self) -> Machine {
+        let mut machine = self.machine();
+        machine.copy(World::new(&self.nuncio).package(), "/root/nuncio.deb");
+        // As much as three minutes of xz in a slow guest.
+        let done = machine.shell_within("rm /usr/local/bin/nuncio && dpkg --install /root/nuncio.deb", SETTLE * 2);
+        assert_eq!(done.code, 0, "{}", done.output);
+        machine
     }
 
     /// The disk that cases start from.

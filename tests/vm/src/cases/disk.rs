@@ -4,7 +4,7 @@ use vm::{Gateway, Lab, Machine};
 
 use super::site;
 
-const UF2: &str = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n";
+pub(super) const UF2: &str = "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n";
 const UNIQUE: &str = "9904360254734e45001f800c00000030000000009796990b";
 
 /// A program for the guest's Python: a FAT12 of 256 sectors with one file, whose name is padded to eight and three.
@@ -43,7 +43,7 @@ const PLUG: &str = "echo dummy_udc.0 >/sys/kernel/config/usb_gadget/board/UDC";
 const UNPLUG: &str = "echo >/sys/kernel/config/usb_gadget/board/UDC";
 
 /// Plugs a device in whose disk holds this one file. Its disk has the first interface.
-fn plug(machine: &mut Machine, device: &str, name: &str, text: &str) {
+pub(super) fn plug(machine: &mut Machine, device: &str, name: &str, text: &str) {
     machine.file("/tmp/fat.py", FAT);
     machine.file("/tmp/gadget.sh", GADGET);
     let text = text.replace("\r\n", "\\r\\n");
@@ -51,7 +51,7 @@ fn plug(machine: &mut Machine, device: &str, name: &str, text: &str) {
     machine.must(&format!("sh /tmp/gadget.sh {device}"));
 }
 
-fn mount(machine: &mut Machine) {
+pub(super) fn mount(machine: &mut Machine) {
     machine.must("for i in $(seq 100); do test -b /dev/sda && break; sleep 0.2; done; mkdir -p /media/board; mount -t vfat -o ro /dev/sda /media/board");
 }
 

@@ -4,6 +4,7 @@ mod asked;
 mod bluetooth;
 mod cycles;
 mod disk;
+mod package;
 mod serial;
 
 use std::time::Instant;
@@ -37,6 +38,8 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
     disk:
         a_boards_disk_and_its_tty_are_one_device
         a_disk_that_is_pulled_out_while_it_is_mounted_is_gone;
+    package:
+        the_installed_service_opens_boards_that_come_after_it;
     cycles:
         thirty_cycles_of_four_boards
         a_loose_contact;
