@@ -352,11 +352,7 @@ Examples:
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
-    Check {
-        /// Print JSON (docs/schema/check-1.json)
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Wish),
 }
 
 #[derive(Debug, Subcommand)]
@@ -446,7 +442,8 @@ impl Command {
             Self::History { asking, .. } | Self::Show { asking, .. } => asking.json,
             Self::Record { asking, .. } => asking.json,
             Self::Events { asking, .. } | Self::Login { asking, .. } | Self::Token { asking, .. } => asking.json,
-            Self::Check { json } | Self::Replay { json, .. } => *json,
+            Self::Check(wish) => wish.json,
+            Self::Replay { json, .. } => *json,
         }
     }
 }
@@ -469,7 +466,7 @@ where
     match arguments.command {
         Command::Run { log } => run::run(config::load(chosen)?, log, gateway),
         Command::Setup(options) => setup::setup(chosen, options, boards, gateway),
-        Command::Check { json } => check::check(&config::load(chosen), checks, json),
+        Command::Check(wish) => check::check(&config::load(chosen), checks, &wish),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
         Command::Builtin(asking) => ask(builtin::builtin(client(&asking)?, asking.json)),

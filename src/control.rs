@@ -28,7 +28,7 @@ pub use api::{
     LinkStatus, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
     TokenOrder, TokenReport, TokenStatus, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
-pub use check::{CheckItem, CheckState};
+pub use check::{CheckItem, CheckState, Cure, CureStep};
 pub use client::{Client, ClientError, FlashItem, FlashStream, NewsStream, TapeStream};
 pub use door::Door;
 pub use failure::{Failure, FailureCode};

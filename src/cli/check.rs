@@ -1,7 +1,9 @@
 //! `nuncio check`: the rendering, and what the configuration, the state folder and the ports have to say. Boards, tools
 //! and transports add their items from outside.
 
+mod fix;
 mod host;
+mod thieves;
 
 use nuncio::config::{Config, ConfigError};
 use nuncio::control::{CheckItem, CheckState};
@@ -21,25 +23,50 @@ struct CheckDocument {
 pub(super) fn check(
     loaded: &Result<Config, ConfigError>,
     more: fn(&Config) -> Vec<CheckItem>,
-    json: bool,
+    wish: &Wish,
 ) -> anyhow::Result<u8> {
-    let wrong = loaded.is_err();
-    let items = match loaded {
-        Ok(config) => about(config).into_iter().chain(more(config)).collect(),
-        Err(error) => of_config_error(error),
-    };
-    let count = |state| items.iter().filter(|item: &&CheckItem| item.state == state).count();
-    let document = CheckDocument { errors: count(CheckState::Error), warnings: count(CheckState::Warning), items };
-    if json {
+    let document = look(loaded, more);
+    if wish.json {
         print_json("check/1", &document)?;
     } else {
         print(&rendered(&document));
     }
+    let document = if wish.fix && fix::fix(&document.items, wish.yes)? {
+        // What was mended counts, not what was wrong before.
+        let after = look(loaded, more);
+        print(&format!("\nAfterwards:\n{}", rendered(&after)));
+        after
+    } else {
+        document
+    };
     Ok(match document.errors {
-        _ if wrong => code::USAGE,
+        _ if loaded.is_err() => code::USAGE,
         0 => code::OK,
         _ => code::FAILED,
     })
+}
+
+/// What is wanted besides looking.
+#[derive(Debug, clap::Args)]
+pub(super) struct Wish {
+    /// Print JSON (docs/schema/check-1.json)
+    #[arg(long, conflicts_with = "fix")]
+    pub(super) json: bool,
+    /// Mend what can be mended from here, each thing after asking
+    #[arg(long)]
+    fix: bool,
+    /// Do not ask
+    #[arg(long, requires = "fix")]
+    yes: bool,
+}
+
+fn look(loaded: &Result<Config, ConfigError>, more: fn(&Config) -> Vec<CheckItem>) -> CheckDocument {
+    let items: Vec<CheckItem> = match loaded {
+        Ok(config) => about(config).into_iter().chain(more(config)).collect(),
+        Err(error) => of_config_error(error),
+    };
+    let count = |state| items.iter().filter(|item| item.state == state).count();
+    CheckDocument { errors: count(CheckState::Error), warnings: count(CheckState::Warning), items }
 }
 
 fn about(config: &Config) -> Vec<CheckItem> {
@@ -47,6 +74,7 @@ fn about(config: &Config) -> Vec<CheckItem> {
     items.push(host::state_folder(config));
     items.extend(host::certificates(config));
     items.extend(host::ports(config));
+    items.extend(thieves::items());
     items
 }
 
@@ -105,5 +133,9 @@ fn item(item: &CheckItem) -> String {
     } else {
         format!("{state:8} {}: {}{file}", item.what, item.detail)
     };
-    item.hint.as_ref().map_or(text.clone(), |hint| format!("{text}\n         hint: {hint}"))
+    let text = item.hint.as_ref().map_or(text.clone(), |hint| format!("{text}\n         hint: {hint}"));
+    match item.cure {
+        Some(_) => format!("{text}\n         `sudo nuncio check --fix` can mend it"),
+        None => text,
+    }
 }

@@ -17,18 +17,53 @@ pub struct CheckItem {
     pub hint: Option<String>,
     /// Which file it comes from.
     pub file: Option<String>,
+    /// What `nuncio check --fix` would do about it.
+    pub cure: Option<Cure>,
+}
+
+/// What mends something, as root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cure {
+    /// In words.
+    pub what: String,
+    /// In order; each only when the one before went well.
+    pub steps: Vec<CureStep>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CureStep {
+    /// Program and arguments; no shell.
+    pub argv: Vec<String>,
+    /// What it reads.
+    pub input: Option<String>,
+}
+
+impl Cure {
+    /// A cure of commands that read nothing.
+    pub fn new(what: impl Into<String>, commands: &[&[&str]]) -> Self {
+        let step = |argv: &&[&str]| CureStep { argv: argv.iter().map(|&word| word.to_owned()).collect(), input: None };
+        Self { what: what.into(), steps: commands.iter().map(step).collect() }
+    }
 }
 
 impl CheckItem {
     /// An item without hint and file.
     pub fn new(what: impl Into<String>, state: CheckState, detail: impl Into<String>) -> Self {
-        Self { what: what.into(), state, detail: detail.into(), hint: None, file: None }
+        Self { what: what.into(), state, detail: detail.into(), hint: None, file: None, cure: None }
     }
 
     /// Adds what to do.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what would mend it.
+    #[must_use]
+    pub fn with_cure(mut self, cure: Cure) -> Self {
+        self.cure = Some(cure);
         self
     }
 

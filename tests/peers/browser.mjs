@@ -13,6 +13,8 @@ const axe = require("axe-core").source;
 const LONG = 60_000;
 
 const browser = await puppeteer.launch({
+  // So that it ends with this program, however that ends.
+  pipe: true,
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
 });
