@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use world::{Container, World, eventually, world};
 
@@ -53,6 +53,31 @@ fn apt_installs_upgrades_and_purges_a_service_that_runs() {
     assert!(container.has(CONFIG) && container.has("/var/lib/nuncio/nuncio.db") && !container.has("/usr/bin/nuncio"));
     apt(&container, &["purge", "nuncio"]);
     assert_eq!(traces(&container), before, "nothing is left");
+}
+
+#[test]
+fn from_the_package_to_the_first_device_it_takes_one_command_and_its_answers() {
+    let world = world!();
+    let (package, container) = (copied(&world, world.package(), "nuncio.deb"), world.container());
+    let (_board, port) = container.uno("uno-1.2.0.hex");
+    // A bridge chip like any other: which board is behind it has to be asked, beside the two questions there always are.
+    container.run(&["ln", "-s", &port, "/dev/ttyUSB0"]);
+    let begin = Instant::now();
+    apt(&container, &["install", &container.inside(&package)]);
+    let said = container.run(&["sh", "-c", "printf 'arduino-uno\\n\\n1\\n' | nuncio setup"]);
+    println!("installed and registered after {:.1} s:\n{said}", begin.elapsed().as_secs_f32());
+    for words in [
+        "serial:/dev/ttyUSB0",
+        "Written: /etc/nuncio/nuncio.toml",
+        "arduino-uno-1",
+        "1/1",
+        "http://127.0.0.1:8080/login#nuncio.",
+    ] {
+        assert!(said.contains(words), "{words} is missing:\n{said}");
+    }
+    let status = container.run(&["nuncio", "status", "--json"]);
+    assert!(status.contains("\"server\":\"builtin\"") && status.contains("\"state\":\"registered\""), "{status}");
+    runs(&container);
 }
 
 #[test]
