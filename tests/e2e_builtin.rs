@@ -1,6 +1,6 @@
 //! The built-in server: one more server like any other, beside a real Leshan.
 //!
-//! Needs the peers avr and leshan: `make peers`.
+//! Needs the peers avr, leshan and tls: `make peers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -276,4 +276,32 @@ fn a_gateway_that_is_stopped_in_the_middle_tells_what_came_of_it() {
     scene.daemon.run();
     assert!(result(&folder, "a.hex").starts_with("ok: "));
     assert!(board.holds(&avr_image("uno-1.3.0.hex")));
+}
+
+#[test]
+fn a_signature_beside_a_dropped_image_counts_where_signatures_are_required() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let keys = world.home().join("keys");
+    fs::create_dir(&keys).expect("made");
+    let image = world.file("signed/blinky.hex", fs::read(avr_image("uno-1.3.0.hex")).expect("an image"));
+    let minisign = |arguments: &[&str]| {
+        let ran = std::process::Command::new("minisign").args(arguments).current_dir(&keys).output();
+        assert!(ran.expect("Debian's minisign: tests/peers/install.sh tls").status.success());
+    };
+    minisign(&["-G", "-W", "-p", "site.pub", "-s", "secret"]);
+    minisign(&["-S", "-s", "secret", "-m", image.to_str().expect("text")]);
+    let update = format!("[update]\nsignatures = \"required\"\nkeys = {keys:?}");
+    let drop = world.home().join("state/drop");
+    let scene =
+        Scene::with(world, "arduino-uno", &board.link(), |daemon| daemon.builtin(free_both(), "").toml(&update));
+    scene.daemon.await_registered(&scene.name, "builtin");
+    let folder = drop.join(&scene.name);
+    fs::copy(&image, folder.join("unsigned.hex")).expect("dropped");
+    let text = result(&folder, "unsigned.hex");
+    assert!(text.contains("5/0/5 = 5") && text.contains("no signature"), "{text}");
+    fs::copy(image.with_extension("hex.minisig"), folder.join("blinky.hex.minisig")).expect("dropped");
+    fs::copy(&image, folder.join("blinky.hex")).expect("dropped");
+    assert!(result(&folder, "blinky.hex").starts_with("ok: "));
+    assert!(folder.join("done/blinky.hex.minisig").exists());
 }

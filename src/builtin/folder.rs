@@ -29,6 +29,8 @@ pub(super) use take::{Look, Looked, Mark, Taken};
 
 /// Folders that others may lay files into: what is made there belongs to the group, and only who laid it may take it away.
 const SHARED: u32 = 0o3770;
+/// What lies in a folder gets the folder's group.
+const SET_GROUP: u32 = 0o2000;
 /// Folders that others may look into.
 const SHOWN: u32 = 0o2750;
 /// Ours alone.
@@ -232,7 +234,14 @@ fn open(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 fn make(at: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
     match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o700)) {
         // The mask of the process counts for nothing here.
-        Ok(()) => Ok(rustix::fs::chmodat(&at, name, Mode::from_raw_mode(mode), AtFlags::empty())?),
+        Ok(()) => {
+            let set = |mode| rustix::fs::chmodat(&at, name, Mode::from_raw_mode(mode), AtFlags::empty());
+            match set(mode) {
+                // RestrictSUIDSGID= of the service forbids handing on the group: files keep that of who lays them there.
+                Err(Errno::PERM) => Ok(set(mode & !SET_GROUP)?),
+                done => Ok(done?),
+            }
+        }
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }

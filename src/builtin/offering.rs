@@ -26,6 +26,11 @@ const IN_THE_WAY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(15);
 /// So many of them.
 const MAX_TRIES: u32 = 5;
+/// A device that is being updated is looked at so often, should it tell nothing: some clients (Californium's) number two
+/// notifications alike when they come close together, and the later one then counts for nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The same for one that is not offered anything yet.
+const LOOK_SELDOM: Duration = Duration::from_secs(300);
 /// A reason may come a little later than the result.
 const REASON_PAUSE: Duration = Duration::from_millis(250);
 const REASON_LOOKS: u32 = 4;
@@ -137,6 +142,7 @@ impl Task {
             return;
         }
         going.not_before = None;
+        let waited = std::mem::take(&mut going.waits);
         let endpoint: Arc<str> = record.endpoint.as_str().into();
         let Some(seen) = self.pages.get(&endpoint).and_then(seen) else {
             going.says = "it is not registered at the built-in server".to_owned();
@@ -146,6 +152,9 @@ impl Task {
             }
             return;
         };
+        if waited {
+            return self.ask_for(at, target, What::Look);
+        }
         if let Some(closing) = going.closing.clone() {
             let what = if closing.ok { What::Version } else { What::Reason };
             return self.ask_for(at, target, what);
@@ -158,7 +167,10 @@ impl Task {
         going.refused = false;
         let base = self.shelf.base().as_str();
         match offer::next(record.stage, going.accepted, &seen, &offer.uri, base) {
-            Step::Wait(why) => going.says = why.to_owned(),
+            Step::Wait(why) => {
+                let look = if record.stage == Stage::Waiting { LOOK_SELDOM } else { LOOK_AGAIN };
+                (going.says, going.waits, going.not_before) = (why.to_owned(), true, Some(now + look));
+            }
             Step::Reset => self.ask_for(at, target, What::Reset),
             Step::Write => self.ask_for(at, target, What::Write),
             Step::Is(stage) => {
@@ -329,12 +341,11 @@ impl Task {
     pub(super) fn firmware_told(&mut self, endpoint: &str) {
         let idle = self.pages.get(endpoint).and_then(seen).is_some_and(|seen| seen.state == 0);
         for offer in &mut self.offers.list {
-            if let Some(at) = offer.at(endpoint)
-                && idle
-                && offer.going[at].closing.is_none()
-            {
-                // What was in the way is gone.
-                offer.going[at].not_before = None;
+            let Some(at) = offer.at(endpoint) else { continue };
+            let going = &mut offer.going[at];
+            // What was waited for is here, or what was in the way is gone.
+            if std::mem::take(&mut going.waits) || (idle && going.closing.is_none()) {
+                going.not_before = None;
             }
         }
         self.stirred = true;

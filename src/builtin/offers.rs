@@ -38,6 +38,8 @@ pub(super) struct Going {
     pub(super) refused: bool,
     /// Nothing is asked before.
     pub(super) not_before: Option<Instant>,
+    /// It waits for what the device tells; when that does not come, it is looked at.
+    pub(super) waits: bool,
     /// What went wrong so often.
     pub(super) tries: u32,
     /// Why nothing happens.

@@ -322,8 +322,12 @@ impl Task {
         }
         let Some((endpoint, path)) = purpose else { return };
         match records(path, response) {
-            _ if !response.code.is_success() => self.refused(&endpoint, path, response.code),
+            _ if !response.code.is_success() => {
+                debug!(endpoint = &*endpoint, %path, code = %response.code, "not told");
+                self.not_whole(&endpoint, path);
+            }
             Ok(read) => {
+                trace!(endpoint = &*endpoint, %path, ?read, "told");
                 if let Some(page) = self.pages.get_mut(&endpoint) {
                     page.take(path, read);
                 }
@@ -331,13 +335,19 @@ impl Task {
                     self.firmware_told(&endpoint);
                 }
             }
-            Err(error) => debug!(endpoint = &*endpoint, %path, %error, "an answer cannot be read"),
+            Err(error) => {
+                debug!(endpoint = &*endpoint, %path, %error, "an answer cannot be read");
+                if goes_on && !book::parts(path).is_empty() {
+                    self.calls.remove(&call);
+                    self.server.forget(call, Instant::now());
+                }
+                self.not_whole(&endpoint, path);
+            }
         }
     }
 
     /// Clients that tell no whole instance are asked for its parts.
-    fn refused(&mut self, endpoint: &Arc<str>, path: Path, code: coap::Code) {
-        debug!(endpoint = &**endpoint, %path, %code, "not told");
+    fn not_whole(&mut self, endpoint: &Arc<str>, path: Path) {
         if let Some(page) = self.pages.get_mut(endpoint) {
             page.forget(path);
         }

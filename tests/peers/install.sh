@@ -14,6 +14,7 @@ peers=$(cd "$cache/peers" && pwd)
 
 leshan_jar=org.eclipse.leshan:leshan-server-demo:2.0.0-M4:jar:jar-with-dependencies
 leshan_sha256=6d1cf53a18d516f02ae0b7bc34dd06dac15f3d67797d163574dec4b5feecbd32
+leshan_client_sha256=602d72af85b712830caca9e1468106beb0631754c90ead7c78474cae011a858e
 firmata_package=avrgirl-arduino@5.0.1
 firmata_sha256=e1e8a7e4a4384ad9f95b5ce7e638a13e43ec8eccdea766b6a3b8d7d6892d14d2
 cargo_deny=0.20.2
@@ -116,6 +117,15 @@ leshan() {
   check_sha256 "$1/leshan-server-demo.jar" "$leshan_sha256"
 }
 
+# Leshan's client library, and a device out of it. The digest is that of the jars' own, by name.
+leshan_client() {
+  retry mvn -q -B -Dstyle.color=never -f "$here/leshan-client/pom.xml" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies "-DoutputDirectory=$1" || return 1
+  (cd "$1" && LC_ALL=C sha256sum -- *.jar) >"$1/jars.sha256"
+  check_sha256 "$1/jars.sha256" "$leshan_client_sha256"
+  javac -d "$1" -cp "$1/*" "$here/leshan-client/FirmwareClient.java"
+}
+
 node_lib() {
   cp "$here/node/package.json" "$here/node/package-lock.json" "$1"
   (cd "$1" && retry npm ci --silent --ignore-scripts --no-audit --no-fund)
@@ -174,6 +184,7 @@ group() {
     leshan)
       debian leshan
       place leshan "$leshan_jar" leshan
+      place leshan-client "$(cat "$here"/leshan-client/* | sha256sum)" leshan_client
       ;;
     node)
       debian node
