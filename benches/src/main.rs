@@ -2,7 +2,7 @@
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
 //! measured: `read`, `memory`, `idle`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`,
-//! `discovery`, `push`.
+//! `discovery`, `rest`, `push`.
 
 mod daemon;
 mod discovery;
@@ -11,6 +11,7 @@ mod figures;
 mod flood;
 mod history;
 mod parallel;
+mod rest;
 mod restart;
 mod server;
 mod sink;
@@ -24,7 +25,7 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 11] = [
+    let all: [Figure; 12] = [
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
         ("restart", restart::measure),
         ("history", history::measure),
         ("discovery", discovery::measure),
+        ("rest", rest::measure),
         // Last: it keeps this process on one core.
         ("push", figures::push),
     ];
