@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -72,6 +73,8 @@ pub struct Config {
     pub download: DownloadSettings,
     /// `[history]`.
     pub history: HistorySettings,
+    /// `[mqtt]`.
+    pub mqtt: MqttSettings,
     /// `[executors]`, the defaults and the user's lines together.
     pub executors: ExecutorSettings,
     /// `boards.d` beside the configuration file; need not exist.
@@ -194,6 +197,7 @@ fn assemble(
         update: sections.update,
         download: sections.download,
         history: sections.history,
+        mqtt: sections.mqtt,
         executors: sections.executors,
         boards_dir: beside("boards.d"),
         tools_dir: beside("flash-tools"),

@@ -7,11 +7,13 @@
 mod api;
 mod check;
 mod client;
+mod companion;
 mod failure;
 mod lifecycle;
 mod names;
 mod news;
 mod plan;
+mod secret;
 mod server;
 mod wire;
 
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{PointValue, TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
@@ -28,6 +30,7 @@ pub use api::{
 };
 pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream, TapeStream};
+pub use companion::{Companion, Trouble, Wires};
 pub use failure::{Failure, FailureCode};
 pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
@@ -36,6 +39,7 @@ pub use plan::{
     PastUpdate, Plan, PlanCheck, PlanCheckState, PlanVerdict, PlannedAlternative, PlannedImage, PlannedProof,
     PlannedRetries, PlannedRun, PlannedTask, PlannedWayBack,
 };
+pub use secret::Secret;
 pub use server::{BindError, Listener, serve};
 pub use wire::PROTOCOL;
 
@@ -58,6 +62,13 @@ pub enum ControlRequest {
         /// The status.
         reply: Answer<Status>,
     },
+    /// Everything about one device.
+    Device {
+        /// Which device.
+        device: String,
+        /// Its status.
+        reply: Answer<DeviceStatus>,
+    },
     /// Why a device is taken for what it is.
     Why {
         /// Which device or port.
@@ -79,6 +90,15 @@ pub enum ControlRequest {
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
         verdict: Answer<Verdict>,
+    },
+    /// Flash what is staged for a device, whoever staged it: the same as a server's Execute.
+    Install {
+        /// Which device.
+        device: String,
+        /// Who wishes it, for the log.
+        by: &'static str,
+        /// Whether it was accepted; what comes of it shows in the device's status.
+        reply: Answer<()>,
     },
     /// What an update would be, without doing any of it.
     Plan {
@@ -134,6 +154,19 @@ pub enum ControlRequest {
         device: String,
         /// Its points.
         reply: Answer<Points>,
+    },
+    /// Write the value of a point.
+    Write {
+        /// Which device.
+        device: String,
+        /// The point's key.
+        key: String,
+        /// What, as servers see it: in the unit of the point's object.
+        value: PointValue,
+        /// Who wishes it, for the log.
+        by: &'static str,
+        /// `Err` with the reason when the device did not take it.
+        reply: Answer<()>,
     },
     /// Who has a link.
     Who {

@@ -29,13 +29,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
 use crate::config::Config;
-use crate::control::{CheckItem, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl};
+use crate::control::{CheckItem, Companion, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl, Trouble};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
@@ -53,6 +54,8 @@ use watching::Watches;
 const DEREGISTRATION: Duration = Duration::from_secs(5);
 /// How long tools that were told to end at once may take to be gone: each has two seconds before it is killed.
 const STOP_NOW: Duration = Duration::from_secs(5);
+/// How long those who go along may take to come to their end.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Events of one kind that wait for the loop.
 const EVENTS_WAITING: usize = 4096;
 
@@ -95,8 +98,8 @@ struct Gateway {
     recordings: tapes::Recordings,
     /// Answers questions in place of all transports.
     player: Option<tapes::Player>,
-    /// What keeps a transport from its work, by its section.
-    obstacles: BTreeMap<&'static str, String>,
+    /// What keeps a transport or a companion from its work, by its section.
+    obstacles: BTreeMap<String, String>,
     proxy: Proxy,
     update: update::Handle,
     executor: Arc<Executor>,
@@ -119,6 +122,8 @@ struct Gateway {
     log: LogControl,
     /// Who follows what happens here.
     feed: Feed,
+    /// Rooms that go along with it.
+    companions: Vec<Companion>,
     events: mpsc::Sender<Event>,
     /// Cancelled when tools shall end at once.
     stop_now: CancellationToken,
@@ -132,6 +137,7 @@ struct Inbox {
     operators: mpsc::Receiver<ControlRequest>,
     releases: leases::Releases,
     points: mpsc::Receiver<(Link, PointsSeen)>,
+    troubles: mpsc::Receiver<Trouble>,
     lifecycle: mpsc::Receiver<LifecycleOrder>,
     own: mpsc::Receiver<Event>,
 }
@@ -168,6 +174,7 @@ impl Gateway {
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
+                Some(trouble) = inbox.troubles.recv() => self.handle_trouble(trouble.of, trouble.what),
                 link = inbox.releases.next() => self.handle_released(link).await,
                 _ = ticks.tick(), if self.somebody_waits() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
@@ -222,7 +229,8 @@ impl Gateway {
     async fn end(mut self, inbox: Inbox) {
         drop(inbox);
         self.stop_all_watches();
-        self.proxy.shut_down(DEREGISTRATION).await;
+        let companions = join_all(self.companions.drain(..).map(|companion| companion.stop(FAREWELL)));
+        tokio::join!(companions, self.proxy.shut_down(DEREGISTRATION));
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");
         }

@@ -9,6 +9,7 @@ pub mod device;
 pub mod executors;
 pub mod gateway;
 pub mod leases;
+pub mod mqtt;
 mod procfs;
 pub mod proxy;
 pub mod store;

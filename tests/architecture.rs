@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
-const SIBLINGS: &[&str] = &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases"];
+const SIBLINGS: &[&str] =
+    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "mqtt"];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -16,10 +17,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["device"]),
     ("leases", &["device"]),
     ("control", &["device"]),
+    ("mqtt", &["device", "control"]),
     ("device", &[]),
     ("procfs", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store"]),
+    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "mqtt"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

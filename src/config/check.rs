@@ -8,6 +8,7 @@ use url::Url;
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::{DISKS, FileError};
 use crate::executors::ExecutorSettings;
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -47,6 +48,7 @@ pub(super) struct Checked {
     pub(super) update: UpdateSettings,
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
+    pub(super) mqtt: MqttSettings,
     pub(super) executors: ExecutorSettings,
 }
 
@@ -71,6 +73,7 @@ pub(super) fn check(
     let update = raw.update.inspect(|update| checker.update(update));
     let download = raw.download.inspect(|download| checker.download(download));
     let history = raw.history.inspect(|history| checker.history(history));
+    let mqtt = raw.mqtt.inspect(|mqtt| checker.mqtt(mqtt));
     let rest = || {
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
@@ -87,6 +90,7 @@ pub(super) fn check(
             update: update?,
             download: download?,
             history: history?,
+            mqtt: mqtt?,
             executors: raw.executors?,
         })
     };
@@ -347,6 +351,16 @@ impl Checker<'_> {
         self.within("history.keep", history.keep, DAY, YEAR * 100);
         let right = history.max_size >= MIN_HISTORY;
         self.require(right, "history.max_size", "expected at least 1048576 bytes (1 MiB)");
+    }
+
+    fn mqtt(&mut self, mqtt: &MqttSettings) {
+        for (key, flaw) in mqtt.flaws() {
+            self.fail(&format!("mqtt.{key}"), flaw);
+        }
+        for (number, file) in mqtt.ca.iter().enumerate() {
+            self.require(file.is_absolute(), &format!("mqtt.ca[{number}]"), "expected an absolute path");
+        }
+        self.within("mqtt.remove_after", mqtt.remove_after, Duration::ZERO, YEAR);
     }
 
     fn prefix(&mut self, key: &str, prefix: &str) {

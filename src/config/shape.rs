@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -25,7 +26,7 @@ use crate::update::{DownloadSettings, UpdateSettings};
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "gateway",
     "server",
     "device",
@@ -41,6 +42,7 @@ const SECTIONS: [&str; 16] = [
     "update",
     "download",
     "history",
+    "mqtt",
     "executors",
 ];
 
@@ -76,6 +78,7 @@ pub(super) struct Raw {
     pub(super) update: Option<UpdateSettings>,
     pub(super) download: Option<DownloadSettings>,
     pub(super) history: Option<HistorySettings>,
+    pub(super) mqtt: Option<MqttSettings>,
     pub(super) executors: Option<ExecutorSettings>,
 }
 
@@ -104,6 +107,7 @@ pub(super) fn read(
         update: reader.section("update", defaults, &mut user),
         download: reader.section("download", defaults, &mut user),
         history: reader.section("history", defaults, &mut user),
+        mqtt: reader.section("mqtt", defaults, &mut user),
         executors: reader.section("executors", defaults, &mut user),
     }
 }

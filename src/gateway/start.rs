@@ -18,10 +18,11 @@ use super::watching::Watches;
 use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::config::Config;
-use crate::control::{self, Feed, LifecycleOrder, Listener, LogControl};
+use crate::control::{self, ControlRequest, Feed, LifecycleOrder, Listener, LogControl, Wires};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
 use crate::leases;
+use crate::mqtt;
 use crate::proxy::Proxy;
 use crate::store::Store;
 use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
@@ -29,6 +30,8 @@ use crate::update::{Manager, Setup};
 
 /// Links that are reported before the loop has looked at the first ones.
 const LINKS_WAITING: usize = 256;
+/// Troubles of those who go along that wait for the loop.
+const TROUBLES_WAITING: usize = 16;
 /// Requests of operators that wait for the loop.
 const OPERATORS_WAITING: usize = 64;
 
@@ -84,7 +87,11 @@ pub(super) async fn start(
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
     let feed = Feed::default();
-    let operators = serve_operators(&config.gateway.socket)?;
+    let (requests, operators) = serve_operators(&config.gateway.socket)?;
+    let (troubles_out, troubles) = mpsc::channel(TROUBLES_WAITING);
+    let gateway = config.gateway.name.clone();
+    let wires = Wires { gateway, requests, feed: feed.clone(), troubles: troubles_out };
+    let companions = mqtt::spawn(&config.mqtt, &wires).into_iter().collect();
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
@@ -126,11 +133,12 @@ pub(super) async fn start(
         troubles_told: BTreeSet::new(),
         log,
         feed,
+        companions,
         events,
         stop_now: CancellationToken::new(),
         config,
     };
-    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
+    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, troubles, lifecycle, own }))
 }
 
 /// Several errors of files, each drawn.
@@ -175,11 +183,13 @@ fn doubt(entry: &mut JournalEntry) {
     }
 }
 
-fn serve_operators(socket: &Path) -> anyhow::Result<mpsc::Receiver<control::ControlRequest>> {
+type Operators = (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>);
+
+fn serve_operators(socket: &Path) -> anyhow::Result<Operators> {
     let listener = Listener::bind(socket)?;
     let (requests, operators) = mpsc::channel(OPERATORS_WAITING);
-    tokio::spawn(control::serve(listener, requests));
-    Ok(operators)
+    tokio::spawn(control::serve(listener, requests.clone()));
+    Ok((requests, operators))
 }
 
 /// Asks programs for their versions in the background: a slow one keeps nobody from registering.

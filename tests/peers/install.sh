@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|mqtt|demo|fuzz|disaster|lan|esphome|deny|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -158,10 +158,10 @@ group() {
       debian node
       place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
       ;;
-    tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
+    tls | mqtt | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
-    all) for part in avr esp ask discovery leshan node tls disaster lan esphome; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
+    all) for part in avr esp ask discovery leshan node tls mqtt disaster lan esphome; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, mqtt, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
   esac
 }
 

@@ -20,6 +20,7 @@ mod lan;
 mod leftovers;
 mod leonardo;
 mod leshan;
+mod mosquitto;
 mod node;
 mod ports;
 mod powercut;
@@ -53,6 +54,7 @@ pub use lan::{Addresses, Announced, Gateway, Lan, Machine};
 pub use leftovers::Leftovers;
 pub use leonardo::Leonardo;
 pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
+pub use mosquitto::{Listener, Message, Mosquitto, MosquittoBuilder};
 pub use node::NodeServer;
 pub use ports::{free_tcp, free_udp};
 pub use powercut::{Changes, Loss};
@@ -166,6 +168,11 @@ impl World {
     /// A small HTTP server for images.
     pub fn http(&self) -> HttpFiles {
         HttpFiles::start()
+    }
+
+    /// An MQTT broker, not yet configured; its files are in a folder of this name.
+    pub fn mosquitto(&self, name: &str) -> MosquittoBuilder {
+        MosquittoBuilder::new(self, name)
     }
 
     /// A daemon, not yet configured.
