@@ -46,6 +46,7 @@ pub(super) async fn start(
     let store = tokio::task::spawn_blocking(move || Store::open(&state)).await??;
     let notes: Vec<String> = store.damaged().map(damaged).into_iter().collect();
     let open = store.open_journal().await?;
+    let ledger = Ledger::recalled(&open);
     let jobs = config.gateway.state.join("jobs");
     let touched = end_leftovers(&open, &jobs).await?;
 
@@ -121,7 +122,7 @@ pub(super) async fn start(
         update,
         executor,
         store,
-        ledger: Ledger::default(),
+        ledger,
         turns: Turns::per_minute(config.join.per_minute),
         reopenings: Turns::every(config.serial.again_after),
         worked,

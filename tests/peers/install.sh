@@ -51,7 +51,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = mqtt || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -106,6 +106,10 @@ improv() {
   check_sha256 "$1/serial.js" "$improv_sha256"
 }
 esptool5() { venv "$1" "$here/esptool-5.txt"; }
+hass() {
+  python3 -m venv "$1" &&
+    retry "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$here/hass.txt"
+}
 esphome() { venv "$1" "$here/esphome.txt"; }
 
 leshan() {
@@ -158,7 +162,11 @@ group() {
       debian node
       place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
       ;;
-    tls | mqtt | demo | fuzz | disaster | lan | vm) debian "$1" ;;
+    mqtt)
+      debian mqtt
+      place hass "$(sha256sum <"$here/hass.txt")" hass
+      ;;
+    tls | demo | fuzz | disaster | lan | vm) debian "$1" ;;
     deny) place cargo-deny "$cargo_deny" deny ;;
     all) for part in avr esp ask discovery leshan node tls mqtt disaster lan esphome; do group "$part"; done ;;
     *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, mqtt, demo, fuzz, disaster, lan, esphome, deny, vm, all)" ;;
