@@ -40,6 +40,7 @@ use crate::control::{CheckItem, Companion, ControlRequest, Feed, Lifecycle, Life
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
+use crate::mqtt;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
 use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
@@ -156,9 +157,10 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What boards and tools have to say to `nuncio check`. Blocking; starts no runtime.
+/// What boards, tools and those who go along have to say to `nuncio check`. Blocking; starts no runtime.
 pub fn check(config: &Config) -> Vec<CheckItem> {
-    data::check(config)
+    let companions = mqtt::check(&config.mqtt);
+    data::check(config).into_iter().chain(companions).collect()
 }
 
 impl Gateway {

@@ -1,6 +1,7 @@
 //! What the configuration says about the broker.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,6 +120,14 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// Whether others may hear what is said to it.
+    pub(super) fn is_overheard(&self) -> bool {
+        let here = self.host == "localhost" || self.host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        !self.tls && !here
+    }
+}
+
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "mqtts" } else { "mqtt" };
@@ -147,6 +156,8 @@ mod tests {
         {
             assert!(Broker::parse(wrong).is_err(), "{wrong}");
         }
+        let overheard = |text| Broker::parse(text).expect(text).is_overheard();
+        assert!(overheard("mqtt://10.0.0.7") && !overheard("mqtts://10.0.0.7") && !overheard("mqtt://[::1]"));
         assert!(!Broker::parse("mqtt://u:geheim@h").expect_err("refused").contains("geheim"));
     }
 
