@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
+use crate::hooks::HookSettings;
 use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
@@ -51,6 +52,8 @@ pub struct Config {
     pub devices: Vec<DeviceEntry>,
     /// `[[discovery]]`, in the file's order.
     pub discoveries: Vec<DiscoverySettings>,
+    /// `[[hook]]`, in the file's order.
+    pub hooks: Vec<HookSettings>,
     /// `[naming]`.
     pub naming: NamingSettings,
     /// `[join]`.
@@ -186,6 +189,7 @@ fn assemble(
         servers: sections.servers,
         devices: sections.devices,
         discoveries: sections.discoveries,
+        hooks: sections.hooks,
         naming: sections.naming,
         join: sections.join,
         serial: sections.serial,

@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::control::{CheckItem, Companion, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl, Trouble};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
+use crate::hooks;
 use crate::leases;
 use crate::mqtt;
 use crate::proxy::{self, Proxy};
@@ -159,7 +160,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
 
 /// What boards, tools and those who go along have to say to `nuncio check`. Blocking; starts no runtime.
 pub fn check(config: &Config) -> Vec<CheckItem> {
-    let companions = mqtt::check(&config.mqtt);
+    let companions = mqtt::check(&config.mqtt).into_iter().chain(hooks::check(&config.hooks));
     data::check(config).into_iter().chain(companions).collect()
 }
 

@@ -8,6 +8,7 @@ pub mod control;
 pub mod device;
 pub mod executors;
 pub mod gateway;
+pub mod hooks;
 pub mod leases;
 pub mod mqtt;
 mod procfs;

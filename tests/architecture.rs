@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
 const SIBLINGS: &[&str] =
-    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "mqtt"];
+    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "mqtt", "hooks"];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -18,10 +18,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("leases", &["device"]),
     ("control", &["device"]),
     ("mqtt", &["device", "control"]),
+    ("hooks", &["device", "control"]),
     ("device", &[]),
     ("procfs", &[]),
     ("cli", &["device", "control", "config", "gateway"]),
-    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "mqtt"]),
+    ("config", &["device", "transports", "boards", "proxy", "update", "executors", "store", "mqtt", "hooks"]),
 ];
 
 /// One line of source that is not a comment and not inside `mod tests`.

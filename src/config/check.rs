@@ -8,6 +8,7 @@ use url::Url;
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::{DISKS, FileError};
 use crate::executors::ExecutorSettings;
+use crate::hooks::{HOOKS_MAX, HookSettings};
 use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
@@ -37,6 +38,7 @@ pub(super) struct Checked {
     pub(super) servers: Vec<ServerSettings>,
     pub(super) devices: Vec<DeviceEntry>,
     pub(super) discoveries: Vec<DiscoverySettings>,
+    pub(super) hooks: Vec<HookSettings>,
     pub(super) naming: NamingSettings,
     pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
@@ -62,6 +64,7 @@ pub(super) fn check(
     checker.servers(&raw.servers);
     checker.devices(&raw.devices);
     checker.discoveries(&raw.discoveries);
+    checker.hooks(&raw.hooks);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
     let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
@@ -79,6 +82,7 @@ pub(super) fn check(
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
             discoveries: raw.discoveries.into_iter().map(|(_, discovery)| discovery).collect(),
+            hooks: raw.hooks.into_iter().map(|(_, hook)| hook).collect(),
             naming: naming?,
             join: join?,
             serial: serial?,
@@ -212,6 +216,24 @@ impl Checker<'_> {
             self.require(!own, &key("name"), "the gateway's own [disk] has this name");
             let whole = discovery.program.first().is_some_and(|program| program.starts_with('/'));
             self.require(whole, &key("program"), "expected the program's absolute path, and its arguments");
+        }
+    }
+
+    fn hooks(&mut self, hooks: &[(usize, HookSettings)]) {
+        let mut names = HashMap::new();
+        for (number, hook) in hooks {
+            let key = |key: &str| format!("hook[{number}].{key}");
+            for (name, flaw) in hook.flaws() {
+                self.fail(&key(name), flaw);
+            }
+            self.unique(&mut names, &key("name"), hook.name.clone(), "hook");
+            self.within(&key("timeout"), hook.timeout, Duration::from_millis(100), Duration::from_secs(3600));
+            for (number, file) in hook.ca.iter().enumerate() {
+                self.require(file.is_absolute(), &key(&format!("ca[{number}]")), "expected an absolute path");
+            }
+        }
+        if let Some((number, _)) = hooks.get(HOOKS_MAX) {
+            self.fail(&format!("hook[{number}].name"), format!("more than {HOOKS_MAX} hooks"));
         }
     }
 

@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue};
 use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
+use crate::hooks::HookSettings;
 use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
@@ -26,11 +27,12 @@ use crate::update::{DownloadSettings, UpdateSettings};
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "gateway",
     "server",
     "device",
     "discovery",
+    "hook",
     "naming",
     "join",
     "serial",
@@ -67,6 +69,7 @@ pub(super) struct Raw {
     pub(super) servers: Vec<(usize, ServerSettings)>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
     pub(super) discoveries: Vec<(usize, DiscoverySettings)>,
+    pub(super) hooks: Vec<(usize, HookSettings)>,
     pub(super) naming: Option<NamingSettings>,
     pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
@@ -96,6 +99,7 @@ pub(super) fn read(
         servers: reader.entries("server", user.remove("server")),
         devices: reader.entries("device", user.remove("device")),
         discoveries: reader.entries("discovery", user.remove("discovery")),
+        hooks: reader.entries("hook", user.remove("hook")),
         naming: reader.section("naming", defaults, &mut user),
         join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::control::{self, ControlRequest, Feed, LifecycleOrder, Listener, LogControl, Wires};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
+use crate::hooks;
 use crate::leases;
 use crate::mqtt;
 use crate::proxy::Proxy;
@@ -92,7 +93,7 @@ pub(super) async fn start(
     let (troubles_out, troubles) = mpsc::channel(TROUBLES_WAITING);
     let gateway = config.gateway.name.clone();
     let wires = Wires { gateway, requests, feed: feed.clone(), troubles: troubles_out };
-    let companions = mqtt::spawn(&config.mqtt, &wires).into_iter().collect();
+    let companions = [mqtt::spawn(&config.mqtt, &wires), hooks::spawn(&config.hooks, &wires)];
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
@@ -134,7 +135,7 @@ pub(super) async fn start(
         troubles_told: BTreeSet::new(),
         log,
         feed,
-        companions,
+        companions: companions.into_iter().flatten().collect(),
         events,
         stop_now: CancellationToken::new(),
         config,

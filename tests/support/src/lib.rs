@@ -34,6 +34,7 @@ pub mod torture;
 mod tty;
 mod usb;
 mod wait;
+mod webhook;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -68,6 +69,7 @@ pub use tools::{Esptool, avrdude, esptool};
 pub use tty::Tty;
 pub use usb::UsbBus;
 pub use wait::{eventually, holds};
+pub use webhook::WebhookServer;
 
 /// One test's world: a temporary folder, a seed, and the binary under test.
 pub struct World {
