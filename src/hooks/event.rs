@@ -170,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn every_event_is_documented_and_no_other() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../docs/schema/hook-1.json")).expect("the schema is JSON");
+        let documented: Vec<HookEvent> =
+            serde_json::from_value(schema["properties"]["event"]["enum"].clone()).expect("each of them is an event");
+        // The last one in the order of the type: all that come before it are there, too.
+        assert_eq!(documented.len(), HookEvent::Quarantined as usize + 1);
+        let written = include_str!("../../config/nuncio.toml");
+        let comment = written.split("# The events:").nth(1).and_then(|rest| rest.split("# [[hook]]").next());
+        let words = comment.expect("the events are listed").replace(['#', '.', ',', '\n'], " ");
+        let listed: Vec<&str> = words.split_whitespace().collect();
+        assert_eq!(listed, documented.iter().map(word).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn progress_and_values_call_nobody() {
         let update = UpdateId(uuid::Uuid::from_u128(1));
         let device = DeviceId::new("d");

@@ -284,12 +284,52 @@ pub(super) fn recorded(payload: &str, most: usize) -> BTreeMap<String, Platform>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn versions_are_compared_where_that_can_be_done() {
         assert!(is_older("1.2.0", "1.10") && is_older("v1.9", "v2"));
         assert!(!is_older("1.10", "1.2.0") && !is_older("1.2", "1.2") && !is_older("beta", "1.2"));
+    }
+
+    fn topics() -> Topics {
+        let (prefix, discovery, gateway) = ("site/n".to_owned(), "h".to_owned(), "g".to_owned());
+        Topics { prefix, discovery, name: gateway.clone(), gateway, orders: true }
+    }
+
+    #[test]
+    fn a_message_is_about_what_its_topic_says() {
+        for (topic, about) in [
+            ("h/status", Some(About::Birth)),
+            ("site/n/g/d/entities", Some(About::Entities("d".to_owned()))),
+            ("site/n/g/d/update/install", Some(About::Install("d".to_owned()))),
+            ("site/n/g/d/3306-pin-1/set", Some(About::Set("d".to_owned(), "3306-pin-1".to_owned()))),
+            ("site/n/g/d/update/set", None),
+            ("site/n/g2/d/entities", None),
+            ("site/n/g/d--e/entities", None),
+            ("site/n/g/availability", None),
+            ("site/n/g", None),
+            ("site/ng/d/entities", None),
+        ] {
+            assert_eq!(topics().about(topic), about, "{topic}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_a_topic_of_its_own(rest in ".{0,60}", payload in ".{0,60}") {
+            let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            for topic in [rest.clone(), format!("site/n/g/{rest}"), format!("site/n/g/{rest}/entities"), format!("site/n/g/d/{rest}/set")] {
+                match topics().about(&topic) {
+                    Some(About::Entities(device) | About::Install(device)) => prop_assert!(plain(&device)),
+                    Some(About::Set(device, point)) => prop_assert!(plain(&device) && plain(&point)),
+                    Some(About::Birth) | None => {}
+                }
+            }
+            prop_assert!(recorded(&payload, 9).keys().all(|name| plain(name)));
+        }
     }
 
     #[test]
