@@ -214,7 +214,7 @@ fn orders_that_are_none_change_nothing_and_those_that_are_kept_are_not_followed(
     await_state(&broker, &of("3203-pin-6"), "1");
     assert_eq!((board.blinks(), board.stat().pages), before);
     let log = daemon.log();
-    assert!(log.contains("an order that the MQTT broker keeps is not followed"), "{log}");
+    assert!(log.contains("the broker keeps it, and it would come again and again"), "{log}");
     assert!(log.contains("an order by MQTT was refused"), "{log}");
 }
 

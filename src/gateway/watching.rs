@@ -203,6 +203,7 @@ impl Gateway {
     pub(super) fn show_points_anew(&self) {
         for Watching { device, points, .. } in self.watches.0.values() {
             self.proxy.set_points(device, self.registry.shown(device, points));
+            self.feed.tell(News::PointsChanged { device: device.clone() });
         }
     }
 

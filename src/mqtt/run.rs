@@ -37,6 +37,8 @@ const GOOD: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Orders that are under way at once.
 const ORDERS_MAX: usize = 16;
+/// How often it is told that an order cannot be followed.
+const COMPLAINT: Duration = Duration::from_secs(1);
 /// Who orders, for the log.
 const BY: &str = "MQTT";
 /// Longest order that is looked at, in bytes.
@@ -49,10 +51,15 @@ pub(super) struct Run {
     wires: Wires,
     news: Follower,
     mirror: Mirror,
-    /// Devices that are others than the mirror has them, and since when.
+    /// Devices that are others than the mirror has them.
     changed: BTreeSet<DeviceId>,
+    /// Those whose points are.
+    pointed: BTreeSet<DeviceId>,
     all_changed: bool,
+    /// Since when something is.
     since: Option<Instant>,
+    /// When it was last told that an order cannot be followed.
+    complained: Option<Instant>,
     orders: JoinSet<()>,
     /// What keeps it from its work, as it was last told.
     trouble: Option<String>,
@@ -72,8 +79,10 @@ impl Run {
             wires,
             settings,
             changed: BTreeSet::new(),
+            pointed: BTreeSet::new(),
             all_changed: false,
             since: None,
+            complained: None,
             orders: JoinSet::new(),
             trouble: None,
         }
@@ -191,16 +200,18 @@ impl Run {
     fn note(&mut self, news: &News) {
         match news {
             News::DeviceLeft { device } => {
-                self.changed.remove(device);
                 self.mirror.left(device, Instant::now());
             }
             News::DeviceForgotten { .. } => self.forget(news),
             News::DeviceJoined { device, .. }
             | News::DeviceChanged { device }
             | News::Firmware { device, .. }
-            | News::Update { device, .. }
-            | News::PointsChanged { device } => {
+            | News::Update { device, .. } => {
                 self.changed.insert(device.clone());
+                self.since.get_or_insert_with(Instant::now);
+            }
+            News::PointsChanged { device } => {
+                self.pointed.insert(device.clone());
                 self.since.get_or_insert_with(Instant::now);
             }
             News::Registration { .. } | News::LinksChanged => {}
@@ -208,8 +219,7 @@ impl Run {
     }
 
     fn forget(&mut self, news: &News) {
-        if let News::DeviceForgotten { device, endpoint } = news {
-            self.changed.remove(device);
+        if let News::DeviceForgotten { endpoint, .. } = news {
             self.mirror.forget(endpoint);
         }
     }
@@ -222,24 +232,25 @@ impl Run {
     /// Asks the gateway for what has changed; `None` when it stops.
     async fn refresh(&mut self) -> Option<()> {
         self.since = None;
-        let mut changed = std::mem::take(&mut self.changed);
-        if std::mem::take(&mut self.all_changed) || changed.len() > ONE_BY_ONE {
+        let (changed, mut pointed) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.pointed));
+        let all = std::mem::take(&mut self.all_changed);
+        if all || changed.len() > ONE_BY_ONE {
             let list = self.wires.ask(|reply| ControlRequest::Devices { reply }).await.ok()?;
-            changed.extend(list.devices.iter().map(|status| status.id.clone()));
+            pointed.extend(list.devices.iter().filter(|_| all).map(|status| status.id.clone()));
             self.mirror.everything(list.devices, Instant::now());
         } else {
-            for device in &changed {
+            for device in changed {
                 let word = device.as_str().to_owned();
                 match self.wires.ask(|reply| ControlRequest::Device { device: word, reply }).await {
                     Ok(status) => self.mirror.device(status),
                     Err(failure) if failure.code == FailureCode::NoSuchDevice => {
-                        self.mirror.left(device, Instant::now());
+                        self.mirror.left(&device, Instant::now());
                     }
                     Err(_) => return None,
                 }
             }
         }
-        for device in changed {
+        for device in pointed {
             let word = device.as_str().to_owned();
             match self.wires.ask(|reply| ControlRequest::Points { device: word, reply }).await {
                 Ok(points) => self.mirror.points(&device, &points.points, Instant::now()),
@@ -264,7 +275,7 @@ impl Run {
             About::Entities(device) if retained => self.mirror.found(&device, payload, Instant::now()),
             About::Entities(_) => {}
             About::Install(_) | About::Set(..) if retained => {
-                warn!(topic, "an order that the MQTT broker keeps is not followed: it would come again and again");
+                self.complain(topic, "the broker keeps it, and it would come again and again");
             }
             About::Install(device) => self.order(topic, &device, None, payload),
             About::Set(device, point) => self.order(topic, &device, Some(&point), payload),
@@ -277,10 +288,10 @@ impl Run {
         }
         let wish = Some(payload).filter(|payload| payload.len() <= ORDER_MAX);
         let Some(wish) = wish.and_then(|payload| self.mirror.wish(device, point, payload)) else {
-            return info!(topic, "an order by MQTT cannot be followed: no such device or point, or no such value");
+            return self.complain(topic, "no such device or point, or no such value");
         };
         if self.orders.len() >= ORDERS_MAX {
-            return warn!(topic, "too many orders by MQTT at once: this one is dropped");
+            return self.complain(topic, "too many at once");
         }
         let wires = self.wires.clone();
         self.orders.spawn(async move {
@@ -289,6 +300,16 @@ impl Run {
                 info!(%device, reason = failure.message, "an order by MQTT was refused");
             }
         });
+    }
+
+    /// One line in a second is enough, whoever publishes there.
+    fn complain(&mut self, topic: &str, reason: &str) {
+        let now = Instant::now();
+        if self.complained.is_some_and(|last| now.duration_since(last) < COMPLAINT) {
+            return debug!(topic, reason, "an order by MQTT is not followed");
+        }
+        self.complained = Some(now);
+        warn!(topic, reason, "an order by MQTT is not followed");
     }
 }
 
