@@ -20,6 +20,8 @@ use crate::builtin::BuiltinSettings;
 use crate::credentials::Credentials;
 use crate::device::{FileError, TapeLine};
 use crate::executors::ExecutorSettings;
+use crate::hooks::HookSettings;
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -57,6 +59,8 @@ pub struct Config {
     pub devices: Vec<DeviceEntry>,
     /// `[[discovery]]`, in the file's order.
     pub discoveries: Vec<DiscoverySettings>,
+    /// `[[hook]]`, in the file's order.
+    pub hooks: Vec<HookSettings>,
     /// `[naming]`.
     pub naming: NamingSettings,
     /// `[join]`.
@@ -81,6 +85,8 @@ pub struct Config {
     pub history: HistorySettings,
     /// `[web]`.
     pub web: WebSettings,
+    /// `[mqtt]`.
+    pub mqtt: MqttSettings,
     /// `[executors]`, the defaults and the user's lines together.
     pub executors: ExecutorSettings,
     /// `boards.d` beside the configuration file; need not exist.
@@ -205,6 +211,7 @@ fn assemble(
         builtin_server,
         devices: sections.devices,
         discoveries: sections.discoveries,
+        hooks: sections.hooks,
         naming: sections.naming,
         join: sections.join,
         serial: sections.serial,
@@ -217,6 +224,7 @@ fn assemble(
         download: sections.download,
         history: sections.history,
         web: sections.web,
+        mqtt: sections.mqtt,
         executors: sections.executors,
         boards_dir: beside("boards.d"),
         tools_dir: beside("flash-tools"),

@@ -7,6 +7,7 @@
 mod api;
 mod check;
 mod client;
+mod companion;
 mod door;
 mod failure;
 mod handing;
@@ -14,6 +15,7 @@ mod lifecycle;
 mod names;
 mod news;
 mod plan;
+mod secret;
 mod server;
 mod wire;
 
@@ -21,7 +23,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{BuiltinView, TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, PointValue, TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
@@ -30,6 +32,7 @@ pub use api::{
 };
 pub use check::{CheckItem, CheckState, Cure, CureStep};
 pub use client::{Client, ClientError, FlashItem, FlashStream, NewsStream, TapeStream};
+pub use companion::{Companion, Trouble, Wires};
 pub use door::Door;
 pub use failure::{Failure, FailureCode};
 pub use handing::HandedImage;
@@ -40,6 +43,7 @@ pub use plan::{
     PastUpdate, Plan, PlanCheck, PlanCheckState, PlanVerdict, PlannedAlternative, PlannedImage, PlannedProof,
     PlannedRetries, PlannedRun, PlannedTask, PlannedWayBack,
 };
+pub use secret::Secret;
 pub use server::{BindError, Listener, serve};
 pub use wire::PROTOCOL;
 
@@ -62,6 +66,13 @@ pub enum ControlRequest {
         /// The status.
         reply: Answer<Status>,
     },
+    /// Everything about one device.
+    Device {
+        /// Which device.
+        device: String,
+        /// Its status.
+        reply: Answer<DeviceStatus>,
+    },
     /// Why a device is taken for what it is.
     Why {
         /// Which device or port.
@@ -83,6 +94,15 @@ pub enum ControlRequest {
         events: mpsc::Sender<UpdateEvent>,
         /// How it ended.
         verdict: Answer<Verdict>,
+    },
+    /// Flash what is staged for a device, whoever staged it: the same as a server's Execute.
+    Install {
+        /// Which device.
+        device: String,
+        /// Who wishes it, for the log.
+        by: &'static str,
+        /// Whether it was accepted; what comes of it shows in the device's status.
+        reply: Answer<()>,
     },
     /// What an update would be, without doing any of it.
     Plan {
@@ -150,6 +170,19 @@ pub enum ControlRequest {
     Gateway {
         /// Its status.
         reply: Answer<GatewayStatus>,
+    },
+    /// Write the value of a point.
+    Write {
+        /// Which device.
+        device: String,
+        /// The point's key.
+        key: String,
+        /// What, as servers see it: in the unit of the point's object.
+        value: PointValue,
+        /// Who wishes it, for the log.
+        by: &'static str,
+        /// `Err` with the reason when the device did not take it.
+        reply: Answer<()>,
     },
     /// Who has a link.
     Who {

@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -37,10 +38,12 @@ use tokio_util::sync::CancellationToken;
 use crate::boards::Registry;
 use crate::builtin;
 use crate::config::Config;
-use crate::control::{CheckItem, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl};
+use crate::control::{CheckItem, Companion, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl, Trouble};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
+use crate::hooks;
 use crate::leases;
+use crate::mqtt;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
 use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
@@ -56,6 +59,8 @@ use watching::Watches;
 const DEREGISTRATION: Duration = Duration::from_secs(5);
 /// How long tools that were told to end at once may take to be gone: each has two seconds before it is killed.
 const STOP_NOW: Duration = Duration::from_secs(5);
+/// How long those who go along may take to come to their end.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Events of one kind that wait for the loop.
 const EVENTS_WAITING: usize = 4096;
 
@@ -100,8 +105,8 @@ struct Gateway {
     recordings: tapes::Recordings,
     /// Answers questions in place of all transports.
     player: Option<tapes::Player>,
-    /// What keeps a transport from its work, by its section.
-    obstacles: BTreeMap<&'static str, String>,
+    /// What keeps a transport or a companion from its work, by its section.
+    obstacles: BTreeMap<String, String>,
     proxy: Proxy,
     /// One of the servers, where it is enabled.
     builtin: Option<builtin::Handle>,
@@ -128,6 +133,8 @@ struct Gateway {
     tokens: Tokens,
     /// Who follows what happens here.
     feed: Feed,
+    /// Rooms that go along with it.
+    companions: Vec<Companion>,
     events: mpsc::Sender<Event>,
     /// Cancelled when tools shall end at once.
     stop_now: CancellationToken,
@@ -141,6 +148,7 @@ struct Inbox {
     operators: mpsc::Receiver<ControlRequest>,
     releases: leases::Releases,
     points: mpsc::Receiver<(Link, PointsSeen)>,
+    troubles: mpsc::Receiver<Trouble>,
     lifecycle: mpsc::Receiver<LifecycleOrder>,
     own: mpsc::Receiver<Event>,
 }
@@ -159,9 +167,10 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What boards and tools have to say to `nuncio check`. Blocking; starts no runtime.
+/// What boards, tools and those who go along have to say to `nuncio check`. Blocking; starts no runtime.
 pub fn check(config: &Config) -> Vec<CheckItem> {
-    data::check(config)
+    let companions = mqtt::check(&config.mqtt).into_iter().chain(hooks::check(&config.hooks));
+    data::check(config).into_iter().chain(companions).collect()
 }
 
 /// The boards that can be flashed by a port, and their names for people; none where their files are wrong. Blocking; starts no
@@ -183,6 +192,7 @@ impl Gateway {
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
+                Some(trouble) = inbox.troubles.recv() => self.handle_trouble(trouble.of, trouble.what),
                 link = inbox.releases.next() => self.handle_released(link).await,
                 _ = ticks.tick(), if self.somebody_waits() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
@@ -194,7 +204,7 @@ impl Gateway {
                     Event::Waits(link) => self.handle_free(link).await,
                     Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
-                    Event::Trouble { room, what } => self.transport_trouble(room, what),
+                    Event::Trouble { room, what } => self.handle_trouble(room.to_owned(), what),
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,
@@ -238,7 +248,8 @@ impl Gateway {
     async fn end(mut self, inbox: Inbox) {
         drop(inbox);
         self.stop_all_watches();
-        self.proxy.shut_down(DEREGISTRATION).await;
+        let companions = join_all(self.companions.drain(..).map(|companion| companion.stop(FAREWELL)));
+        tokio::join!(companions, self.proxy.shut_down(DEREGISTRATION));
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store did not close cleanly");
         }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 pub use lwm2m::client::RegistrationState;
-pub use points::is_point_object;
+pub use points::{is_point_object, wished};
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
 
 use crate::device::{

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
 const SIBLINGS: &[&str] =
-    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "builtin"];
+    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "builtin", "mqtt", "hooks"];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -18,6 +18,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("leases", &["device"]),
     ("builtin", &["device", "procfs"]),
     ("control", &["device"]),
+    ("mqtt", &["device", "control"]),
+    ("hooks", &["device", "control"]),
     ("device", &[]),
     ("procfs", &[]),
     ("web", &["device", "control", "procfs"]),
@@ -25,7 +27,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["device", "control", "config", "gateway"]),
     (
         "config",
-        &["device", "credentials", "transports", "boards", "proxy", "update", "executors", "store", "builtin", "web"],
+        &[
+            "device",
+            "credentials",
+            "transports",
+            "boards",
+            "proxy",
+            "update",
+            "executors",
+            "store",
+            "builtin",
+            "web",
+            "mqtt",
+            "hooks",
+        ],
     ),
 ];
 

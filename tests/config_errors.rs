@@ -122,6 +122,8 @@ fn values_out_of_range_or_form_are_refused() {
         keys.retain(|other| !other.starts_with(key));
         format!("[[server]]\n{}\n{line}\n", keys.join("\n"))
     };
+    let mqtt = |lines: &str| format!("[mqtt]\nenabled = true\nbroker = \"mqtt://h\"\n{lines}\n");
+    let hook = |lines: &str| format!("[[hook]]\nname = \"a\"\n{lines}\n");
     let device = |line: &str| format!("[[device]]\nname = \"p\"\nlink = \"tcp:h:1\"\n{line}\n");
     let cases = [
         (server("short_id = 0"), "from 1 to 65534"),
@@ -159,6 +161,23 @@ fn values_out_of_range_or_form_are_refused() {
         ("[download]\nca = [\"ca.pem\"]\n".into(), "expected an absolute path"),
         ("[update]\nafter_crash = \"finnish\"\n".into(), "did you mean `finish`?"),
         ("[executors]\nmine = 3\n".into(), "expected a tool's name"),
+        ("[mqtt]\nenabled = true\n".into(), "mqtt.broker: `enabled` needs one"),
+        ("[mqtt]\nbroker = \"http://h\"\n".into(), "scheme `http` is not spoken here"),
+        ("[mqtt]\nbroker = \"mqtt://u:p@h\"\n".into(), "keys of their own"),
+        (mqtt("password = \"p\""), "a password needs a user name"),
+        (mqtt("username = \"u\"\npassword = \"p\"\npassword_file = \"f\""), "there is a `password` already"),
+        (mqtt("prefix = \"a/#\""), "expected a topic without wildcards"),
+        (mqtt("keep_alive = \"1s\""), "\"5s\" to \"65535s\""),
+        (mqtt("ca = [\"ca.pem\"]"), "mqtt.ca[0]: expected an absolute path"),
+        (hook("on = [\"update-provn\"]\nurl = \"http://h/\""), "did you mean `update-proven`?"),
+        (hook("on = []\nurl = \"http://h/\""), "expected at least one event"),
+        (hook("on = [\"registered\"]"), "expected a `url` or a `program`"),
+        (hook("on = [\"registered\"]\nurl = \"ftp://h/\""), "expected an http or https URL"),
+        (hook("on = [\"registered\"]\nprogram = [\"echo\"]"), "expected the program's absolute path"),
+        (hook("on = [\"registered\"]\nprogram = \"/bin/echo a\""), "a list is written in brackets"),
+        (hook("on = [\"registered\"]\nprogram = [\"/bin/true\"]\nsecret = \"s\""), "go with a `url` only"),
+        (hook("on = [\"registered\"]\nurl = \"http://h/\"\nprogram = [\"/bin/true\"]"), "a hook does one of both"),
+        (hook("on = [\"registered\"]\nurl = \"http://h/\"\ntimeout = \"2d\""), "expected a duration from 100ms to 1h"),
         ("serial = 5\n".into(), "expected a section `[serial]`, found a number"),
     ];
     for (text, expected) in cases {

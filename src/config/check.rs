@@ -10,6 +10,8 @@ use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::builtin::BuiltinSettings;
 use crate::device::{DISKS, FileError};
 use crate::executors::ExecutorSettings;
+use crate::hooks::{HOOKS_MAX, HookSettings};
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -43,6 +45,7 @@ pub(super) struct Checked {
     pub(super) builtin: BuiltinSettings,
     pub(super) devices: Vec<DeviceEntry>,
     pub(super) discoveries: Vec<DiscoverySettings>,
+    pub(super) hooks: Vec<HookSettings>,
     pub(super) naming: NamingSettings,
     pub(super) join: JoinSettings,
     pub(super) serial: SerialSettings,
@@ -55,6 +58,7 @@ pub(super) struct Checked {
     pub(super) download: DownloadSettings,
     pub(super) history: HistorySettings,
     pub(super) web: WebSettings,
+    pub(super) mqtt: MqttSettings,
     pub(super) executors: ExecutorSettings,
 }
 
@@ -69,6 +73,7 @@ pub(super) fn check(
     let builtin = raw.builtin.inspect(|builtin| checker.builtin(builtin, &raw.servers));
     checker.devices(&raw.devices);
     checker.discoveries(&raw.discoveries);
+    checker.hooks(&raw.hooks);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
     let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
@@ -81,12 +86,14 @@ pub(super) fn check(
     let download = raw.download.inspect(|download| checker.download(download));
     let history = raw.history.inspect(|history| checker.history(history));
     let web = raw.web.inspect(|web| checker.web(web));
+    let mqtt = raw.mqtt.inspect(|mqtt| checker.mqtt(mqtt));
     let rest = || {
         Some(Checked {
             servers: raw.servers.into_iter().map(|(_, server)| server).collect(),
             builtin: builtin?,
             devices: raw.devices.into_iter().map(|(_, device)| device).collect(),
             discoveries: raw.discoveries.into_iter().map(|(_, discovery)| discovery).collect(),
+            hooks: raw.hooks.into_iter().map(|(_, hook)| hook).collect(),
             naming: naming?,
             join: join?,
             serial: serial?,
@@ -99,6 +106,7 @@ pub(super) fn check(
             download: download?,
             history: history?,
             web: web?,
+            mqtt: mqtt?,
             executors: raw.executors?,
         })
     };
@@ -242,6 +250,24 @@ impl Checker<'_> {
             self.require(!own, &key("name"), "the gateway's own [disk] has this name");
             let whole = discovery.program.first().is_some_and(|program| program.starts_with('/'));
             self.require(whole, &key("program"), "expected the program's absolute path, and its arguments");
+        }
+    }
+
+    fn hooks(&mut self, hooks: &[(usize, HookSettings)]) {
+        let mut names = HashMap::new();
+        for (number, hook) in hooks {
+            let key = |key: &str| format!("hook[{number}].{key}");
+            for (name, flaw) in hook.flaws() {
+                self.fail(&key(name), flaw);
+            }
+            self.unique(&mut names, &key("name"), hook.name.clone(), "hook");
+            self.within(&key("timeout"), hook.timeout, Duration::from_millis(100), Duration::from_secs(3600));
+            for (number, file) in hook.ca.iter().enumerate() {
+                self.require(file.is_absolute(), &key(&format!("ca[{number}]")), "expected an absolute path");
+            }
+        }
+        if let Some((number, _)) = hooks.get(HOOKS_MAX) {
+            self.fail(&format!("hook[{number}].name"), format!("more than {HOOKS_MAX} hooks"));
         }
     }
 
@@ -401,6 +427,16 @@ impl Checker<'_> {
         self.within("history.keep", history.keep, DAY, YEAR * 100);
         let right = history.max_size >= MIN_HISTORY;
         self.require(right, "history.max_size", "expected at least 1048576 bytes (1 MiB)");
+    }
+
+    fn mqtt(&mut self, mqtt: &MqttSettings) {
+        for (key, flaw) in mqtt.flaws() {
+            self.fail(&format!("mqtt.{key}"), flaw);
+        }
+        for (number, file) in mqtt.ca.iter().enumerate() {
+            self.require(file.is_absolute(), &format!("mqtt.ca[{number}]"), "expected an absolute path");
+        }
+        self.within("mqtt.remove_after", mqtt.remove_after, Duration::ZERO, YEAR);
     }
 
     fn prefix(&mut self, key: &str, prefix: &str) {

@@ -16,6 +16,8 @@ use crate::boards::{DeviceEntry, JoinSettings, NamingSettings};
 use crate::builtin::BuiltinSettings;
 use crate::device::FileError;
 use crate::executors::ExecutorSettings;
+use crate::hooks::HookSettings;
+use crate::mqtt::MqttSettings;
 use crate::proxy::ServerSettings;
 use crate::store::HistorySettings;
 use crate::transports::{
@@ -27,12 +29,13 @@ use crate::web::WebSettings;
 use super::hints;
 use super::source::Source;
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 20] = [
     "gateway",
     "server",
     "builtin_server",
     "device",
     "discovery",
+    "hook",
     "naming",
     "join",
     "serial",
@@ -45,6 +48,7 @@ const SECTIONS: [&str; 18] = [
     "download",
     "history",
     "web",
+    "mqtt",
     "executors",
 ];
 
@@ -70,6 +74,7 @@ pub(super) struct Raw {
     pub(super) builtin: Option<BuiltinSettings>,
     pub(super) devices: Vec<(usize, DeviceEntry)>,
     pub(super) discoveries: Vec<(usize, DiscoverySettings)>,
+    pub(super) hooks: Vec<(usize, HookSettings)>,
     pub(super) naming: Option<NamingSettings>,
     pub(super) join: Option<JoinSettings>,
     pub(super) serial: Option<SerialSettings>,
@@ -82,6 +87,7 @@ pub(super) struct Raw {
     pub(super) download: Option<DownloadSettings>,
     pub(super) history: Option<HistorySettings>,
     pub(super) web: Option<WebSettings>,
+    pub(super) mqtt: Option<MqttSettings>,
     pub(super) executors: Option<ExecutorSettings>,
 }
 
@@ -100,6 +106,7 @@ pub(super) fn read(
         builtin: reader.section("builtin_server", defaults, &mut user),
         devices: reader.entries("device", user.remove("device")),
         discoveries: reader.entries("discovery", user.remove("discovery")),
+        hooks: reader.entries("hook", user.remove("hook")),
         naming: reader.section("naming", defaults, &mut user),
         join: reader.section("join", defaults, &mut user),
         serial: reader.section("serial", defaults, &mut user),
@@ -112,6 +119,7 @@ pub(super) fn read(
         download: reader.section("download", defaults, &mut user),
         history: reader.section("history", defaults, &mut user),
         web: reader.section("web", defaults, &mut user),
+        mqtt: reader.section("mqtt", defaults, &mut user),
         executors: reader.section("executors", defaults, &mut user),
     }
 }

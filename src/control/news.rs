@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use utoipa::ToSchema;
 
 use crate::device::{BoardId, DeviceId, FirmwareState, UpdateEvent, UpdateId, UpdateResult};
@@ -45,10 +45,17 @@ pub enum News {
         /// Its name.
         device: DeviceId,
     },
-    /// It is gone.
+    /// It is gone, and may come back.
     DeviceLeft {
         /// The name it had.
         device: DeviceId,
+    },
+    /// It is as if it had never been here, by an operator's order.
+    DeviceForgotten {
+        /// The name it had.
+        device: DeviceId,
+        /// The endpoint name it had.
+        endpoint: String,
     },
     /// A server knows it now, or does not any more.
     Registration {
@@ -93,6 +100,7 @@ impl News {
             Self::DeviceJoined { device, .. }
             | Self::DeviceChanged { device }
             | Self::DeviceLeft { device }
+            | Self::DeviceForgotten { device, .. }
             | Self::Registration { device, .. }
             | Self::Firmware { device, .. }
             | Self::Update { device, .. }
@@ -160,6 +168,15 @@ impl Follower {
             Err(RecvError::Closed) => None,
         }
     }
+
+    /// What has come already, without waiting.
+    pub fn ready(&mut self) -> Option<Heard> {
+        match self.0.try_recv() {
+            Ok(told) => Some(Heard::Told(told)),
+            Err(TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -176,10 +193,12 @@ mod tests {
         assert_eq!(follower.next().await, Some(Heard::Missed(5)));
         let Some(Heard::Told(told)) = follower.next().await else { panic!("nothing after it") };
         assert_eq!(told.number, 6);
+        assert!(matches!(follower.ready(), Some(Heard::Told(told)) if told.number == 7));
         drop(feed);
         while let Some(heard) = follower.next().await {
             assert!(matches!(heard, Heard::Told(_)));
         }
+        assert_eq!(follower.ready(), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Gateway;
 use crate::boards::JoinError;
-use crate::control::{Failure, FailureCode, JoinOrder, JoinReport};
+use crate::control::{Failure, FailureCode, JoinOrder, JoinReport, News};
 use crate::device::{DeviceId, FirmwareState};
 
 /// How often it is looked whether time has passed that something waits for.
@@ -64,8 +64,12 @@ impl Gateway {
         match order {
             JoinOrder::Approve { device } => self.approve(&device).await,
             JoinOrder::Forget { device, deny } => {
+                let names = self.registry.names(&device).map(|(id, endpoint)| (id.clone(), endpoint.to_owned()));
                 let decisions = self.registry.forget(&device, deny).map_err(|error| refused(&device, &error))?;
                 self.carry_out(decisions).await;
+                if let Some((device, endpoint)) = names {
+                    self.feed.tell(News::DeviceForgotten { device, endpoint });
+                }
                 let done = if deny { "forgotten, and kept out from now on" } else { "forgotten" };
                 Ok(JoinReport { device: None, endpoint: None, done: format!("{device} is {done}.") })
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use crate::control::{UpdateStatus, WayBackStatus};
-use crate::device::{DeviceId, FirmwareView, JournalEntry, Phase, UpdateEvent, UpdateId};
+use crate::device::{DeviceId, FirmwareView, JournalEntry, JournalStep, Phase, UpdateEvent, UpdateId, masked_uri};
 
 /// Those who follow one device's update, at most; the oldest makes room.
 const FOLLOWERS_MAX: usize = 16;
@@ -35,6 +35,24 @@ pub(super) struct Entry {
 }
 
 impl Ledger {
+    /// What the journal has of updates that an earlier run left: which image, of whose.
+    pub(super) fn recalled(open: &[JournalEntry]) -> Self {
+        let mut ledger = Self::default();
+        for entry in open {
+            let (JournalStep::Staged { image }
+            | JournalStep::Flashing { image, .. }
+            | JournalStep::Proving { image, .. }) = &entry.step
+            else {
+                continue;
+            };
+            let recalled = ledger.entry(&entry.device);
+            recalled.set_journal(entry, masked_uri(&entry.uri));
+            recalled.status.image_sha256 = Some(image.sha256);
+            recalled.status.expected_version.clone_from(&image.version);
+        }
+        ledger
+    }
+
     /// A device's entry; empty for one that nothing was told of.
     pub(super) fn entry(&mut self, device: &DeviceId) -> &mut Entry {
         self.entries.entry(device.clone()).or_default()

@@ -31,7 +31,7 @@ impl Gateway {
                 self.leases.set_host(&link, None);
                 self.registry.handle_vanished(&link)
             }
-            transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
+            transports::Event::Trouble { transport, what } => return self.handle_trouble(transport.to_owned(), what),
         };
         self.carry_out(decisions).await;
         self.feed.tell(News::LinksChanged);
@@ -41,15 +41,16 @@ impl Gateway {
         }
     }
 
-    pub(super) fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
+    /// Something keeps a part of the gateway from its work, or does not any more.
+    pub(super) fn handle_trouble(&mut self, part: String, what: Option<String>) {
         match what {
             Some(what) => {
-                tracing::warn!(transport, "{what}");
-                self.obstacles.insert(transport, what);
+                tracing::warn!(part, "{what}");
+                self.obstacles.insert(part, what);
             }
             None => {
-                if self.obstacles.remove(transport).is_some() {
-                    tracing::info!(transport, "works again");
+                if self.obstacles.remove(&part).is_some() {
+                    tracing::info!(part, "works again");
                 }
             }
         }

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::Gateway;
 use super::flash::Session;
 use super::views;
-use crate::control::{Answer, ControlRequest, DeviceList, Failure, FailureCode, Status, Verdict, Why};
+use crate::control::{Answer, ControlRequest, DeviceList, DeviceStatus, Failure, FailureCode, Status, Verdict, Why};
 use crate::device::{
     BuiltinView, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, Link, Requester, UpdateEvent,
 };
@@ -18,10 +18,12 @@ impl Gateway {
         match request {
             ControlRequest::Devices { reply } => self.tell_devices(reply),
             ControlRequest::Status { device, reply } => self.tell_status(device.as_deref(), reply),
+            ControlRequest::Device { device, reply } => self.tell_device(&device, reply),
             ControlRequest::Why { device, reply } => drop(reply.send(self.why(&device))),
             ControlRequest::Flash { device, image, version, now, events, verdict } => {
                 self.flash(&device, FirmwareOrder::Stage { path: image, version }, now, events, verdict);
             }
+            ControlRequest::Install { device, by, reply } => self.install(&device, by, reply),
             ControlRequest::Plan { device, image, version, now, reply } => {
                 self.plan(&device, image, version, now, reply);
             }
@@ -33,6 +35,7 @@ impl Gateway {
             ControlRequest::Identify { device, reply } => self.identify(&device, reply),
             ControlRequest::Record { lines } => self.begin_tape(lines),
             ControlRequest::Points { device, reply } => drop(reply.send(self.points(&device))),
+            ControlRequest::Write { device, key, value, by, reply } => self.write(&device, &key, &value, by, reply),
             ControlRequest::Who { device, reply } => drop(reply.send(self.who(&device))),
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
@@ -94,6 +97,16 @@ impl Gateway {
         });
     }
 
+    fn tell_device(&self, word: &str, reply: Answer<DeviceStatus>) {
+        let Some(info) = self.find(word) else { return drop(reply.send(Err(self.unknown(word)))) };
+        let collected = self.collect(std::iter::once(info));
+        let gone = self.unknown(word);
+        tokio::spawn(async move {
+            let device = views::devices(collected).await.pop();
+            drop(reply.send(device.ok_or(gone)));
+        });
+    }
+
     fn why(&self, word: &str) -> Result<Why, Failure> {
         let why = match self.find(word) {
             Some(info) => self.registry.why_device(&info.id),
@@ -132,15 +145,28 @@ impl Gateway {
     }
 
     fn cancel(&self, word: &str, reply: Answer<()>) {
+        self.order(word, FirmwareOrder::Cancel, "nothing to give up, or it is being flashed already", reply);
+    }
+
+    /// What is staged begins as if a server had executed it: it may have to wait for the window or its turn.
+    fn install(&self, word: &str, by: &str, reply: Answer<()>) {
+        if let Some(info) = self.find(word) {
+            tracing::info!(device = %info.id, by, "what is staged is to be installed");
+        }
+        self.order(word, FirmwareOrder::Execute, "nothing is staged for it, or it is being flashed already", reply);
+    }
+
+    /// An operator's order on a device's firmware, and how it was answered.
+    fn order(&self, word: &str, order: FirmwareOrder, in_the_way: &'static str, reply: Answer<()>) {
         let Some(info) = self.find(word) else {
             return drop(reply.send(Err(self.unknown(word))));
         };
         let (device, update) = (info.id.clone(), self.update.clone());
         tokio::spawn(async move {
-            let answer = update.order(device, Requester::Local, FirmwareRight::Any, FirmwareOrder::Cancel).await;
+            let answer = update.order(device, Requester::Local, FirmwareRight::Any, order).await;
             let outcome = match answer {
                 FirmwareReply::Done | FirmwareReply::Writer(_) => Ok(()),
-                _ => Err(Failure::new(FailureCode::NotNow, "nothing to give up, or it is being flashed already")),
+                _ => Err(Failure::new(FailureCode::NotNow, in_the_way)),
             };
             drop(reply.send(outcome));
         });

@@ -92,6 +92,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[update]", without_signatures(&old.update, &new.update) != new.update),
         ("[download]", old.download != new.download),
         ("[history]", old.history != new.history),
+        ("[mqtt]", old.mqtt != new.mqtt),
+        ("[[hook]]", old.hooks != new.hooks),
     ];
     parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect()
 }

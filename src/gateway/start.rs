@@ -19,10 +19,12 @@ use super::{EVENTS_WAITING, Event, Gateway, Inbox, data, history};
 use crate::boards::{Catalogue, Probe, Registry, RegistrySettings};
 use crate::builtin::Builtin;
 use crate::config::Config;
-use crate::control::{self, Door, Feed, LifecycleOrder, Listener, LogControl};
+use crate::control::{self, ControlRequest, Door, Feed, LifecycleOrder, Listener, LogControl, Wires};
 use crate::device::{BoardState, DeviceId, FileError, JournalEntry, JournalStep, Link, ServiceType, UpdateResult};
 use crate::executors::{self, Executor, Leftover};
+use crate::hooks;
 use crate::leases;
+use crate::mqtt;
 use crate::proxy::{Proxy, ServerSettings};
 use crate::store::Store;
 use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
@@ -31,11 +33,11 @@ use crate::web::{self, Tokens};
 
 /// Links that are reported before the loop has looked at the first ones.
 const LINKS_WAITING: usize = 256;
+/// Troubles of those who go along that wait for the loop.
+const TROUBLES_WAITING: usize = 16;
 /// Requests of operators that wait for the loop.
 const OPERATORS_WAITING: usize = 64;
 
-/// Words of one room on its trouble that wait.
-const TROUBLES_WAITING: usize = 8;
 /// The section of the page and the API.
 const WEB: &str = "web";
 /// The section of the built-in server.
@@ -52,6 +54,7 @@ pub(super) async fn start(
     let store = tokio::task::spawn_blocking(move || Store::open(&state)).await??;
     let notes: Vec<String> = store.damaged().map(damaged).into_iter().collect();
     let open = store.open_journal().await?;
+    let ledger = Ledger::recalled(&open);
     let jobs = config.gateway.state.join("jobs");
     let touched = end_leftovers(&open, &jobs).await?;
 
@@ -97,18 +100,22 @@ pub(super) async fn start(
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
     let feed = Feed::default();
     let tokens = Tokens::new(store.tokens().await?);
-    let (door, operators) = serve_operators(&config.gateway.socket, &feed)?;
+    let (requests, operators) = serve_operators(&config.gateway.socket, &feed)?;
     let web = web::Setup {
         settings: config.web.clone(),
         state: config.gateway.state.clone(),
         max_image: config.download.max_size,
         name: config.gateway.name.clone(),
-        door,
+        door: Door::new(requests.clone()),
         feed: feed.clone(),
         tokens: tokens.clone(),
         trouble: trouble(WEB, &events),
     };
     web::spawn(web).context("[web]")?;
+    let (troubles_out, troubles) = mpsc::channel(TROUBLES_WAITING);
+    let gateway = config.gateway.name.clone();
+    let wires = Wires { gateway, requests, feed: feed.clone(), troubles: troubles_out };
+    let companions = [mqtt::spawn(&config.mqtt, &wires), hooks::spawn(&config.hooks, &wires)];
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
@@ -139,7 +146,7 @@ pub(super) async fn start(
         update,
         executor,
         store,
-        ledger: Ledger::default(),
+        ledger,
         turns: Turns::per_minute(config.join.per_minute),
         reopenings: Turns::every(config.serial.again_after),
         worked,
@@ -152,11 +159,12 @@ pub(super) async fn start(
         log,
         tokens,
         feed,
+        companions: companions.into_iter().flatten().collect(),
         events,
         stop_now: CancellationToken::new(),
         config,
     };
-    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
+    Ok((gateway, Inbox { links, clients, effects, operators, releases, points, troubles, lifecycle, own }))
 }
 
 /// What the built-in server needs before anything may name it.
@@ -217,12 +225,13 @@ fn doubt(entry: &mut JournalEntry) {
     }
 }
 
-fn serve_operators(socket: &Path, feed: &Feed) -> anyhow::Result<(Door, mpsc::Receiver<control::ControlRequest>)> {
+type Operators = (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>);
+
+fn serve_operators(socket: &Path, feed: &Feed) -> anyhow::Result<Operators> {
     let listener = Listener::bind(socket)?;
     let (requests, operators) = mpsc::channel(OPERATORS_WAITING);
-    let door = Door::new(requests);
-    tokio::spawn(control::serve(listener, door.clone(), feed.clone()));
-    Ok((door, operators))
+    tokio::spawn(control::serve(listener, Door::new(requests.clone()), feed.clone()));
+    Ok((requests, operators))
 }
 
 /// Where a room tells what keeps it from its work.

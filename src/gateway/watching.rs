@@ -6,11 +6,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Event, Gateway};
-use crate::control::{Failure, News, Points};
+use crate::control::{self, Failure, FailureCode, News, Points};
 use crate::device::{
     DeviceId, Link, POINTS_MAX, Point, PointOrder, PointRefused, PointValue, PointsSeen, QuestionFailed, ServiceSeen,
     Watch,
 };
+use crate::proxy;
 
 /// Orders that wait for one watch.
 const ORDERS_WAITING: usize = 16;
@@ -202,6 +203,7 @@ impl Gateway {
     pub(super) fn show_points_anew(&self) {
         for Watching { device, points, .. } in self.watches.0.values() {
             self.proxy.set_points(device, self.registry.shown(device, points));
+            self.feed.tell(News::PointsChanged { device: device.clone() });
         }
     }
 
@@ -230,6 +232,32 @@ impl Gateway {
         }
     }
 
+    /// An operator writes the value of a point, in the unit that servers see.
+    pub(super) fn write(&self, word: &str, key: &str, value: &PointValue, by: &str, reply: control::Answer<()>) {
+        let wished = self.points(word).and_then(|Points { device, points, .. }| {
+            let refused = |message: String| Failure::new(FailureCode::BadRequest, message);
+            let point = points.iter().find(|point| point.key == key);
+            let point = point.ok_or_else(|| refused(format!("{device} has no point `{key}` just now")))?;
+            let value = proxy::wished(point, value);
+            let value = value.ok_or_else(|| refused(format!("`{key}` of {device} takes no such value")))?;
+            Ok((device, value))
+        });
+        let (device, value) = match wished {
+            Ok(wished) => wished,
+            Err(failure) => return drop(reply.send(Err(failure))),
+        };
+        let (written, outcome) = oneshot::channel();
+        self.write_point(&device, by, (key.to_owned(), value), written);
+        tokio::spawn(async move {
+            let outcome = outcome.await.unwrap_or_else(|_| Err(PointRefused::NotNow("its watch has ended".to_owned())));
+            let failed = |refused: PointRefused| match refused {
+                PointRefused::BadValue(why) => Failure::new(FailureCode::BadRequest, why),
+                PointRefused::NotNow(why) => Failure::new(FailureCode::NotNow, why),
+            };
+            drop(reply.send(outcome.map_err(failed)));
+        });
+    }
+
     /// A device's points, as servers are shown them.
     pub(super) fn points(&self, word: &str) -> Result<Points, Failure> {
         let device = self.find(word).map(|info| info.id.clone()).ok_or_else(|| self.unknown(word))?;
@@ -250,15 +278,15 @@ impl Gateway {
         self.watches.0.values().find(is_it).map(|watching| watching.orders.clone())
     }
 
-    /// A server writes the value of a point.
+    /// A server, or an operator by some way, writes the value of a point.
     pub(super) fn write_point(
         &self,
         device: &DeviceId,
-        server: &str,
+        by: &str,
         (key, value): (String, PointValue),
         reply: oneshot::Sender<Result<(), PointRefused>>,
     ) {
-        tracing::info!(%device, server, key, %value, "writing");
+        tracing::info!(%device, by, key, %value, "writing");
         let order = PointOrder::Write { key, value, reply };
         let refused = match self.orders(device) {
             Some(orders) => match orders.try_send(order) {

@@ -1,6 +1,6 @@
 //! Points of a device between the gateway's words and the LwM2M client's: each value as its object's main resource has it.
 
-use lwm2m::client::{PointFacts, main_resource, takes_values};
+use lwm2m::client::{PointFacts, accepts_value, main_resource, takes_values};
 use lwm2m::value::{Kind, Value};
 
 use crate::device::{PointValue, ShownPoint};
@@ -48,6 +48,14 @@ pub(super) fn written(point: &ShownPoint, value: Value) -> Option<PointValue> {
     }
 }
 
+/// What an operator wishes a point to hold, as the device's own protocol has it; `None` where a server could not write it
+/// either.
+pub fn wished(point: &ShownPoint, value: &PointValue) -> Option<PointValue> {
+    let (_, kind) = main_resource(point.object).filter(|_| point.writable)?;
+    let value = told(value, kind).filter(|value| accepts_value(point.object, value))?;
+    written(point, value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +86,18 @@ mod tests {
         assert_eq!(written(&level, Value::Float(1.0)), Some(PointValue::Number(2.0)));
         assert_eq!(written(&level, Value::Float(f64::NAN)), None);
         assert_eq!(written(&level, Value::Integer(1)), None);
+    }
+
+    #[test]
+    fn an_operator_writes_what_a_server_could_and_no_more() {
+        let level = shown(3203, PointValue::Number(0.0), 0.5);
+        assert_eq!(wished(&level, &PointValue::Number(0.25)), Some(PointValue::Number(0.5)));
+        assert_eq!(wished(&level, &PointValue::Number(1.5)), None, "the object goes up to 1");
+        assert_eq!(wished(&level, &PointValue::Text("1".to_owned())), None);
+        let lamp = shown(3306, PointValue::Flag(false), 1.0);
+        assert_eq!(wished(&lamp, &PointValue::Flag(true)), Some(PointValue::Flag(true)));
+        let fixed = ShownPoint { writable: false, ..lamp };
+        assert_eq!(wished(&fixed, &PointValue::Flag(true)), None);
+        assert_eq!(wished(&shown(3303, PointValue::Number(1.0), 1.0), &PointValue::Number(2.0)), None, "a sensor");
     }
 }

@@ -359,6 +359,8 @@ fn who_has_a_link_is_told_inside_and_outside_of_the_gateway() {
 fn gateway(request: ControlRequest) {
     match request {
         ControlRequest::Devices { reply } => drop(reply.send(Ok(list()))),
+        // No command asks these.
+        ControlRequest::Device { .. } | ControlRequest::Install { .. } | ControlRequest::Write { .. } => {}
         ControlRequest::Status { device: None, reply } => drop(reply.send(Ok(status(vec![press(), pump()])))),
         ControlRequest::Status { device: Some(word), reply } => {
             let found = press().answers_to(&word).then(|| status(vec![press()]));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets the programs that nuncio is tested against and that we did not write. Idempotent; quick when all is there.
 #
-#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|demo|fuzz|disaster|lan|esphome|page|rest|deny|deb|cross|vm|all]...
+#   tests/peers/install.sh [avr|esp|ask|discovery|leshan|node|tls|mqtt|demo|fuzz|disaster|lan|esphome|page|rest|deny|deb|cross|vm|all]...
 #
 # Debian's packages go to the system, everything else below .cache/peers (or $NUNCIO_CACHE/peers). A folder counts as
 # installed once its stamp is written, which is the last thing that happens to it, so nothing is ever half installed.
@@ -53,7 +53,7 @@ debian() { # group
     present "$proof" || missing+=("$package")
   done <"$here/debian-packages.txt"
   # python3 without its venv module: only trying tells.
-  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = rest || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
+  if [[ $1 = esp || $1 = ask || $1 = esphome || $1 = rest || $1 = mqtt || $1 = vm ]] && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
@@ -108,6 +108,10 @@ improv() {
   check_sha256 "$1/serial.js" "$improv_sha256"
 }
 esptool5() { venv "$1" "$here/esptool-5.txt"; }
+hass() {
+  python3 -m venv "$1" &&
+    retry "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$here/hass.txt"
+}
 esphome() { venv "$1" "$here/esphome.txt"; }
 
 leshan() {
@@ -190,6 +194,10 @@ group() {
       debian node
       place node "$(sha256sum <"$here/node/package-lock.json")" node_lib
       ;;
+    mqtt)
+      debian mqtt
+      place hass "$(sha256sum <"$here/hass.txt")" hass
+      ;;
     page)
       debian page
       place page "$(sha256sum <"$here/page/package-lock.json")" page
@@ -208,8 +216,8 @@ group() {
       debian cross
       targets
       ;;
-    all) for part in avr esp ask discovery leshan node tls disaster lan esphome page rest deb; do group "$part"; done ;;
-    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, demo, fuzz, disaster, lan, esphome, page, rest, deny, deb, cross, vm, all)" ;;
+    all) for part in avr esp ask discovery leshan node tls mqtt disaster lan esphome page rest deb; do group "$part"; done ;;
+    *) fail "no such group: $1 (avr, esp, ask, discovery, leshan, node, tls, mqtt, demo, fuzz, disaster, lan, esphome, page, rest, deny, deb, cross, vm, all)" ;;
   esac
 }
 

@@ -37,7 +37,7 @@ use crate::objects::{FLASHING, Facts};
 use crate::value::Value;
 
 pub use crate::objects::{
-    ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView, PointFacts, main_resource, takes_values,
+    ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView, PointFacts, accepts_value, main_resource, takes_values,
 };
 pub use commands::{COMMAND_TIMEOUT, CommandId, FirmwareOrder, Refusal};
 pub use config::{Access, ClientConfig, FirmwareRight, PACKAGE_PATH, ServerConfig, coap_config};

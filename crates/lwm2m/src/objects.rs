@@ -27,7 +27,7 @@ pub use board_flashing::FlashingView;
 pub use connectivity::ConnectivityFacts;
 pub use device::DeviceFacts;
 pub use firmware::FirmwareView;
-pub use points::{PointFacts, main_resource, takes_values};
+pub use points::{PointFacts, accepts_value, main_resource, takes_values};
 pub(crate) use server::ServerSettings;
 
 /// The objects that servers see, beside those of points; object 0 is there but shown to nobody.

@@ -75,6 +75,11 @@ impl Registry {
         Ok(decisions)
     }
 
+    /// The names of the device that an operator means, which need not be here now.
+    pub fn names(&self, word: &str) -> Option<(&DeviceId, &str)> {
+        self.names.find(word).map(|record| (&record.id, record.endpoint.as_str()))
+    }
+
     /// A device is as if it had never been here: it leaves, and its names are free. `ban`: nor may it come again.
     ///
     /// # Errors

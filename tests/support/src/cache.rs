@@ -54,6 +54,13 @@ pub fn dummy_discovery() -> PathBuf {
     peer("discovery", "discovery/dummy-discovery")
 }
 
+/// Home Assistant's own judgement: see `tests/peers/hass-check.py`.
+pub(crate) fn hass_check() -> Command {
+    let mut command = Command::new(peer("mqtt", "hass/bin/python"));
+    command.arg(repository().join("tests/peers/hass-check.py"));
+    command
+}
+
 /// The folder of the Improv SDK.
 pub fn improv_sdk() -> PathBuf {
     peer("ask", "improv/serial.js").parent().expect("a file lies in a folder").to_owned()

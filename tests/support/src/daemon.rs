@@ -94,6 +94,12 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// It tells Home Assistant of its devices at this broker; `extra` are further lines of `[mqtt]`.
+    #[must_use]
+    pub fn mqtt(self, broker: &crate::Mosquitto, extra: &str) -> Self {
+        self.toml(&format!("[mqtt]\nenabled = true\nbroker = {:?}\n{extra}", broker.uri()))
+    }
+
     /// A prefix of `[download] allow`.
     #[must_use]
     pub fn allow(mut self, prefix: &str) -> Self {

@@ -19,11 +19,13 @@ mod disk;
 mod esp;
 mod files;
 mod foreign;
+mod hass;
 mod http;
 mod lan;
 mod leftovers;
 mod leonardo;
 mod leshan;
+mod mosquitto;
 mod node;
 mod ports;
 mod powercut;
@@ -36,6 +38,7 @@ pub mod torture;
 mod tty;
 mod usb;
 mod wait;
+mod webhook;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -56,11 +59,13 @@ pub use disk::{Disk, Fault};
 pub use esp::{EspBuilder, EspFake};
 pub use files::{Behaviour, HttpFiles, Request};
 pub use foreign::ForeignClient;
+pub use hass::{hass_entities, hass_offers_update};
 pub use http::{Answer, get, request};
 pub use lan::{Addresses, Announced, Gateway, Lan, Machine};
 pub use leftovers::Leftovers;
 pub use leonardo::Leonardo;
 pub use leshan::{Events, Leshan, LeshanAnswer, PushFormat};
+pub use mosquitto::{Listener, Message, Mosquitto, MosquittoBuilder};
 pub use node::NodeServer;
 pub use ports::{free_both, free_tcp, free_udp};
 pub use powercut::{Changes, Loss};
@@ -72,6 +77,7 @@ pub use tools::{Esptool, avrdude, esptool};
 pub use tty::Tty;
 pub use usb::UsbBus;
 pub use wait::{eventually, holds};
+pub use webhook::WebhookServer;
 
 /// One test's world: a temporary folder, a seed, and the binary under test.
 pub struct World {
@@ -174,6 +180,11 @@ impl World {
     /// A small HTTP server for images.
     pub fn http(&self) -> HttpFiles {
         HttpFiles::start()
+    }
+
+    /// An MQTT broker, not yet configured; its files are in a folder of this name.
+    pub fn mosquitto(&self, name: &str) -> MosquittoBuilder {
+        MosquittoBuilder::new(self, name)
     }
 
     /// A daemon, not yet configured.

@@ -74,6 +74,18 @@ impl Process {
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the process reads its input");
     }
 
+    /// Closes its standard input.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Everything that it has printed, once it has ended.
+    pub(crate) fn all_output(&self) -> String {
+        // The readers may still be at the last lines; each holds a share of them until it is through.
+        eventually("the end of the output", PATIENCE, || (Arc::strong_count(&self.lines) == 1).then_some(()));
+        self.output()
+    }
+
     /// How many lines it has printed so far: a place to wait from.
     pub fn mark(&self) -> usize {
         self.lines.lock().len()
@@ -196,9 +208,7 @@ pub(crate) fn run_as(name: &str, command: &Command, user: Option<&User>, within:
     let mut process = Process::start(name, command, user);
     process.stdin = None;
     let status = process.wait(within);
-    // The readers may still be at the last lines; each holds a share of them until it is through.
-    eventually("the end of the output", PATIENCE, || (Arc::strong_count(&process.lines) == 1).then_some(()));
-    (status, process.output())
+    (status, process.all_output())
 }
 
 /// The flash tools that run now: processes with this port as an argument of its own.

@@ -36,6 +36,11 @@ impl Authority {
         self.dir.join("ca.pem")
     }
 
+    /// The server's certificate and its key, PEM.
+    pub(crate) fn server(&self) -> (PathBuf, PathBuf) {
+        (self.dir.join("server.pem"), self.dir.join("server.key"))
+    }
+
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         let file = |name: &str| -> PathBuf { Path::join(&self.dir, name) };
         let chain = vec![CertificateDer::from_pem_file(file("server.pem")).expect("openssl wrote a certificate")];

@@ -37,6 +37,11 @@ pub fn takes_values(id: u16) -> bool {
     object(id).and_then(main_of).is_some_and(|resource| resource.operations.write)
 }
 
+/// Whether it may be this one: of the right type and in range.
+pub fn accepts_value(id: u16, value: &Value) -> bool {
+    takes_values(id) && object(id).and_then(main_of).is_some_and(|resource| resource.accepts(value))
+}
+
 fn main_of(model: &'static ObjectModel) -> Option<&'static ResourceModel> {
     model.resources.iter().find(|resource| resource.mandatory)
 }

@@ -83,7 +83,7 @@ const SPOKEN = { "proven": "Update proven", "update-failed": "Update failed", "s
 function follow() {
   const events = new EventSource("/api/v1/events" + (device ? "?device=" + encodeURIComponent(device) : ""));
   const told = (event) => JSON.parse(event.data);
-  for (const name of ["device-joined", "device-changed", "device-left", "registration", "firmware", "points-changed", "links-changed", "missed"]) {
+  for (const name of ["device-joined", "device-changed", "device-left", "device-forgotten", "registration", "firmware", "points-changed", "links-changed", "missed"]) {
     events.addEventListener(name, renew);
   }
   events.addEventListener("update", (event) => {
