@@ -42,7 +42,7 @@ fn text(news: &News) -> Option<String> {
         News::DeviceJoined { device, board } => format!("{device}: joined, {board}"),
         News::DeviceChanged { device } => format!("{device}: changed"),
         News::DeviceLeft { device } => format!("{device}: gone"),
-        News::DeviceForgotten { device } => format!("{device}: forgotten"),
+        News::DeviceForgotten { device, .. } => format!("{device}: forgotten"),
         News::Registration { device, server, registered: true } => format!("{device}: registered at {server}"),
         News::Registration { device, server, registered: false } => format!("{device}: not registered at {server}"),
         News::Firmware { device, state, result } => {

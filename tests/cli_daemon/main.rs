@@ -434,6 +434,7 @@ fn what_happens_is_told_to_who_follows_in_documents_that_follow_their_schema() {
         News::DeviceJoined { device: device.clone(), board: BoardId::new("arduino-uno") },
         News::DeviceChanged { device: device.clone() },
         News::DeviceLeft { device: device.clone() },
+        News::DeviceForgotten { device: device.clone(), endpoint: "usb-1".to_owned() },
         News::Registration { device: device.clone(), server: "factory".to_owned(), registered: true },
         News::Firmware { device: device.clone(), state: FirmwareState::Idle, result: UpdateResult::Success },
         News::PointsChanged { device: device.clone() },
