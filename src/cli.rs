@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nuncio::config::{self, Config};
-use nuncio::control::{CheckItem, Client, JoinOrder, Lifecycle};
+use nuncio::control::{CheckItem, Client, Ending, JoinOrder, Lifecycle};
 
 /// What the program ends with.
 pub(crate) mod code {
@@ -395,7 +395,7 @@ struct Asking {
 pub(crate) fn main<F, G>(gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> ExitCode
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let arguments = Arguments::parse();
     let json = arguments.command.wants_json();
@@ -431,7 +431,7 @@ impl Command {
 fn dispatch<F, G>(arguments: Arguments, gateway: G, checks: fn(&Config) -> Vec<CheckItem>) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let chosen = arguments.config.as_deref();
     let client = |asking: &Asking| -> anyhow::Result<Client> {

@@ -31,7 +31,7 @@ pub use check::{CheckItem, CheckState};
 pub use client::{Client, ClientError, FlashItem, FlashStream, NewsStream, TapeStream};
 pub use door::Door;
 pub use failure::{Failure, FailureCode};
-pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
+pub use lifecycle::{Ending, Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
 pub use news::{Feed, Follower, Heard, News, Told};
 pub use plan::{

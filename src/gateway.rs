@@ -15,6 +15,7 @@ mod joining;
 mod ledger;
 mod links;
 mod operators;
+mod own;
 mod plan;
 mod recorder;
 mod reload;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::boards::Registry;
 use crate::config::Config;
-use crate::control::{CheckItem, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl};
+use crate::control::{CheckItem, ControlRequest, Ending, Feed, Lifecycle, LifecycleOrder, LogControl};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::leases;
@@ -48,6 +49,7 @@ use crate::web::Tokens;
 
 use flashing::Flashings;
 use ledger::Ledger;
+use own::Own;
 use recorder::Recorder;
 use watching::Watches;
 
@@ -102,6 +104,10 @@ struct Gateway {
     /// What keeps a transport from its work, by its section.
     obstacles: BTreeMap<&'static str, String>,
     proxy: Proxy,
+    /// The endpoint that is the gateway itself, where there is one.
+    own: Option<Own>,
+    /// The program begins anew when it has ended.
+    restarts: bool,
     update: update::Handle,
     executor: Arc<Executor>,
     store: Store,
@@ -142,18 +148,19 @@ struct Inbox {
     own: mpsc::Receiver<Event>,
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop, or to begin anew.
 ///
 /// # Errors
 /// When it cannot start: the state folder is in use, a file of boards or tools is wrong, the socket cannot be bound.
-pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<Ending> {
     let Lifecycle { orders, ready, log } = lifecycle;
     let (mut gateway, mut inbox) = start::start(config, orders, log).await?;
     // Whoever waits for it may have been told to stop meanwhile.
     let _ = ready.send(());
     gateway.turn(&mut inbox).await;
+    let ending = if gateway.restarts { Ending::Restart } else { Ending::Stop };
     gateway.end(inbox).await;
-    Ok(())
+    Ok(ending)
 }
 
 /// What boards and tools have to say to `nuncio check`. Blocking; starts no runtime.
@@ -185,7 +192,7 @@ impl Gateway {
                     Event::Waits(link) => self.handle_free(link).await,
                     Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
-                    Event::Trouble { room, what } => self.transport_trouble(room, what),
+                    Event::Trouble { room, what } => self.transport_trouble(room, what).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,
@@ -198,8 +205,12 @@ impl Gateway {
                     }
                 },
                 order = inbox.lifecycle.recv() => match order {
-                    Some(LifecycleOrder::Stop) => self.stop(None),
+                    Some(LifecycleOrder::Stop) => {
+                        self.restarts = false;
+                        self.stop(None);
+                    }
                     Some(LifecycleOrder::StopNow) | None => {
+                        self.restarts = false;
                         // First: the end of a tool that is ended here is no failure of its update.
                         self.update.halt().await;
                         self.stop_now.cancel();

@@ -8,6 +8,7 @@ pub mod control;
 pub mod device;
 pub mod executors;
 pub mod gateway;
+pub mod host;
 pub mod leases;
 mod procfs;
 pub mod proxy;

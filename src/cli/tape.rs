@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nuncio::config::{Config, Replay};
-use nuncio::control::{Client, Lifecycle, LifecycleOrder};
+use nuncio::control::{Client, Ending, Lifecycle, LifecycleOrder};
 use nuncio::device::{TAPE_SCHEMA, TapeEvent, TapeLine};
 use tokio::sync::{mpsc, oneshot};
 
@@ -76,7 +76,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<TapeLine>> {
 pub(crate) fn replay<F, G>(mut config: Config, lines: Vec<TapeLine>, how: &How, gateway: G) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let folder = Folder::new()?;
     let last = lines.last().map_or(0, |line| line.at_ms);
@@ -109,7 +109,7 @@ where
         };
         let mut watching = std::pin::pin!(watching);
         tokio::select! {
-            ended = &mut running => ended.map(|()| code::FAILED),
+            ended = &mut running => ended.map(|_| code::FAILED),
             told = &mut watching => {
                 running.await?;
                 told

@@ -30,7 +30,7 @@ impl Gateway {
                 self.leases.set_host(&link, None);
                 self.registry.handle_vanished(&link)
             }
-            transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what),
+            transports::Event::Trouble { transport, what } => return self.transport_trouble(transport, what).await,
         };
         self.carry_out(decisions).await;
         self.feed.tell(News::LinksChanged);
@@ -40,7 +40,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
+    pub(super) async fn transport_trouble(&mut self, transport: &'static str, what: Option<String>) {
         match what {
             Some(what) => {
                 tracing::warn!(transport, "{what}");
@@ -52,6 +52,7 @@ impl Gateway {
                 }
             }
         }
+        self.tell_own_trouble().await;
     }
 
     pub(super) async fn handle_answer(
@@ -154,6 +155,7 @@ impl Gateway {
         self.adopt(&info).await;
         let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
         let board = info.board.clone();
+        self.list(&info).await;
         self.proxy.add(info, view).await;
         self.feed.tell(News::DeviceJoined { device: device.clone(), board });
         if let Some(view) = self.flashings.view(&device) {
@@ -178,6 +180,7 @@ impl Gateway {
 
     async fn device_changed(&mut self, info: DeviceInfo) {
         self.adopt(&info).await;
+        self.list(&info).await;
         let device = info.id.clone();
         self.proxy.set_device(info).await;
         self.feed.tell(News::DeviceChanged { device: device.clone() });
@@ -187,6 +190,9 @@ impl Gateway {
 
     async fn device_away(&mut self, device: DeviceId) {
         self.update.link_gone(device.clone()).await;
+        if let Some(info) = self.registry.device(&device).cloned() {
+            self.list(&info).await;
+        }
         self.feed.tell(News::DeviceChanged { device });
     }
 
@@ -203,6 +209,7 @@ impl Gateway {
         self.forget_points(device);
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
+        self.unlist(device).await;
         self.feed.tell(News::DeviceLeft { device: device.clone() });
     }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::flashing::Flashings;
 use super::joining::Turns;
 use super::ledger::Ledger;
+use super::own::Own;
 use super::recorder::Recorder;
 use super::tapes::{Player, Recordings};
 use super::watching::Watches;
@@ -69,7 +70,8 @@ pub(super) async fn start(
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
-    let proxy = Proxy::new(config.servers.clone(), clients_out);
+    let mut proxy = Proxy::new(config.servers.clone(), clients_out);
+    let itself = begin_own(&config, &mut proxy).await?;
     let (leases, releases) = leases::Table::new();
     let (points_out, points) = mpsc::channel(EVENTS_WAITING);
     let known = store.identities().await?;
@@ -86,6 +88,7 @@ pub(super) async fn start(
         naming: config.naming.clone(),
         join: config.join.clone(),
         banned: store.banned().await?,
+        own_endpoint: config.gateway.endpoint.clone(),
     };
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
@@ -129,6 +132,8 @@ pub(super) async fn start(
         player,
         obstacles: BTreeMap::new(),
         proxy,
+        own: itself,
+        restarts: false,
         update,
         executor,
         store,
@@ -150,6 +155,15 @@ pub(super) async fn start(
         config,
     };
     Ok((gateway, Inbox { links, clients, effects, operators, releases, points, lifecycle, own }))
+}
+
+/// The endpoint that is the gateway itself, where it is to have one.
+async fn begin_own(config: &Config, proxy: &mut Proxy) -> anyhow::Result<Option<Own>> {
+    let (endpoint, state) = (config.gateway.endpoint.clone(), config.gateway.state.clone());
+    let Some(endpoint) = endpoint.filter(|_| !config.servers.is_empty()) else { return Ok(None) };
+    let (own, outline) = tokio::task::spawn_blocking(move || Own::look(endpoint, &state)).await?;
+    proxy.add_own(own.info(), &outline);
+    Ok(Some(own))
 }
 
 /// Several errors of files, each drawn.

@@ -28,6 +28,7 @@ pub struct DaemonBuilder<'a> {
     path: Vec<PathBuf>,
     disk: Option<String>,
     around: Option<Command>,
+    own_endpoint: String,
 }
 
 impl<'a> DaemonBuilder<'a> {
@@ -43,7 +44,15 @@ impl<'a> DaemonBuilder<'a> {
             path: Vec::new(),
             disk: None,
             around: None,
+            own_endpoint: world.own_endpoint(),
         }
+    }
+
+    /// `[gateway] endpoint`, in place of [`World::own_endpoint`].
+    #[must_use]
+    pub fn own_endpoint(mut self, name: &str) -> Self {
+        self.own_endpoint = name.to_owned();
+        self
     }
 
     /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
@@ -190,9 +199,9 @@ impl<'a> DaemonBuilder<'a> {
         };
         let quiet = quiet("mdns") + &quiet("ble") + &quiet("disk");
         let text = format!(
-            "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
+            "[gateway]\nname = \"world\"\nendpoint = {:?}\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
              [download]\nallow = {:?}\n{}{}{quiet}",
-            self.serial, self.allow, self.download, self.tables
+            self.own_endpoint, self.serial, self.allow, self.download, self.tables
         );
         let config = self.world.file("config/nuncio.toml", text);
         if let Some(user) = self.world.user() {
