@@ -79,6 +79,8 @@ enum Event {
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
     Waited(DeviceId),
+    /// A server restarts the gateway, and has its answer.
+    Restart,
     /// What keeps a room from its work, by its section; nothing, any more.
     Trouble { room: &'static str, what: Option<String> },
     /// Tools were looked for: why boards cannot be updated.
@@ -194,6 +196,7 @@ impl Gateway {
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
                     Event::Trouble { room, what } => self.transport_trouble(room, what).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
+                    Event::Restart => self.restart(),
                     Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => {

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::Gateway;
+use super::{Event, Gateway};
 use crate::device::{Attached, DeviceId, DeviceInfo, HostSample, OwnInfo};
 use crate::host::Host;
 
 /// A gateway that restarted just now is not restarted again: a server could keep it from its work for the others.
 const SETTLED: Duration = Duration::from_secs(10);
+
+/// So long the answer to a reboot has to reach its server, before that is left.
+const ANSWERED: Duration = Duration::from_secs(1);
 
 /// What belongs to the endpoint.
 #[derive(Debug)]
@@ -88,14 +91,24 @@ impl Gateway {
     }
 
     /// 3/0/4 of the gateway: the program ends as it would by a signal, flashes first, and begins anew.
-    pub(super) fn reboot_own(&mut self, server: &str, reply: oneshot::Sender<Result<(), String>>) {
+    pub(super) fn reboot_own(&self, server: &str, reply: oneshot::Sender<Result<(), String>>) {
         let since = self.own.as_ref().map(|own| own.begun.elapsed());
         if since.is_none_or(|since| since < SETTLED) {
             return drop(reply.send(Err(format!("the gateway has started less than {} s ago", SETTLED.as_secs()))));
         }
         info!(server, "restarting the gateway: a running flash is finished first");
-        self.restarts = true;
         drop(reply.send(Ok(())));
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ANSWERED).await;
+            // The loop may have ended meanwhile.
+            let _ = events.send(Event::Restart).await;
+        });
+    }
+
+    /// The answer is with the server.
+    pub(super) fn restart(&mut self) {
+        self.restarts = true;
         self.stop(None);
     }
 

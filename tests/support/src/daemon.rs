@@ -147,6 +147,15 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// The daemon sees this folder as `/sys/class/thermal`. Only root can do this.
+    #[must_use]
+    pub fn thermal(mut self, folder: &Path) -> Self {
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "sh", "-c", "mount --bind \"$0\" /sys/class/thermal && exec \"$@\""]).arg(folder);
+        self.around = Some(outer);
+        self
+    }
+
     /// strace writes these calls of the daemon and its tools into a file, one a line: `PID call(FD<path>, ...) = result`.
     #[must_use]
     pub fn traced(mut self, log: &Path, calls: &str) -> Self {
