@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nuncio::config::{self, Config};
-use nuncio::control::{CheckItem, Client, JoinOrder, Lifecycle};
+use nuncio::control::{CheckItem, Client, Ending, JoinOrder, Lifecycle};
 use nuncio::device::BoardId;
 
 /// What the program ends with.
@@ -411,7 +411,7 @@ type Boards = fn(&Config) -> Vec<(BoardId, String)>;
 pub(crate) fn main<F, G>(gateway: G, checks: fn(&Config) -> Vec<CheckItem>, boards: Boards) -> ExitCode
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     if let Some(folder) = pages::asked_for(std::env::args_os()) {
         return ExitCode::from(pages::write(&folder).unwrap_or_else(|error| report::report(&error, false)));
@@ -456,7 +456,7 @@ fn dispatch<F, G>(
 ) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let chosen = arguments.config.as_deref();
     let client = |asking: &Asking| -> anyhow::Result<Client> {

@@ -115,6 +115,8 @@ pub struct Replay {
 pub struct GatewaySettings {
     /// Name of this gateway.
     pub name: String,
+    /// Endpoint name of the gateway itself; `None`: it is none.
+    pub endpoint: Option<String>,
     /// State folder.
     pub state: PathBuf,
     /// Path of the control socket.

@@ -36,7 +36,7 @@ pub use companion::{Companion, Trouble, Wires};
 pub use door::Door;
 pub use failure::{Failure, FailureCode};
 pub use handing::HandedImage;
-pub use lifecycle::{Lifecycle, LifecycleOrder, LogControl};
+pub use lifecycle::{Ending, Lifecycle, LifecycleOrder, LogControl};
 pub use names::{group_name, user_name};
 pub use news::{Feed, Follower, Heard, News, Told};
 pub use plan::{

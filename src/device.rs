@@ -18,6 +18,7 @@ mod job;
 mod lease;
 mod link;
 mod masking;
+mod own;
 mod point;
 mod schema;
 mod service;
@@ -52,6 +53,7 @@ pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Pha
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
 pub use masking::masked_uri;
+pub use own::{Attached, HostSample, OwnInfo, Uplink};
 pub use point::{
     GattPoint, NumberForm, POINT_TEXT_MAX, POINTS_MAX, PinMode, PinPoint, Point, PointOrder, PointRefused, PointValue,
     PointsSeen, ShownPoint, Watch,

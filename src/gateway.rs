@@ -15,6 +15,7 @@ mod joining;
 mod ledger;
 mod links;
 mod operators;
+mod own;
 mod plan;
 mod recorder;
 mod reload;
@@ -38,7 +39,9 @@ use tokio_util::sync::CancellationToken;
 use crate::boards::Registry;
 use crate::builtin;
 use crate::config::Config;
-use crate::control::{CheckItem, Companion, ControlRequest, Feed, Lifecycle, LifecycleOrder, LogControl, Trouble};
+use crate::control::{
+    CheckItem, Companion, ControlRequest, Ending, Feed, Lifecycle, LifecycleOrder, LogControl, Trouble,
+};
 use crate::device::{Answer, BoardId, DeviceId, Link, PointsSeen, Question, QuestionFailed};
 use crate::executors::Executor;
 use crate::hooks;
@@ -52,6 +55,7 @@ use crate::web::Tokens;
 
 use flashing::Flashings;
 use ledger::Ledger;
+use own::Own;
 use recorder::Recorder;
 use watching::Watches;
 
@@ -83,6 +87,8 @@ enum Event {
     Drained,
     /// A device whose link went away in an update that has ended since had its time to come back.
     Waited(DeviceId),
+    /// A server restarts the gateway, and has its answer.
+    Restart,
     /// What keeps a room from its work, by its section; nothing, any more.
     Trouble { room: &'static str, what: Option<String> },
     /// Tools were looked for: why boards cannot be updated.
@@ -110,6 +116,10 @@ struct Gateway {
     proxy: Proxy,
     /// One of the servers, where it is enabled.
     builtin: Option<builtin::Handle>,
+    /// The endpoint that is the gateway itself, where there is one.
+    own: Option<Own>,
+    /// The program begins anew when it has ended.
+    restarts: bool,
     update: update::Handle,
     executor: Arc<Executor>,
     store: Store,
@@ -153,18 +163,19 @@ struct Inbox {
     own: mpsc::Receiver<Event>,
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop, or to begin anew.
 ///
 /// # Errors
 /// When it cannot start: the state folder is in use, a file of boards or tools is wrong, the socket cannot be bound.
-pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<()> {
+pub async fn run(config: Config, lifecycle: Lifecycle) -> anyhow::Result<Ending> {
     let Lifecycle { orders, ready, log } = lifecycle;
     let (mut gateway, mut inbox) = start::start(config, orders, log).await?;
     // Whoever waits for it may have been told to stop meanwhile.
     let _ = ready.send(());
     gateway.turn(&mut inbox).await;
+    let ending = if gateway.restarts { Ending::Restart } else { Ending::Stop };
     gateway.end(inbox).await;
-    Ok(())
+    Ok(ending)
 }
 
 /// What boards, tools and those who go along have to say to `nuncio check`. Blocking; starts no runtime.
@@ -192,7 +203,7 @@ impl Gateway {
                 Some(effect) = inbox.effects.recv() => self.handle_effect(effect).await,
                 Some(request) = inbox.operators.recv() => self.handle_operator(request).await,
                 Some((link, seen)) = inbox.points.recv() => self.handle_points(&link, seen).await,
-                Some(trouble) = inbox.troubles.recv() => self.handle_trouble(trouble.of, trouble.what),
+                Some(trouble) = inbox.troubles.recv() => self.handle_trouble(trouble.of, trouble.what).await,
                 link = inbox.releases.next() => self.handle_released(link).await,
                 _ = ticks.tick(), if self.somebody_waits() => self.let_join().await,
                 Some(event) = inbox.own.recv() => match event {
@@ -204,8 +215,9 @@ impl Gateway {
                     Event::Waits(link) => self.handle_free(link).await,
                     Event::Unwatched { link, number, outcome, stopped } => self.handle_unwatched((link, number), &outcome, stopped),
                     Event::WatchAgain { link, number } => self.watch_again(&link, number),
-                    Event::Trouble { room, what } => self.handle_trouble(room.to_owned(), what),
+                    Event::Trouble { room, what } => self.handle_trouble(room.to_owned(), what).await,
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
+                    Event::Restart => self.restart(),
                     Event::Where { device, reply } => self.tell_where(&device, reply),
                     Event::Waited(device) => self.let_go(&device).await,
                     Event::Drained => {
@@ -217,8 +229,12 @@ impl Gateway {
                     }
                 },
                 order = inbox.lifecycle.recv() => match order {
-                    Some(LifecycleOrder::Stop) => self.stop(None),
+                    Some(LifecycleOrder::Stop) => {
+                        self.restarts = false;
+                        self.stop(None);
+                    }
                     Some(LifecycleOrder::StopNow) | None => {
+                        self.restarts = false;
                         // First: the end of a tool that is ended here is no failure of its update.
                         self.update.halt().await;
                         self.stop_now.cancel();

@@ -11,6 +11,7 @@ pub mod device;
 pub mod executors;
 pub mod gateway;
 pub mod hooks;
+pub mod host;
 pub mod leases;
 pub mod mqtt;
 mod procfs;

@@ -5,6 +5,7 @@
 //! [`Event::Firmware`], and the answer comes back through the channel that the event carries.
 
 mod driver;
+mod own;
 mod points;
 mod push;
 mod resolver;
@@ -25,8 +26,8 @@ pub use points::{is_point_object, wished};
 pub use settings::{FirmwareObject, OfferedVersion, ServerAccess, ServerSettings};
 
 use crate::device::{
-    DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView, PointRefused,
-    PointValue, Requester, ShownPoint,
+    Attached, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareRight, FirmwareView, FlashingView,
+    HostSample, OwnInfo, PointRefused, PointValue, Requester, ShownPoint,
 };
 
 /// Commands that wait for one client at most; the client takes them at once, whatever its servers do.
@@ -73,6 +74,18 @@ pub enum Event {
         /// `Err` with the reason answers 5.00.
         reply: oneshot::Sender<Result<(), PointRefused>>,
     },
+    /// A server looks at what changes of the gateway itself.
+    Look {
+        /// What it is now; dropping it answers 5.00.
+        reply: oneshot::Sender<HostSample>,
+    },
+    /// A server executed 3/0/4 of the gateway itself.
+    RebootOwn {
+        /// The server's name.
+        server: String,
+        /// `Err` with the reason answers 5.00.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// A session changed.
     Session {
         /// Of which device.
@@ -111,6 +124,8 @@ pub struct SessionStatus {
 enum Command {
     Device(Box<DeviceInfo>),
     Firmware(Box<FirmwareView>),
+    Own(Box<OwnInfo>),
+    Attached(u16, Option<Box<Attached>>),
     Status(oneshot::Sender<Vec<SessionStatus>>),
     ShutDown,
 }
@@ -128,6 +143,8 @@ pub struct Proxy {
     shared: driver::Shared,
     events: mpsc::Sender<Event>,
     clients: HashMap<DeviceId, Running>,
+    /// The gateway's own.
+    own: Option<Running>,
     /// Clients that still de-register. Each ends by itself, in no more than a De-register may take.
     leaving: HashMap<DeviceId, JoinHandle<()>>,
 }
@@ -135,7 +152,13 @@ pub struct Proxy {
 impl Proxy {
     /// No clients yet; `events` is never waited for, so it must be roomy.
     pub fn new(servers: Vec<ServerSettings>, events: mpsc::Sender<Event>) -> Self {
-        Self { shared: driver::Shared::new(servers), events, clients: HashMap::new(), leaving: HashMap::new() }
+        Self {
+            shared: driver::Shared::new(servers),
+            events,
+            clients: HashMap::new(),
+            own: None,
+            leaving: HashMap::new(),
+        }
     }
 
     /// Starts a client for a device; one that is there already is told the news instead.
@@ -145,24 +168,32 @@ impl Proxy {
             return self.set_device(info).await;
         }
         let former = self.leaving.remove(&id);
-        let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
         let span = tracing::info_span!("device", name = %id);
         let driver = driver::Driver::new(&info, &view, &self.shared, self.events.clone());
-        let (flashing, shown) = watch::channel(FlashingView::default());
-        let (points, told) = watch::channel(Vec::new());
-        // On the heap once, and not twice within the task.
-        let running = Box::pin(driver.run(inbox, shown, told));
-        let task = async move {
-            // A De-register that came behind the new Register would end that, at servers whose locations go by the endpoint. It is
-            // not given up either: this client may be gone before it has registered anywhere, and a ghost would stay.
-            if let Some(former) = former {
-                let _ = tokio::time::timeout(FORMER, former).await;
-            }
-            running.await;
-        };
-        let task = tokio::spawn(task.instrument(span));
+        let running = start(driver, former, span);
         tracing::debug!(device = %id, endpoint = %info.endpoint, board = %info.board, link = %info.link, "client started");
-        self.clients.insert(id, Running { commands, flashing, points, task });
+        self.clients.insert(id, running);
+    }
+
+    /// Starts the gateway's own client, once. `sample` is what is known when it registers first.
+    pub fn add_own(&mut self, info: &OwnInfo, sample: &HostSample) {
+        let driver = driver::Driver::of_gateway(info, sample, &self.shared, self.events.clone());
+        self.own = Some(start(driver, None, tracing::info_span!("own", endpoint = %info.endpoint)));
+    }
+
+    /// Tells the gateway's own client what is known of it now.
+    pub async fn set_own(&self, info: OwnInfo) {
+        self.tell_own(Command::Own(Box::new(info))).await;
+    }
+
+    /// Tells the gateway's own client of a device that hangs on it, by its number in the list; `None`: no more.
+    pub async fn set_attached(&self, number: u16, device: Option<Attached>) {
+        self.tell_own(Command::Attached(number, device.map(Box::new))).await;
+    }
+
+    /// Asks the gateway's own client for its sessions, as [`sessions`](Self::sessions) does a device's.
+    pub fn own_sessions(&self) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
+        self.own.as_ref().and_then(ask_for_sessions)
     }
 
     /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
@@ -203,13 +234,10 @@ impl Proxy {
     /// Asks a client for its sessions; `None` when the device has no client. The answer comes through the receiver so
     /// that the caller's loop need not wait for it.
     pub fn sessions(&self, device: &DeviceId) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
-        let (reply, answer) = oneshot::channel();
-        let running = self.clients.get(device)?;
-        running.commands.try_send(Command::Status(reply)).ok()?;
-        Some(answer)
+        self.clients.get(device).and_then(ask_for_sessions)
     }
 
-    /// De-registers all devices everywhere, within `limit`.
+    /// De-registers the gateway and all devices everywhere, within `limit`.
     pub async fn shut_down(&mut self, limit: Duration) {
         let deadline = tokio::time::Instant::now() + limit;
         for (device, running) in self.clients.drain() {
@@ -217,16 +245,22 @@ impl Proxy {
             let _ = running.commands.send(Command::ShutDown).await;
             self.leaving.insert(device, running.task);
         }
+        let own = self.own.take();
+        if let Some(running) = &own {
+            let _ = running.commands.send(Command::ShutDown).await;
+        }
         let mut late = 0_usize;
-        for (device, mut task) in self.leaving.drain() {
+        let devices = self.leaving.drain().map(|(device, task)| (Some(device), task));
+        for (device, mut task) in devices.chain(own.map(|running| (None, running.task))) {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-                tracing::debug!(%device, "a server did not answer the de-registration in time");
+                let device = device.as_ref().map_or("the gateway itself", DeviceId::as_str);
+                tracing::debug!(device, "a server did not answer the de-registration in time");
                 task.abort();
                 late += 1;
             }
         }
         if late > 0 {
-            tracing::warn!(devices = late, "not every server answered the de-registration in time");
+            tracing::warn!(clients = late, "not every server answered the de-registration in time");
         }
     }
 
@@ -237,4 +271,36 @@ impl Proxy {
             tracing::warn!(%device, "its client is gone");
         }
     }
+
+    async fn tell_own(&self, command: Command) {
+        if let Some(running) = &self.own
+            && running.commands.send(command).await.is_err()
+        {
+            tracing::warn!("the gateway's own client is gone");
+        }
+    }
+}
+
+/// Starts a client's task, behind that of the client before it.
+fn start(driver: driver::Driver, former: Option<JoinHandle<()>>, span: tracing::Span) -> Running {
+    let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
+    let (flashing, shown) = watch::channel(FlashingView::default());
+    let (points, told) = watch::channel(Vec::new());
+    // On the heap once, and not twice within the task.
+    let running = Box::pin(driver.run(inbox, shown, told));
+    let task = async move {
+        // A De-register that came behind the new Register would end that, at servers whose locations go by the endpoint. It is
+        // not given up either: this client may be gone before it has registered anywhere, and a ghost would stay.
+        if let Some(former) = former {
+            let _ = tokio::time::timeout(FORMER, former).await;
+        }
+        running.await;
+    };
+    Running { commands, flashing, points, task: tokio::spawn(task.instrument(span)) }
+}
+
+fn ask_for_sessions(running: &Running) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
+    let (reply, answer) = oneshot::channel();
+    running.commands.try_send(Command::Status(reply)).ok()?;
+    Some(answer)
 }

@@ -4,8 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
-const SIBLINGS: &[&str] =
-    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "builtin", "mqtt", "hooks"];
+const SIBLINGS: &[&str] = &[
+    "transports",
+    "boards",
+    "proxy",
+    "update",
+    "executors",
+    "store",
+    "control",
+    "leases",
+    "builtin",
+    "mqtt",
+    "hooks",
+    "host",
+];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -17,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["device"]),
     ("leases", &["device"]),
     ("builtin", &["device", "procfs"]),
+    ("host", &["device"]),
     ("control", &["device"]),
     ("mqtt", &["device", "control"]),
     ("hooks", &["device", "control"]),

@@ -41,6 +41,7 @@ fn settings(join: JoinSettings, banned: Vec<Identity>) -> RegistrySettings {
         naming: naming(),
         join,
         banned,
+        own_endpoint: None,
     }
 }
 

@@ -24,6 +24,7 @@ fn registry() -> Registry {
         naming: NamingSettings { endpoint: String::new() },
         join,
         banned: Vec::new(),
+        own_endpoint: None,
     };
     Registry::new(catalogue, settings, Vec::new())
 }

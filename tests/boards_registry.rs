@@ -53,6 +53,7 @@ fn registry_of(
             naming: naming(),
             join: join(),
             banned: Vec::new(),
+            own_endpoint: None,
         },
         known,
     )
@@ -387,6 +388,7 @@ fn names_are_the_same_after_a_restart_even_when_the_gateway_is_renamed() {
         naming: naming(),
         join: join(),
         banned: Vec::new(),
+        own_endpoint: None,
     };
     let mut second = Registry::new(catalogue, settings, records);
     let again = second.handle_link(report("/dev/ttyACM7", &ids));

@@ -128,6 +128,8 @@ impl Scene {
         let (present, until) = (self.present(), Instant::now() + PATIENCE);
         loop {
             let mut known = self.leshan.clients();
+            // The gateway itself is always there.
+            known.retain(|endpoint| *endpoint != self.world.own_endpoint());
             known.sort();
             if known == present {
                 return;

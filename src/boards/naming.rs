@@ -133,6 +133,11 @@ impl Names {
         Self { gateway: gateway.to_owned(), template, records, endpoints, configured_ids, configured_endpoints }
     }
 
+    /// No device gets this endpoint name.
+    pub(super) fn keep_free(&mut self, endpoint: Option<String>) {
+        self.configured_endpoints.extend(endpoint);
+    }
+
     /// Whether a device had its names before.
     pub(super) fn knows(&self, identity: &Identity) -> bool {
         self.records.contains_key(identity)
@@ -255,6 +260,21 @@ mod tests {
         let mut names = Names::new("pi", &naming, std::iter::empty(), Vec::new());
         assert_eq!(endpoint(&mut names, Identity::Host("a".to_owned())), "a");
         assert_eq!(endpoint(&mut names, Identity::UsbPath("a".to_owned())), "a-2");
+    }
+
+    #[test]
+    fn the_gateways_own_name_is_no_devices() {
+        let naming = NamingSettings { endpoint: "gateway-{key}".to_owned() };
+        let before = Identity::Host("pi".to_owned());
+        let known = IdentityRecord {
+            identity: before.clone(),
+            id: DeviceId::new("gateway-pi"),
+            endpoint: "gateway-pi".to_owned(),
+        };
+        let mut names = Names::new("pi", &naming, std::iter::empty(), vec![known]);
+        names.keep_free(Some("gateway-pi".to_owned()));
+        assert_eq!(names.give(&Identity::UsbPath("pi".to_owned()), None).0.endpoint, "gateway-pi-2");
+        assert_eq!(names.give(&before, None).0.endpoint, "gateway-pi-3", "also where one had it before");
     }
 
     fn usb(serial: Option<&str>) -> UsbIds {

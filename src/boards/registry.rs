@@ -57,6 +57,8 @@ pub struct RegistrySettings {
     pub join: JoinSettings,
     /// Devices that an operator keeps out.
     pub banned: Vec<Identity>,
+    /// The endpoint name that is the gateway's own.
+    pub own_endpoint: Option<String>,
 }
 
 /// Over which kinds of links questions may be asked, besides serial ones.
@@ -159,7 +161,8 @@ struct Device {
 impl Registry {
     /// A registry without links. `known` are the names given before, from the store.
     pub fn new(catalogue: Arc<Catalogue>, settings: RegistrySettings, known: Vec<IdentityRecord>) -> Self {
-        let names = Names::new(&settings.gateway, &settings.naming, settings.devices.iter(), known);
+        let mut names = Names::new(&settings.gateway, &settings.naming, settings.devices.iter(), known);
+        names.keep_free(settings.own_endpoint);
         let entries = settings.devices.into_iter().map(|entry| (entry.link.clone(), Arc::new(entry))).collect();
         Self {
             catalogue,

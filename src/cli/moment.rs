@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nuncio::config::Config;
-use nuncio::control::{Client, Lifecycle, LifecycleOrder};
+use nuncio::control::{Client, Ending, Lifecycle, LifecycleOrder};
 use tokio::sync::{mpsc, oneshot};
 
 use super::logging;
@@ -21,7 +21,7 @@ pub(super) fn with_gateway<F, G, T>(
 ) -> anyhow::Result<T>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let folder = Folder::new()?;
     config.gateway.state = folder.0.join("state");

@@ -1,12 +1,16 @@
 //! `nuncio run`: the process around the gateway. Signals and the service manager become orders to its event loop.
 
 use std::future::Future;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::pin::pin;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt as _;
 use nuncio::config::Config;
-use nuncio::control::{Lifecycle, LifecycleOrder};
+use nuncio::control::{Ending, Lifecycle, LifecycleOrder};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +26,7 @@ const MAX_ORDERS: usize = 16;
 pub(super) fn run<F, G>(config: Config, log: Option<String>, gateway: G) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let log = logging::start(log, &config.gateway.log)?;
     let file = config.file().map_or_else(|| "built-in defaults".to_owned(), |file| file.display().to_string());
@@ -34,7 +38,11 @@ where
         let (ready, is_ready) = oneshot::channel();
         let process = Process::new(orders)?;
         let gateway = gateway(config, Lifecycle { orders: taken, ready, log });
-        steer(process, sd_notify::watchdog_enabled(), is_ready, gateway).await
+        let (mut process, ended) = steer(process, sd_notify::watchdog_enabled(), is_ready, gateway).await;
+        match ended? {
+            Ending::Restart if !process.is_to_stop() => Err(process.restart()),
+            Ending::Restart | Ending::Stop => Ok(()),
+        }
     });
     // A task that hangs in a system call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -84,6 +92,34 @@ impl Process {
         }
     }
 
+    /// Whether a signal came that ends the process, also one that nobody has looked at yet.
+    fn is_to_stop(&mut self) -> bool {
+        let signals = [&mut self.terminate, &mut self.interrupt];
+        let told = signals.into_iter().any(|signal| signal.recv().now_or_never().flatten().is_some());
+        told || self.asked_to_stop > 0
+    }
+
+    /// Begins anew as the same process, so that whoever started it need not know: the program as it is on the disk now, with the same
+    /// arguments. Everything open closes by itself. Comes back only with the reason why not.
+    fn restart(&self) -> anyhow::Error {
+        tracing::info!("stopped; starting again");
+        if let Ok(since) = NotifyState::monotonic_usec_now() {
+            notify(&[NotifyState::Reloading, since]);
+        }
+        let program = match program() {
+            Ok(program) => program,
+            Err(error) => return anyhow::Error::new(error).context("cannot start again"),
+        };
+        let mut arguments = std::env::args_os();
+        let name = arguments.next();
+        let mut command = Command::new(&program);
+        command.args(arguments);
+        if let Some(name) = name {
+            command.arg0(name);
+        }
+        anyhow::Error::new(command.exec()).context(format!("cannot start {} again", program.display()))
+    }
+
     fn reload(&self) {
         let (done, outcome) = oneshot::channel();
         let since = NotifyState::monotonic_usec_now();
@@ -125,8 +161,8 @@ async fn steer(
     mut process: Process,
     watchdog: Option<Duration>,
     ready: oneshot::Receiver<()>,
-    gateway: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+    gateway: impl Future<Output = anyhow::Result<Ending>>,
+) -> (Process, anyhow::Result<Ending>) {
     let mut gateway = pin!(gateway);
     let mut ready = pin!(ready);
     let mut starting = true;
@@ -135,7 +171,7 @@ async fn steer(
     let mut pulse = tokio::time::interval(watchdog.map_or(Duration::from_secs(60), |limit| limit / 3));
     loop {
         tokio::select! {
-            ended = &mut gateway => return ended,
+            ended = &mut gateway => return (process, ended),
             told = &mut ready, if starting => {
                 starting = false;
                 if told.is_ok() {
@@ -149,6 +185,13 @@ async fn steer(
             _ = pulse.tick(), if watchdog.is_some() => process.beat(),
         }
     }
+}
+
+/// This program's file. One that was replaced while it ran, by an upgrade, is the new one.
+fn program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.unwrap_or(path))
 }
 
 fn notify(states: &[NotifyState<'_>]) {
@@ -199,7 +242,9 @@ mod tests {
             anyhow::bail!("how it ended")
         };
         let ended = tokio::time::timeout(LONG, steer(process, None, is_ready, gateway)).await.expect("in time");
+        let (mut process, ended) = ended;
         assert_eq!(ended.expect_err("passed on").to_string(), "how it ended");
+        assert!(process.is_to_stop());
     }
 
     async fn a_watched_event_loop_is_asked_for_its_pulse() {
@@ -209,9 +254,19 @@ mod tests {
                 let Some(LifecycleOrder::Beat { done }) = life.orders.recv().await else { panic!("expected a beat") };
                 done.send(()).expect("heard");
             }
-            Ok(())
+            Ok(Ending::Restart)
         };
         let limit = Some(Duration::from_millis(30));
-        tokio::time::timeout(LONG, steer(process, limit, is_ready, gateway)).await.expect("in time").expect("ended");
+        let ended = tokio::time::timeout(LONG, steer(process, limit, is_ready, gateway)).await.expect("in time");
+        let (mut process, ended) = ended;
+        assert_eq!(ended.expect("ended"), Ending::Restart);
+        assert!(!process.is_to_stop());
+        raise(Signal::TERM);
+        let told = async {
+            while !process.is_to_stop() {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(LONG, told).await.expect("a signal that came behind the end counts");
     }
 }

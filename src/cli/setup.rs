@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use nuncio::config::{self, Config};
-use nuncio::control::{Client, ClientError, DeviceList, Lifecycle, TokenOrder, Why};
+use nuncio::control::{Client, ClientError, DeviceList, Ending, Lifecycle, TokenOrder, Why};
 use nuncio::device::{Access, BoardId, Role};
 
 use super::output::{or_dash, print, print_aside, table};
@@ -62,7 +62,7 @@ pub(super) fn setup<F, G>(
 ) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let target = chosen.map_or_else(|| PathBuf::from(config::DEFAULT_FILE), Path::to_owned);
     // Before anything is asked: whether what is answered can be written down.
@@ -93,7 +93,7 @@ struct Seen {
 fn look_around<F, G>(config: Config, gateway: G) -> anyhow::Result<Seen>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let running = Client::new(config.gateway.socket.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -43,6 +43,10 @@ fn gateway(gateway: &GatewayStatus) -> String {
         format!("Gateway {}: nuncio {}, pid {}, up since {started}", gateway.name, gateway.version, gateway.pid),
         format!("Configuration {config}, state in {}", gateway.state.display()),
     ];
+    if let Some(endpoint) = &gateway.endpoint {
+        let servers = gateway.registrations.iter().map(|one| format!("{}: {}", one.server, registered(one)));
+        lines.push(format!("Endpoint {endpoint}; {}", servers.collect::<Vec<_>>().join("; ")));
+    }
     lines.extend(gateway.notes.iter().map(|note| format!("Note: {note}")));
     lines.join("\n")
 }

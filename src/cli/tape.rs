@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nuncio::config::{Config, Replay};
-use nuncio::control::{Client, Lifecycle};
+use nuncio::control::{Client, Ending, Lifecycle};
 use nuncio::device::{TAPE_SCHEMA, TapeEvent, TapeLine};
 
 use super::output::{print, print_aside};
@@ -75,7 +75,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<TapeLine>> {
 pub(crate) fn replay<F, G>(mut config: Config, lines: Vec<TapeLine>, how: &How, gateway: G) -> anyhow::Result<u8>
 where
     G: FnOnce(Config, Lifecycle) -> F,
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<Ending>>,
 {
     let last = lines.last().map_or(0, |line| line.at_ms);
     config.servers.clear();

@@ -35,6 +35,8 @@ const MIN_HISTORY: u64 = 1 << 20;
 /// `[gateway] state` as the defaults have it, and the folder for sockets that goes with it.
 const USUAL_STATE: &str = "/var/lib/nuncio";
 const RUNTIME: &str = "/run/nuncio";
+/// The gateway's endpoint name is made from its name.
+const AUTO: &str = "auto";
 /// The name where the machine has none that could be used.
 const NAMELESS: &str = "nuncio";
 
@@ -71,10 +73,10 @@ pub(super) fn check(
     let mut checker = Checker { source, problems };
     checker.servers(&raw.servers);
     let builtin = raw.builtin.inspect(|builtin| checker.builtin(builtin, &raw.servers));
-    checker.devices(&raw.devices);
     checker.discoveries(&raw.discoveries);
     checker.hooks(&raw.hooks);
     let gateway = raw.gateway.map(|gateway| checker.gateway(gateway));
+    checker.devices(&raw.devices, gateway.as_ref().and_then(|gateway| gateway.endpoint.as_deref()));
     let naming = raw.naming.inspect(|naming| checker.naming(naming));
     let join = raw.join.inspect(|join| checker.join(join));
     let serial = raw.serial.inspect(|serial| checker.serial(serial));
@@ -159,7 +161,15 @@ impl Checker<'_> {
             let hint = "for example \"info\" or \"info,nuncio::transports=debug\"";
             self.fail_with_hint("gateway.log", format!("`{log}` is no log filter: {error}"), hint);
         }
-        GatewaySettings { name: raw.name.unwrap_or_else(host_name), state, socket, log }
+        let name = raw.name.unwrap_or_else(host_name);
+        let endpoint = match raw.endpoint.as_deref().unwrap_or(AUTO) {
+            AUTO => Some(format!("gateway-{name}")),
+            "" => None,
+            other => Some(other.to_owned()),
+        };
+        let right = endpoint.as_ref().is_none_or(|name| is_printable(name) && name.len() <= MAX_ENDPOINT);
+        self.require(right, "gateway.endpoint", "expected at most 252 bytes without control characters");
+        GatewaySettings { name, endpoint, state, socket, log }
     }
 
     fn servers(&mut self, servers: &[(usize, ServerSettings)]) {
@@ -271,7 +281,7 @@ impl Checker<'_> {
         }
     }
 
-    fn devices(&mut self, devices: &[(usize, DeviceEntry)]) {
+    fn devices(&mut self, devices: &[(usize, DeviceEntry)], own: Option<&str>) {
         let (mut names, mut endpoints, mut links) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (number, device) in devices {
             let key = |name: &str| format!("device[{number}].{name}");
@@ -282,6 +292,10 @@ impl Checker<'_> {
                 let right = is_printable(endpoint) && endpoint.len() <= MAX_ENDPOINT;
                 self.require(right, &key("endpoint"), "expected 1 to 252 bytes without control characters");
                 self.unique(&mut endpoints, &key("endpoint"), endpoint.clone(), "endpoint");
+                if own == Some(endpoint.as_str()) {
+                    let hint = "give the device or the gateway another one; [gateway] endpoint = \"\" does without";
+                    self.fail_with_hint(&key("endpoint"), format!("`{endpoint}` is the gateway itself"), hint);
+                }
             }
         }
     }

@@ -60,6 +60,7 @@ const MAX_ROUNDS: usize = 16;
 #[serde(deny_unknown_fields)]
 pub(super) struct RawGateway {
     pub(super) name: Option<String>,
+    pub(super) endpoint: Option<String>,
     pub(super) state: Option<PathBuf>,
     pub(super) socket: Option<PathBuf>,
     pub(super) log: Option<String>,

@@ -52,6 +52,12 @@ pub struct GatewayStatus {
     pub tasks: usize,
     /// What the operator should know, one line each: a damaged database that was put aside, a reload that failed.
     pub notes: Vec<String>,
+    /// The endpoint that is the gateway itself; `None` where it is none.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Its life at each server.
+    #[serde(default)]
+    pub registrations: Vec<RegistrationStatus>,
 }
 
 /// One Device Management server.

@@ -16,6 +16,15 @@ pub struct Lifecycle {
     pub log: LogControl,
 }
 
+/// What the gateway ended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to.
+    Stop,
+    /// To begin anew in the same process.
+    Restart,
+}
+
 /// An order to the gateway's event loop.
 #[derive(Debug)]
 pub enum LifecycleOrder {

@@ -31,6 +31,8 @@ impl Gateway {
                 });
             }
             proxy::Event::Reboot { device, server, reply } => self.reboot(&device, &server, reply),
+            proxy::Event::Look { reply } => self.look_at_host(reply),
+            proxy::Event::RebootOwn { server, reply } => self.reboot_own(&server, reply),
             proxy::Event::Point { device, server, key, value, reply } => {
                 self.write_point(&device, &server, (key, value), reply);
             }

@@ -31,7 +31,9 @@ impl Gateway {
                 self.leases.set_host(&link, None);
                 self.registry.handle_vanished(&link)
             }
-            transports::Event::Trouble { transport, what } => return self.handle_trouble(transport.to_owned(), what),
+            transports::Event::Trouble { transport, what } => {
+                return self.handle_trouble(transport.to_owned(), what).await;
+            }
         };
         self.carry_out(decisions).await;
         self.feed.tell(News::LinksChanged);
@@ -42,7 +44,7 @@ impl Gateway {
     }
 
     /// Something keeps a part of the gateway from its work, or does not any more.
-    pub(super) fn handle_trouble(&mut self, part: String, what: Option<String>) {
+    pub(super) async fn handle_trouble(&mut self, part: String, what: Option<String>) {
         match what {
             Some(what) => {
                 tracing::warn!(part, "{what}");
@@ -54,6 +56,7 @@ impl Gateway {
                 }
             }
         }
+        self.tell_own_trouble().await;
     }
 
     pub(super) async fn handle_answer(
@@ -157,6 +160,7 @@ impl Gateway {
         let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
         let board = info.board.clone();
         self.name_to_builtin(&info).await;
+        self.list(&info).await;
         self.proxy.add(info, view).await;
         self.feed.tell(News::DeviceJoined { device: device.clone(), board });
         if let Some(view) = self.flashings.view(&device) {
@@ -181,6 +185,7 @@ impl Gateway {
 
     async fn device_changed(&mut self, info: DeviceInfo) {
         self.adopt(&info).await;
+        self.list(&info).await;
         let device = info.id.clone();
         self.name_to_builtin(&info).await;
         self.proxy.set_device(info).await;
@@ -191,6 +196,9 @@ impl Gateway {
 
     async fn device_away(&mut self, device: DeviceId) {
         self.update.link_gone(device.clone()).await;
+        if let Some(info) = self.registry.device(&device).cloned() {
+            self.list(&info).await;
+        }
         self.feed.tell(News::DeviceChanged { device });
     }
 
@@ -207,6 +215,7 @@ impl Gateway {
         self.forget_points(device);
         self.update.link_gone(device.clone()).await;
         self.proxy.remove(device).await;
+        self.unlist(device).await;
         self.feed.tell(News::DeviceLeft { device: device.clone() });
         if let Some(builtin) = &self.builtin {
             builtin.device_gone(device.clone()).await;

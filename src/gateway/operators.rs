@@ -40,7 +40,10 @@ impl Gateway {
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
-            ControlRequest::Gateway { reply } => drop(reply.send(Ok(self.gateway_status()))),
+            ControlRequest::Gateway { reply } => {
+                let gateway = self.gateway_status();
+                tokio::spawn(async move { drop(reply.send(Ok(views::gateway(gateway).await))) });
+            }
             ControlRequest::Tokens { order, reply } => self.order_tokens(order, reply),
             ControlRequest::Builtin { reply } => self.tell_builtin(reply),
             ControlRequest::Reload { reply } => {
@@ -69,9 +72,10 @@ impl Gateway {
         let collected = self.collect(wanted.into_iter());
         // What the servers have is counted over all devices, whichever was asked for.
         let all = word.map(|_| self.collect(self.registry.devices()));
-        let (mut gateway, servers) = (self.gateway_status(), self.config.servers.clone());
+        let (gateway, servers) = (self.gateway_status(), self.config.servers.clone());
         let update = self.update.clone();
         tokio::spawn(async move {
+            let mut gateway = views::gateway(gateway).await;
             gateway.notes.extend(views::brakes(&update.brakes().await));
             let devices = views::devices(collected).await;
             let all = match all {

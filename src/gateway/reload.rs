@@ -59,8 +59,8 @@ impl Gateway {
 const RELOAD: &str = "reload";
 
 /// `[gateway]` but for what a reload takes over.
-fn without_log(settings: &GatewaySettings) -> (&str, &Path, &Path) {
-    (&settings.name, &settings.state, &settings.socket)
+fn without_log(settings: &GatewaySettings) -> (&str, Option<&str>, &Path, &Path) {
+    (&settings.name, settings.endpoint.as_deref(), &settings.state, &settings.socket)
 }
 
 /// `[update]` but for what a reload takes over, which is the new one's.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::flashing::Flashings;
 use super::joining::Turns;
 use super::ledger::Ledger;
+use super::own::Own;
 use super::recorder::Recorder;
 use super::tapes::{Player, Recordings};
 use super::watching::Watches;
@@ -77,8 +78,9 @@ pub(super) async fn start(
     let (update, _manager) = Manager::spawn(setup, effects_out)?;
     let executor = Arc::new(Executor::new(Arc::clone(&data.tools), jobs));
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
-    let proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
+    let mut proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
     let builtin = builtin.map(|builtin| builtin.spawn(trouble(BUILTIN, &events)));
+    let itself = begin_own(&config, &mut proxy).await?;
     let (leases, releases) = leases::Table::new();
     let (points_out, points) = mpsc::channel(EVENTS_WAITING);
     let known = store.identities().await?;
@@ -95,6 +97,7 @@ pub(super) async fn start(
         naming: config.naming.clone(),
         join: config.join.clone(),
         banned: store.banned().await?,
+        own_endpoint: config.gateway.endpoint.clone(),
     };
     let catalogue = Arc::clone(&data.catalogue);
     let registry = Registry::new(Arc::clone(&catalogue), settings, known);
@@ -143,6 +146,8 @@ pub(super) async fn start(
         obstacles: BTreeMap::new(),
         proxy,
         builtin,
+        own: itself,
+        restarts: false,
         update,
         executor,
         store,
@@ -181,6 +186,15 @@ fn told_servers(config: &Config, builtin: Option<&Builtin>) -> Vec<ServerSetting
         server.uri = format!("{}/?{}", server.uri, builtin.key());
     }
     servers
+}
+
+/// The endpoint that is the gateway itself, where it is to have one.
+async fn begin_own(config: &Config, proxy: &mut Proxy) -> anyhow::Result<Option<Own>> {
+    let (endpoint, state) = (config.gateway.endpoint.clone(), config.gateway.state.clone());
+    let Some(endpoint) = endpoint.filter(|_| !config.servers.is_empty()) else { return Ok(None) };
+    let (own, outline) = tokio::task::spawn_blocking(move || Own::look(endpoint, &state)).await?;
+    proxy.add_own(own.info(), &outline);
+    Ok(Some(own))
 }
 
 /// Several errors of files, each drawn.

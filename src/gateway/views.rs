@@ -21,12 +21,25 @@ pub(super) type Collected = (DeviceStatus, Option<oneshot::Receiver<Vec<SessionS
 pub(super) async fn devices(collected: Vec<Collected>) -> Vec<DeviceStatus> {
     let mut devices = Vec::with_capacity(collected.len());
     for (mut device, sessions) in collected {
-        if let Some(sessions) = sessions {
-            device.registrations = sessions.await.unwrap_or_default().into_iter().map(registration).collect();
-        }
+        device.registrations = registrations(sessions).await;
         devices.push(device);
     }
     devices
+}
+
+/// The same for the gateway itself.
+pub(super) async fn gateway(
+    (mut gateway, sessions): (GatewayStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>),
+) -> GatewayStatus {
+    gateway.registrations = registrations(sessions).await;
+    gateway
+}
+
+async fn registrations(sessions: Option<oneshot::Receiver<Vec<SessionStatus>>>) -> Vec<RegistrationStatus> {
+    match sessions {
+        Some(sessions) => sessions.await.unwrap_or_default().into_iter().map(registration).collect(),
+        None => Vec::new(),
+    }
 }
 
 impl Gateway {
@@ -84,8 +97,9 @@ impl Gateway {
         self.config.devices.iter().filter(|device| !self.registry.has_link(&device.link))
     }
 
-    pub(super) fn gateway_status(&self) -> GatewayStatus {
-        GatewayStatus {
+    /// The gateway's status but for its sessions, likewise.
+    pub(super) fn gateway_status(&self) -> (GatewayStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>) {
+        let status = GatewayStatus {
             name: self.config.gateway.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -94,7 +108,10 @@ impl Gateway {
             config: self.config.file().map(PathBuf::from),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             notes: self.notes.iter().chain(self.obstacles.values()).cloned().collect(),
-        }
+            endpoint: self.own.as_ref().map(|own| own.info().endpoint.clone()),
+            registrations: Vec::new(),
+        };
+        (status, self.proxy.own_sessions())
     }
 }
 

@@ -19,9 +19,10 @@ use super::resolver::Resolver;
 use super::sockets::{self, BURST, DATAGRAM_MAX, Socket};
 use super::told::{News, Outage, Told};
 use super::translate;
-use super::{Command, Event, ServerSettings, SessionStatus, points};
+use super::{Command, Event, ServerSettings, SessionStatus, own, points};
 use crate::device::{
-    BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, PointRefused, ShownPoint,
+    BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, HostSample, OwnInfo,
+    PointRefused, ShownPoint,
 };
 
 /// How long the loop rests when nothing is due.
@@ -39,6 +40,14 @@ enum Done {
     Point(CommandId, Result<(), PointRefused>),
     /// An answer to a reboot.
     Reboot(CommandId, Result<(), String>),
+    /// What changes by itself of the gateway, unless it cannot be had.
+    Looked(Option<HostSample>),
+}
+
+/// What the client stands for.
+enum Subject {
+    Device { id: DeviceId, board: BoardId, flashing: FlashingView },
+    Gateway { version: String },
 }
 
 /// What all clients have in common.
@@ -50,6 +59,7 @@ pub(super) struct Shared {
     outages: Arc<[Outage]>,
     configs: Arc<[client::ServerConfig]>,
     coap: Arc<coap::Config>,
+    counters: Arc<own::Counters>,
 }
 
 impl Shared {
@@ -57,17 +67,22 @@ impl Shared {
         let configs = translate::server_configs(&servers);
         let resolvers = servers.iter().map(|server| Arc::new(Resolver::of(&server.uri))).collect();
         let outages = servers.iter().map(|_| Outage::default()).collect();
-        Self { servers: servers.into(), resolvers, outages, configs, coap: Arc::new(client::coap_config()) }
+        let (coap, counters) = (Arc::new(client::coap_config()), Arc::default());
+        Self { servers: servers.into(), resolvers, outages, configs, coap, counters }
+    }
+
+    fn client_config(&self, endpoint: &str) -> client::ClientConfig {
+        let (servers, coap) = (Arc::clone(&self.configs), Arc::clone(&self.coap));
+        client::ClientConfig { endpoint: endpoint.into(), servers, coap }
     }
 }
 
 /// One client with everything it needs from the outside.
 pub(super) struct Driver {
-    device: DeviceId,
-    board: BoardId,
-    flashing: FlashingView,
+    subject: Subject,
     points: Vec<ShownPoint>,
     client: Client,
+    counters: Arc<own::Counters>,
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
     outages: Arc<[Outage]>,
@@ -77,6 +92,8 @@ pub(super) struct Driver {
     told: Box<[Told]>,
     events: mpsc::Sender<Event>,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// What changes of the gateway is being asked for.
+    looking: bool,
     shutting_down: bool,
     ended: bool,
 }
@@ -85,23 +102,39 @@ impl Driver {
     /// A client for a device, which begins to register at all servers when it runs.
     pub(super) fn new(device: &DeviceInfo, view: &FirmwareView, shared: &Shared, events: mpsc::Sender<Event>) -> Self {
         let now = Instant::now();
-        let config = client::ClientConfig {
-            endpoint: device.endpoint.as_str().into(),
-            servers: Arc::clone(&shared.configs),
-            coap: Arc::clone(&shared.coap),
-        };
-        let mut client = Client::new(config, fastrand::u64(..));
+        let mut client = Client::new(shared.client_config(&device.endpoint), fastrand::u64(..));
         client.set_device(translate::facts(device), now);
         client.set_connectivity(device.connectivity.as_ref().map(translate::connectivity), now);
         client.set_firmware(translate::view(view), now);
-        client.set_flashing(translate::flashing(&device.board, &FlashingView::default()), now);
+        let flashing = FlashingView::default();
+        client.set_flashing(translate::flashing(&device.board, &flashing), now);
+        let subject = Subject::Device { id: device.id.clone(), board: device.board.clone(), flashing };
+        Self::around(client, subject, shared, events)
+    }
+
+    /// The gateway's own client, likewise.
+    pub(super) fn of_gateway(
+        info: &OwnInfo,
+        sample: &HostSample,
+        shared: &Shared,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let config = shared.client_config(&info.endpoint);
+        let mut client = Client::for_gateway(config, own::FRESH_FOR, fastrand::u64(..));
+        client.set_device(own::device(info), Instant::now());
+        let subject = Subject::Gateway { version: info.version.clone() };
+        let mut driver = Self::around(client, subject, shared, events);
+        driver.show(sample);
+        driver
+    }
+
+    fn around(client: Client, subject: Subject, shared: &Shared, events: mpsc::Sender<Event>) -> Self {
         let servers = Arc::clone(&shared.servers);
         Self {
-            device: device.id.clone(),
-            board: device.board.clone(),
-            flashing: FlashingView::default(),
+            subject,
             points: Vec::new(),
             client,
+            counters: Arc::clone(&shared.counters),
             resolvers: Arc::clone(&shared.resolvers),
             outages: Arc::clone(&shared.outages),
             sockets: servers.iter().map(|_| None).collect(),
@@ -110,6 +143,7 @@ impl Driver {
             servers,
             events,
             pending: FuturesUnordered::new(),
+            looking: false,
             shutting_down: false,
             ended: false,
         }
@@ -136,6 +170,7 @@ impl Driver {
                 }
                 () = &mut timer => {
                     armed = None;
+                    self.count();
                     self.client.handle_timeout(Instant::now());
                 }
                 Some(done) = self.pending.next(), if !self.pending.is_empty() => {
@@ -150,8 +185,8 @@ impl Driver {
                     None => self.shut_down(),
                 },
                 Ok(()) = flashing.changed() => {
-                    self.flashing.clone_from(&flashing.borrow_and_update());
-                    self.show_flashing();
+                    let view = flashing.borrow_and_update().clone();
+                    self.show_flashing(view);
                 }
                 Ok(()) = points.changed() => {
                     self.points.clone_from(&points.borrow_and_update());
@@ -180,7 +215,7 @@ impl Driver {
         let Some(socket) = self.sockets[session.0].as_ref() else { return };
         trace!(server = %self.servers[session.0].name, bytes = datagram.len(), "datagram out");
         match socket.send(datagram) {
-            Ok(_) => {}
+            Ok(bytes) => self.counters.sent(socket.on_network(bytes)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 self.client.handle_unreachable(session, Instant::now());
             }
@@ -197,6 +232,8 @@ impl Driver {
             match socket.receive(&mut buffer) {
                 Ok(count) => {
                     trace!(server = %self.servers[at].name, bytes = count, "datagram in");
+                    self.counters.received(socket.on_network(count));
+                    self.count();
                     self.client.handle_datagram(SessionId(at), &buffer[..count], now);
                     // The answer leaves before the next look: the server need not wait for it.
                     self.drain();
@@ -226,6 +263,7 @@ impl Driver {
                 info!(server = %self.servers[session.0].name, "de-registered");
                 self.tell_session(session, false);
             }
+            client::Event::Look => self.ask_look(),
             client::Event::Reboot { command, session } => self.ask_reboot(command, session),
             client::Event::Firmware { command, session, order } => self.ask_firmware(command, session, order),
             client::Event::Point { command, session, object, instance, value } => {
@@ -241,6 +279,10 @@ impl Driver {
         match self.told[session.0].registered() {
             News::New => info!(%server, registration = location, "registered"),
             News::Known => debug!(%server, registration = location, "registered anew"),
+        }
+        if matches!(self.subject, Subject::Gateway { .. }) {
+            // The way to a server may be another one than before, or the first.
+            self.ask_look();
         }
         self.tell_session(session, true);
     }
@@ -305,13 +347,61 @@ impl Driver {
                 }
                 self.client.answer(command, result.map_err(|_| Refusal::Failed), now);
             }
+            Done::Looked(sample) => self.looked(sample.as_ref()),
         }
+    }
+
+    /// Tells the gateway's own client what it counts.
+    fn count(&mut self) {
+        if matches!(self.subject, Subject::Gateway { .. }) {
+            self.client.count(self.counters.traffic(), Instant::now());
+        }
+    }
+
+    /// Shows what changes by itself of the gateway.
+    fn show(&mut self, sample: &HostSample) {
+        let Subject::Gateway { version } = &self.subject else { return };
+        let now = Instant::now();
+        self.client.set_host(own::host(version, sample), now);
+        self.client.set_connectivity(sample.uplink.as_ref().map(own::uplink), now);
+        self.client.set_points(points::facts(&sample.points), now);
+        self.count();
+    }
+
+    fn looked(&mut self, sample: Option<&HostSample>) {
+        self.looking = false;
+        let outcome = match sample {
+            Some(sample) => {
+                self.show(sample);
+                Ok(())
+            }
+            None => {
+                warn!("what the machine tells could not be had");
+                Err(Refusal::Failed)
+            }
+        };
+        self.client.looked(outcome, Instant::now());
+    }
+
+    fn ask_look(&mut self) {
+        if std::mem::replace(&mut self.looking, true) {
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        if self.events.try_send(Event::Look { reply }).is_err() {
+            return self.looked(None);
+        }
+        self.pending.push(Box::pin(async move { Done::Looked(answer.await.ok()) }));
     }
 
     fn ask_reboot(&mut self, command: CommandId, session: SessionId) {
         let (reply, answer) = oneshot::channel();
         let server = self.servers[session.0].name.clone();
-        if self.events.try_send(Event::Reboot { device: self.device.clone(), server, reply }).is_err() {
+        let event = match &self.subject {
+            Subject::Device { id, .. } => Event::Reboot { device: id.clone(), server, reply },
+            Subject::Gateway { .. } => Event::RebootOwn { server, reply },
+        };
+        if self.events.try_send(event).is_err() {
             return self.client.answer(command, Err(Refusal::Failed), Instant::now());
         }
         self.pending.push(Box::pin(async move {
@@ -324,11 +414,11 @@ impl Driver {
         let place = |point: &&ShownPoint| (point.object, point.instance) == (object, instance);
         let point = self.points.iter().find(place);
         let asked = point.and_then(|point| Some((point.key.clone(), points::written(point, value)?)));
-        let Some((key, value)) = asked else {
+        let (Some((key, value)), Some(device)) = (asked, self.device()) else {
             return self.client.answer(command, Err(Refusal::BadValue), Instant::now());
         };
         let (reply, answer) = oneshot::channel();
-        let (device, server) = (self.device.clone(), self.servers[session.0].name.clone());
+        let server = self.servers[session.0].name.clone();
         if self.events.try_send(Event::Point { device, server, key, value, reply }).is_err() {
             return self.client.answer(command, Err(Refusal::Failed), Instant::now());
         }
@@ -353,16 +443,15 @@ impl Driver {
     }
 
     fn order(&mut self, command: CommandId, session: SessionId, order: FirmwareOrder) {
+        // A gateway has no firmware object.
+        let Some(device) = self.device() else {
+            return self.client.answer(command, Err(Refusal::WrongState), Instant::now());
+        };
         let (reply, answer) = oneshot::channel();
         let server = &self.servers[session.0];
         let is_push = matches!(order, FirmwareOrder::Push);
-        let event = Event::Firmware {
-            device: self.device.clone(),
-            requester: translate::requester(server),
-            right: server.firmware,
-            order,
-            reply,
-        };
+        let event =
+            Event::Firmware { device, requester: translate::requester(server), right: server.firmware, order, reply };
         if self.events.try_send(event).is_err() {
             warn!(server = %server.name, "the gateway is too busy for an order on firmware");
             return self.client.answer(command, Err(Refusal::Failed), Instant::now());
@@ -393,8 +482,14 @@ impl Driver {
                 if let Some(connectivity) = &info.connectivity {
                     self.client.set_connectivity(Some(translate::connectivity(connectivity)), now);
                 }
-                self.board = info.board;
-                self.show_flashing();
+                if let Subject::Device { board, flashing, .. } = &mut self.subject {
+                    *board = info.board;
+                    self.client.set_flashing(translate::flashing(board, flashing), now);
+                }
+            }
+            Command::Own(info) => self.client.set_device(own::device(&info), now),
+            Command::Attached(number, device) => {
+                self.client.set_attached(number, device.map(|device| own::attached(*device)), now);
             }
             Command::Firmware(view) => self.client.set_firmware(translate::view(&view), now),
             // Nobody waiting for the status any more is no concern of the client.
@@ -403,8 +498,19 @@ impl Driver {
         }
     }
 
-    fn show_flashing(&mut self) {
-        self.client.set_flashing(translate::flashing(&self.board, &self.flashing), Instant::now());
+    fn show_flashing(&mut self, view: FlashingView) {
+        if let Subject::Device { board, flashing, .. } = &mut self.subject {
+            *flashing = view;
+            self.client.set_flashing(translate::flashing(board, flashing), Instant::now());
+        }
+    }
+
+    /// The device that the client stands for.
+    fn device(&self) -> Option<DeviceId> {
+        match &self.subject {
+            Subject::Device { id, .. } => Some(id.clone()),
+            Subject::Gateway { .. } => None,
+        }
     }
 
     fn shut_down(&mut self) {
@@ -417,11 +523,13 @@ impl Driver {
     /// Tells the gateway whether a server knows the device, when that is news. What it had no time for is told by the
     /// next occasion.
     fn tell_session(&mut self, session: SessionId, registered: bool) {
+        // No update waits for the gateway's own servers.
+        let Some(device) = self.device() else { return };
         if self.told[session.0].gateway_knows(registered) {
             return;
         }
         let server = translate::requester(&self.servers[session.0]);
-        let event = Event::Session { device: self.device.clone(), server, registered };
+        let event = Event::Session { device, server, registered };
         match self.events.try_send(event) {
             Ok(()) => self.told[session.0].gateway_was_told(registered),
             Err(_) => debug!("the gateway is too busy to hear of a session"),

@@ -15,9 +15,17 @@ pub(super) const BURST: usize = 16;
 /// Largest datagram that is taken; a longer one is cut by the kernel and then refused as malformed.
 pub(super) const DATAGRAM_MAX: usize = 2048;
 
+/// Bytes of the headers of IP and UDP before a datagram.
+const HEADERS_V4: usize = 20 + 8;
+const HEADERS_V6: usize = 40 + 8;
+
 /// A socket connected to one server.
 #[derive(Debug)]
-pub(super) struct Socket(AsyncFd<UdpSocket>);
+pub(super) struct Socket {
+    watched: AsyncFd<UdpSocket>,
+    /// Bytes that go before each datagram on the network.
+    headers: usize,
+}
 
 impl Socket {
     /// Connects a new socket to a server, by the first of its addresses that can be had. Within a runtime.
@@ -44,22 +52,27 @@ impl Socket {
         // its registration does.
         #[expect(unsafe_code, reason = "watching for reading only is to be had no other way")]
         let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-        Ok(Self(watched?))
+        Ok(Self { watched: watched?, headers: if address.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 } })
     }
 
     /// Sends a datagram, or loses it: [`io::ErrorKind::WouldBlock`] when the buffer is full.
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<usize> {
-        self.0.get_ref().send(datagram)
+        self.watched.get_ref().send(datagram)
     }
 
     /// Takes a datagram, if one is there.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_io(Interest::READABLE, |socket| socket.recv(buffer))
+        self.watched.try_io(Interest::READABLE, |socket| socket.recv(buffer))
+    }
+
+    /// How long a datagram of this length is on the network, IP's header included.
+    pub(super) fn on_network(&self, bytes: usize) -> usize {
+        bytes + self.headers
     }
 
     fn is_readable(&self, context: &mut Context<'_>) -> bool {
         // Its guard is dropped, which leaves the socket readable until a receive finds nothing.
-        self.0.poll_read_ready(context).is_ready()
+        self.watched.poll_read_ready(context).is_ready()
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn connectivity(connectivity: &Connectivity) -> client::ConnectivityF
     client::ConnectivityFacts {
         bearer: connectivity.bearer as u8,
         signal: connectivity.signal,
+        quality: None,
         addresses: connectivity.addresses.clone(),
+        routers: Vec::new(),
     }
 }
 

@@ -172,6 +172,8 @@ fn status(devices: Vec<DeviceStatus>) -> Status {
         config: None,
         tasks: 12,
         notes: vec!["a damaged database was put aside".into()],
+        endpoint: Some("gateway-workshop-pi".into()),
+        registrations: Vec::new(),
     };
     let server = ServerStatus {
         name: "factory".into(),

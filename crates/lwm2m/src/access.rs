@@ -4,7 +4,7 @@
 //! here: who staged a firmware image, and which operations a resource has at all.
 
 use crate::client::{Access, FirmwareRight, ServerConfig};
-use crate::objects::{FLASHING, Facts};
+use crate::objects::{ATTACHED, FLASHING, Facts};
 
 /// Owner of an entry that no server owns.
 pub(crate) const NO_OWNER: u16 = 65_535;
@@ -45,16 +45,27 @@ pub(crate) struct Entry {
     pub(crate) instance: u16,
 }
 
-/// How many instances object 2 has: one for each server account, one for the device, one for the firmware, one for its
-/// connectivity where it has that, one for object 26300 where any server is shown it, and one for each of its points.
+/// How many instances object 2 has: one for each server account, one for each object of one instance that is there and that any
+/// server is shown, and one for each point.
 pub(crate) fn entry_count(facts: &Facts) -> u16 {
-    let further = u16::from(is_flashing_shown(&facts.servers)) + u16::from(facts.connectivity.is_some());
+    let objects = u16::try_from(single_objects(facts).count()).unwrap_or(u16::MAX);
     let points = u16::try_from(facts.points.len()).unwrap_or(u16::MAX);
-    account_count(&facts.servers).saturating_add(2 + further).saturating_add(points)
+    account_count(&facts.servers).saturating_add(objects).saturating_add(points)
 }
 
-fn is_flashing_shown(servers: &[ServerConfig]) -> bool {
-    servers.iter().any(|server| server.flashing_object)
+/// In the order of their entries, which is older than some of them.
+fn single_objects(facts: &Facts) -> impl Iterator<Item = u16> + use<> {
+    let gateway = facts.gateway.is_some();
+    let flashing = !gateway && facts.servers.iter().any(|server| server.flashing_object);
+    let shown = [
+        (3, true),
+        (5, !gateway),
+        (FLASHING, flashing),
+        (4, facts.connectivity.is_some()),
+        (7, gateway),
+        (ATTACHED, gateway),
+    ];
+    shown.into_iter().filter_map(|(object, shown)| shown.then_some(object))
 }
 
 /// Instance `index` of object 2.
@@ -63,8 +74,7 @@ pub(crate) fn entry(facts: &Facts, index: u16) -> Option<Entry> {
     let Some(further) = index.checked_sub(account_count(servers)) else {
         return Some(Entry { object: 1, instance: index });
     };
-    let shown = [(3, true), (5, true), (FLASHING, is_flashing_shown(servers)), (4, facts.connectivity.is_some())];
-    let objects = shown.into_iter().filter(|(_, shown)| *shown).map(|(object, _)| Entry { object, instance: 0 });
+    let objects = single_objects(facts).map(|object| Entry { object, instance: 0 });
     let points = facts.points.iter().map(|point| Entry { object: point.object, instance: point.instance });
     objects.chain(points).nth(further.into())
 }
@@ -88,7 +98,7 @@ pub(crate) fn rights(server: &ServerConfig, index: usize, object: u16, instance:
         5 => Rights::USE,
         FLASHING if !server.flashing_object => Rights::NONE,
         // Nothing of these can be written or executed.
-        4 | FLASHING => Rights::READ,
+        4 | FLASHING | ATTACHED => Rights::READ,
         _ => match server.access {
             Access::Full => Rights::USE,
             Access::Read => Rights::READ,

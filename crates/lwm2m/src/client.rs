@@ -19,6 +19,7 @@ mod config;
 mod discover;
 mod dispatch;
 mod execute;
+mod gateway;
 mod observe;
 mod push;
 mod read;
@@ -33,11 +34,12 @@ use commands::Commands;
 use session::Session;
 
 use crate::model::Version;
-use crate::objects::{FLASHING, Facts};
+use crate::objects::{FLASHING, Facts, GatewayFacts};
 use crate::value::Value;
 
 pub use crate::objects::{
-    ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView, PointFacts, accepts_value, main_resource, takes_values,
+    AttachedDevice, ConnectivityFacts, DeviceFacts, FirmwareView, FlashingView, HostFacts, PointFacts, Traffic,
+    accepts_value, main_resource, takes_values,
 };
 pub use commands::{COMMAND_TIMEOUT, CommandId, FirmwareOrder, Refusal};
 pub use config::{Access, ClientConfig, FirmwareRight, PACKAGE_PATH, ServerConfig, coap_config};
@@ -47,7 +49,7 @@ pub use registration::RegistrationState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub usize);
 
-/// A client: one device.
+/// A client: one device, or the gateway itself.
 #[derive(Debug)]
 pub struct Client {
     facts: Facts,
@@ -98,6 +100,9 @@ pub enum Event {
     },
     /// After [`Client::shut_down`]: nothing more will come.
     ShutDown,
+    /// Somebody looks at what changes by itself: tell it, and then that it was told, by [`Client::looked`]. Of a gateway's own client
+    /// only.
+    Look,
     /// A server wants the device to restart (3/0/4).
     Reboot {
         /// Answer this.
@@ -166,9 +171,18 @@ impl Client {
             firmware: FirmwareView::default(),
             flashing: FlashingView::default(),
             points: Box::default(),
+            gateway: None,
         };
         let ack_timeout = config.coap.ack_timeout;
         Self { facts, ack_timeout, sessions, commands: Commands::default(), events, rng, turn: 0, ending: false }
+    }
+
+    /// The client of a gateway itself: without objects 5 and 26300, with 7 and 26301. What changes by itself, of objects 3 and 4 and
+    /// its points, is asked for by [`Event::Look`] when somebody reads it, and while somebody observes it, and is good for `fresh_for`.
+    pub fn for_gateway(config: ClientConfig, fresh_for: Duration, seed: u64) -> Self {
+        let mut client = Self::new(config, seed);
+        client.facts.gateway = Some(Box::new(GatewayFacts::new(fresh_for)));
+        client
     }
 
     /// The socket is there: forgets what was said over the old one, and registers.
@@ -204,6 +218,7 @@ impl Client {
         while let Some(late) = self.commands.take_expired(now) {
             self.finish(late, Err(Refusal::Failed), now);
         }
+        self.handle_gateway_timeout(now);
     }
 
     /// The next datagram to send, and where.
@@ -230,7 +245,8 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is next to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.sessions.iter().filter_map(Session::poll_timeout).chain(self.commands.deadline()).min()
+        let sessions = self.sessions.iter().filter_map(Session::poll_timeout);
+        sessions.chain(self.commands.deadline()).chain(self.gateway_timeout()).min()
     }
 
     /// The answer to a command. One that is no longer waited for is ignored.
@@ -358,7 +374,7 @@ impl Client {
     fn drain(&mut self, id: SessionId, now: Instant) {
         while let Some(event) = self.sessions[id.0].coap.poll_event() {
             match event {
-                coap::Event::Request(request) => self.handle_request(id, &request, now),
+                coap::Event::Request(request) => self.handle_request(id, request, now),
                 event => {
                     let context = &mut context(&self.facts, &mut self.events, &mut self.rng, self.ack_timeout, now);
                     self.sessions[id.0].handle_event(event, context);

@@ -1,9 +1,10 @@
 //! What the standard says of the objects: ids, names, operations, types and ranges, as constant tables.
 //!
 //! Not for what a device's objects hold or do: those look their own resources up here. The tables agree with the OMA
-//! registry's XML (`tests/oma`) and with our own (`docs/26300.xml`), which a test compares.
+//! registry's XML (`tests/oma`) and with our own (`docs/26300.xml`, `docs/26301.xml`), which a test compares.
 
 mod access_control;
+mod attached_devices;
 mod board_flashing;
 mod connectivity;
 mod device;
@@ -11,6 +12,7 @@ mod firmware;
 mod ipso;
 mod security;
 mod server;
+mod statistics;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +21,7 @@ use crate::path::Path;
 use crate::value::{Kind, Value};
 
 pub use access_control::ACCESS_CONTROL;
+pub use attached_devices::ATTACHED_DEVICES;
 pub use board_flashing::BOARD_FLASHING;
 pub use connectivity::CONNECTIVITY;
 pub use device::DEVICE;
@@ -26,10 +29,20 @@ pub use firmware::{FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0};
 pub use ipso::IPSO;
 pub use security::SECURITY;
 pub use server::SERVER;
+pub use statistics::STATISTICS;
 
 /// The newest version of each object known here beside [`IPSO`], by id.
-pub const OBJECTS: [&ObjectModel; 7] =
-    [&SECURITY, &SERVER, &ACCESS_CONTROL, &DEVICE, &CONNECTIVITY, &FIRMWARE_UPDATE, &BOARD_FLASHING];
+pub const OBJECTS: [&ObjectModel; 9] = [
+    &SECURITY,
+    &SERVER,
+    &ACCESS_CONTROL,
+    &DEVICE,
+    &CONNECTIVITY,
+    &FIRMWARE_UPDATE,
+    &STATISTICS,
+    &BOARD_FLASHING,
+    &ATTACHED_DEVICES,
+];
 
 /// The definition of one object in one version.
 #[derive(Debug, PartialEq)]

@@ -4,12 +4,15 @@
 //! one device at one moment; it is made for each request and holds nothing.
 
 mod access_control;
+mod attached_devices;
 mod board_flashing;
 mod connectivity;
 mod device;
 mod firmware;
+mod gateway;
 mod points;
 mod server;
+mod statistics;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,24 +20,33 @@ use std::sync::Arc;
 use crate::access::{self, Rights};
 use crate::client::ServerConfig;
 use crate::model::{
-    ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, ObjectModel, SERVER,
-    Version,
+    ACCESS_CONTROL, ATTACHED_DEVICES, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0,
+    ObjectModel, SERVER, STATISTICS, Version,
 };
 use crate::model::{ResourceModel, object};
 use crate::value::Value;
 
+pub use attached_devices::AttachedDevice;
 pub use board_flashing::FlashingView;
 pub use connectivity::ConnectivityFacts;
 pub use device::DeviceFacts;
 pub use firmware::FirmwareView;
+pub use gateway::HostFacts;
+pub(crate) use gateway::{GatewayFacts, changes_by_itself};
 pub use points::{PointFacts, accepts_value, main_resource, takes_values};
 pub(crate) use server::ServerSettings;
+pub(crate) use statistics::CollectionOrder;
+pub use statistics::Traffic;
 
-/// The objects that servers see, beside those of points; object 0 is there but shown to nobody.
-const OBJECTS: [u16; 6] = [1, 2, 3, 4, 5, FLASHING];
+/// The objects that servers may see before those of points; object 0 is there but shown to nobody.
+const OBJECTS: [u16; 6] = [1, 2, 3, 4, 5, 7];
+/// Our own objects, behind them.
+const OUR_OBJECTS: [u16; 2] = [FLASHING, ATTACHED];
 
-/// Our own object.
+/// How a flash goes.
 pub(crate) const FLASHING: u16 = BOARD_FLASHING.id;
+/// What hangs on a gateway.
+pub(crate) const ATTACHED: u16 = ATTACHED_DEVICES.id;
 
 /// What all sessions of a client share.
 #[derive(Debug)]
@@ -47,12 +59,14 @@ pub(crate) struct Facts {
     pub(crate) device: DeviceFacts,
     /// Object 4, for a device that is not on a wire.
     pub(crate) connectivity: Option<ConnectivityFacts>,
-    /// Object 5.
+    /// Object 5; a gateway has none.
     pub(crate) firmware: FirmwareView,
-    /// Object 26300.
+    /// Object 26300; a gateway has none.
     pub(crate) flashing: FlashingView,
     /// IPSO objects, by object and instance.
     pub(crate) points: Box<[PointFacts]>,
+    /// What a gateway has besides, where the client is one's own.
+    pub(crate) gateway: Option<Box<GatewayFacts>>,
 }
 
 /// What a resource holds.
@@ -135,8 +149,7 @@ impl<'a> Tree<'a> {
     pub(crate) fn objects(&self) -> impl Iterator<Item = u16> {
         let mut of_points: Vec<u16> = self.facts.points.iter().map(|point| point.object).collect();
         of_points.dedup();
-        let (own, ours) = OBJECTS.split_at(OBJECTS.len() - 1);
-        own.iter().copied().chain(of_points).chain(ours.iter().copied())
+        OBJECTS.into_iter().chain(of_points).chain(OUR_OBJECTS)
     }
 
     /// A point.
@@ -151,9 +164,12 @@ impl<'a> Tree<'a> {
             2 => Some(&ACCESS_CONTROL),
             3 => Some(&DEVICE),
             4 if self.facts.connectivity.is_some() => Some(&CONNECTIVITY),
+            5 if self.is_gateway() => None,
             5 if self.firmware_1_0() => Some(&FIRMWARE_UPDATE_1_0),
             5 => Some(&FIRMWARE_UPDATE),
-            FLASHING if self.server().flashing_object => Some(&BOARD_FLASHING),
+            7 if self.is_gateway() => Some(&STATISTICS),
+            FLASHING if self.shows_flashing() => Some(&BOARD_FLASHING),
+            ATTACHED if self.is_gateway() => Some(&ATTACHED_DEVICES),
             _ => self.facts.point(id, 0).and_then(|_| object(id)),
         }
     }
@@ -175,9 +191,11 @@ impl<'a> Tree<'a> {
                 own..own + 1
             }
             2 => 0..access::entry_count(self.facts),
-            3 | 5 => 0..1,
+            3 => 0..1,
             4 if self.facts.connectivity.is_some() => 0..1,
-            FLASHING if self.server().flashing_object => 0..1,
+            5 if !self.is_gateway() => 0..1,
+            7 | ATTACHED if self.is_gateway() => 0..1,
+            FLASHING if self.shows_flashing() => 0..1,
             _ => 0..self.facts.points_of(id),
         }
     }
@@ -200,12 +218,16 @@ impl<'a> Tree<'a> {
         match id {
             1 => server::content(self.server(), &self.settings, resource),
             2 => access_control::content(self.facts, instance, resource),
-            3 => device::content(&self.facts.device, resource),
+            3 => {
+                device::content(&self.facts.device, self.facts.gateway.as_ref().map(|gateway| &gateway.host), resource)
+            }
             4 => {
                 self.facts.connectivity.as_ref().map_or(Content::Absent, |facts| connectivity::content(facts, resource))
             }
             5 => firmware::content(&self.facts.firmware, resource, self.firmware_1_0()),
+            7 => self.of_gateway(|gateway| statistics::content(&gateway.collection, resource)),
             FLASHING => board_flashing::content(&self.facts.flashing, resource),
+            ATTACHED => self.of_gateway(|gateway| attached_devices::content(&gateway.attached, resource)),
             _ => self.facts.point(id, instance).map_or(Content::Absent, |facts| points::content(facts, resource)),
         }
     }
@@ -217,6 +239,18 @@ impl<'a> Tree<'a> {
             Content::Absent => None,
             content => Some((resource, content)),
         })
+    }
+
+    fn is_gateway(&self) -> bool {
+        self.facts.gateway.is_some()
+    }
+
+    fn of_gateway(&self, content: impl FnOnce(&GatewayFacts) -> Content) -> Content {
+        self.facts.gateway.as_deref().map_or(Content::Absent, content)
+    }
+
+    fn shows_flashing(&self) -> bool {
+        self.server().flashing_object && !self.is_gateway()
     }
 
     fn firmware_1_0(&self) -> bool {

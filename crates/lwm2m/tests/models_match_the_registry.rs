@@ -1,8 +1,8 @@
 //! The model tables against the OMA registry's own XML (copies in `tests/oma`).
 
 use lwm2m::model::{
-    self, ACCESS_CONTROL, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0, IPSO,
-    ObjectModel, Operations, Range, ResourceModel, SECURITY, SERVER, Version,
+    self, ACCESS_CONTROL, ATTACHED_DEVICES, BOARD_FLASHING, CONNECTIVITY, DEVICE, FIRMWARE_UPDATE, FIRMWARE_UPDATE_1_0,
+    IPSO, ObjectModel, Operations, Range, ResourceModel, SECURITY, SERVER, STATISTICS, Version,
 };
 use lwm2m::path::Path;
 use lwm2m::value::{Kind, Value};
@@ -87,7 +87,9 @@ fn every_table_agrees_with_its_xml() {
     check(&CONNECTIVITY, include_str!("oma/4-1_0.xml"));
     check(&FIRMWARE_UPDATE, include_str!("oma/5-1_1.xml"));
     check(&FIRMWARE_UPDATE_1_0, include_str!("oma/5-1_0.xml"));
+    check(&STATISTICS, include_str!("oma/7-1_0.xml"));
     check(&BOARD_FLASHING, include_str!("../../../docs/26300.xml"));
+    check(&ATTACHED_DEVICES, include_str!("../../../docs/26301.xml"));
     for model in IPSO {
         let file = format!(
             "{}/tests/oma/{}-{}_{}.xml",
@@ -109,7 +111,13 @@ fn tags(xml: &str) -> Vec<&str> {
 
 #[test]
 fn our_own_xml_is_made_like_those_of_the_registry() {
-    let (own, registrys) = (include_str!("../../../docs/26300.xml"), include_str!("oma/5-1_1.xml"));
+    for own in [include_str!("../../../docs/26300.xml"), include_str!("../../../docs/26301.xml")] {
+        is_made_like_one_of_the_registry(own);
+    }
+}
+
+fn is_made_like_one_of_the_registry(own: &'static str) {
+    let registrys = include_str!("oma/5-1_1.xml");
     let head = |xml: &'static str| tags(&xml[..xml.find("<Item").expect("an item")]);
     assert_eq!(head(own), head(registrys));
     let item =

@@ -31,6 +31,9 @@ async fn parts(context: &Context, caller: &Caller) -> Result<Markup, Failure> {
             dl.facts {
                 div { dt { "Version" } dd { (gateway.version) } }
                 div { dt { "Since" } dd { (time(gateway.started)) } }
+                @if let Some(endpoint) = &gateway.endpoint {
+                    div { dt { "Endpoint" } dd { code { (endpoint) } } }
+                }
                 div { dt { "Process" } dd { (gateway.pid) } }
                 div { dt { "Configuration" } dd { code { (or_dash(gateway.config.as_deref().and_then(std::path::Path::to_str))) } } }
                 div { dt { "State" } dd { code { (gateway.state.display()) } } }

@@ -28,6 +28,7 @@ pub struct DaemonBuilder<'a> {
     path: Vec<PathBuf>,
     disk: Option<String>,
     around: Option<Command>,
+    own_endpoint: String,
 }
 
 impl<'a> DaemonBuilder<'a> {
@@ -43,7 +44,15 @@ impl<'a> DaemonBuilder<'a> {
             path: Vec::new(),
             disk: None,
             around: None,
+            own_endpoint: world.own_endpoint(),
         }
+    }
+
+    /// `[gateway] endpoint`, in place of [`World::own_endpoint`].
+    #[must_use]
+    pub fn own_endpoint(mut self, name: &str) -> Self {
+        self.own_endpoint = name.to_owned();
+        self
     }
 
     /// A `[[server]]`; `extra` are further lines, e.g. `lifetime = "30s"`.
@@ -150,6 +159,15 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// The daemon sees this folder as `/sys/class/thermal`. Only root can do this.
+    #[must_use]
+    pub fn thermal(mut self, folder: &Path) -> Self {
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "sh", "-c", "mount --bind \"$0\" /sys/class/thermal && exec \"$@\""]).arg(folder);
+        self.around = Some(outer);
+        self
+    }
+
     /// strace writes these calls of the daemon and its tools into a file, one a line: `PID call(FD<path>, ...) = result`.
     #[must_use]
     pub fn traced(mut self, log: &Path, calls: &str) -> Self {
@@ -202,9 +220,9 @@ impl<'a> DaemonBuilder<'a> {
         };
         let quiet = quiet("mdns") + &quiet("ble") + &quiet("disk");
         let text = format!(
-            "[gateway]\nname = \"world\"\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
+            "[gateway]\nname = \"world\"\nendpoint = {:?}\nstate = {state:?}\nsocket = {socket:?}\nlog = \"debug\"\n\n[serial]\npoll = \"200ms\"\n{passive}{watch}{}\n\
              [download]\nallow = {:?}\n{}{}{quiet}",
-            self.serial, self.allow, self.download, self.tables
+            self.own_endpoint, self.serial, self.allow, self.download, self.tables
         );
         let config = self.world.file("config/nuncio.toml", text);
         if let Some(user) = self.world.user() {

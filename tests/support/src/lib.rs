@@ -162,6 +162,11 @@ impl World {
         format!("{stem}-{:08x}", self.seed & 0xffff_ffff)
     }
 
+    /// The endpoint name of this world's gateways themselves.
+    pub fn own_endpoint(&self) -> String {
+        self.name("gateway")
+    }
+
     /// An Arduino Uno that runs this image of [`avr_image`], e.g. `uno-1.2.0.hex`.
     pub fn uno(&self, image: &str) -> SimBoard {
         self.board(Model::Uno).with(&avr_image(image)).start()

@@ -11,6 +11,8 @@ use crate::machine::Machine;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The runtime ends idle threads after 10 s.
 const IDLE: Duration = Duration::from_secs(12);
+/// The endpoint that is the gateway itself.
+const OWN: &str = "gateway-world";
 /// The host, as QEMU's network shows it to the guest.
 const HOST: &str = "10.0.2.2";
 
@@ -54,11 +56,12 @@ impl<'a> Gateway<'a> {
         machine.must("systemctl stop nuncio");
     }
 
-    /// All endpoints that are registered at the server now, in order.
+    /// All endpoints of devices that are registered at the server now, in order.
     pub fn registered(&self) -> Vec<String> {
         let answer = get(self.leshan.http_port(), "/api/clients").expect("Leshan answers").json();
         let all = answer.as_array().into_iter().flatten();
         let mut names: Vec<String> = all.filter_map(|client| client["endpoint"].as_str()).map(str::to_owned).collect();
+        names.retain(|name| name != OWN);
         names.sort();
         names
     }

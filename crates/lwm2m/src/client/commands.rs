@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use coap::{Code, ExchangeId, Response};
+use coap::{Code, ExchangeId, Incoming, Response};
 
 use super::{Client, Event, SessionId};
 use crate::value::Value;
@@ -82,6 +82,8 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) enum Order {
     Reboot,
+    /// What the request looks at is to be asked for first.
+    Look(Box<Incoming>),
     Point {
         object: u16,
         instance: u16,
@@ -114,6 +116,8 @@ pub(super) struct Pending {
     push: Option<ExchangeId>,
     /// Orders still to be given out, the last one first.
     rest: Vec<FirmwareOrder>,
+    /// What is dispatched when what it looks at is known.
+    looks: Option<Box<Incoming>>,
 }
 
 /// The commands of all sessions that wait.
@@ -132,6 +136,11 @@ impl Commands {
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<Pending> {
         let position = self.pending.iter().position(|pending| pending.deadline <= now)?;
         Some(self.pending.swap_remove(position))
+    }
+
+    pub(super) fn take_looking(&mut self) -> Option<Pending> {
+        let position = self.pending.iter().position(|pending| pending.looks.is_some())?;
+        Some(self.pending.remove(position))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -159,8 +168,13 @@ impl Client {
             return self.respond(session, exchange, Code::INTERNAL_SERVER_ERROR, now);
         }
         let id = self.commands.next_id();
+        let mut looks = None;
         let (mut rest, flaw, other) = match order {
             Order::Reboot => (Vec::new(), None, Some(Event::Reboot { command: id, session })),
+            Order::Look(request) => {
+                looks = Some(request);
+                (Vec::new(), None, self.look())
+            }
             Order::Point { object, instance, value } => {
                 (Vec::new(), None, Some(Event::Point { command: id, session, object, instance, value }))
             }
@@ -174,7 +188,7 @@ impl Client {
         };
         let success = flaw.unwrap_or(success_of(first.as_ref()));
         let deadline = now + COMMAND_TIMEOUT;
-        self.commands.pending.push(Pending { id, session, exchange, deadline, success, push, rest });
+        self.commands.pending.push(Pending { id, session, exchange, deadline, success, push, rest, looks });
         let order = first.map(|order| Event::Firmware { command: id, session, order });
         self.events.extend(other.or(order));
     }
@@ -194,6 +208,22 @@ impl Client {
         }
         let code = answer.map_or_else(Refusal::code, |()| pending.success);
         self.respond(pending.session, pending.exchange, code, now);
+    }
+
+    /// What was to be asked for is known, or cannot be had: whoever looks at it is answered.
+    pub(super) fn finish_looks(&mut self, outcome: Result<(), Refusal>, now: Instant) {
+        while let Some(pending) = self.commands.take_looking() {
+            match (outcome, pending.looks) {
+                (Ok(()), Some(request)) => {
+                    self.dispatch(pending.session, &request, now);
+                    self.drain(pending.session, now);
+                }
+                (refused, _) => {
+                    let code = refused.map_or_else(Refusal::code, |()| Code::INTERNAL_SERVER_ERROR);
+                    self.respond(pending.session, pending.exchange, code, now);
+                }
+            }
+        }
     }
 
     fn respond(&mut self, session: SessionId, exchange: ExchangeId, code: Code, now: Instant) {

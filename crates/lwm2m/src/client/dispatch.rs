@@ -13,7 +13,7 @@ use super::{Client, Context, SessionId, context, discover, execute, push, read, 
 use crate::access::Rights;
 use crate::attributes::AttributeChange;
 use crate::format::ContentFormat;
-use crate::objects::{Content, ServerSettings, Tree};
+use crate::objects::{CollectionOrder, Content, ServerSettings, Tree};
 use crate::path::{Path, PathError};
 
 /// What a request comes to.
@@ -23,6 +23,8 @@ pub(super) enum Reply {
     Now(Response),
     /// 2.04, and then this.
     Changed(Effect),
+    /// 2.04, and this is done to object 7.
+    Collect(CollectionOrder),
     /// Somebody else has to do it.
     Ask(Order),
 }
@@ -52,14 +54,27 @@ enum Operation {
 }
 
 impl Client {
-    /// Answers a request, or hands it up.
-    pub(super) fn handle_request(&mut self, id: SessionId, request: &Incoming, now: Instant) {
+    /// Answers a request, hands it up, or keeps it until what it looks at was asked for.
+    pub(super) fn handle_request(&mut self, id: SessionId, request: Incoming, now: Instant) {
+        if self.must_look_for(&request, now) {
+            let exchange = request.exchange;
+            return self.command(id, exchange, Order::Look(Box::new(request)), now);
+        }
+        self.dispatch(id, &request, now);
+    }
+
+    /// Answers a request by what is known, or hands it up.
+    pub(super) fn dispatch(&mut self, id: SessionId, request: &Incoming, now: Instant) {
         let context = &mut context(&self.facts, &mut self.events, &mut self.rng, self.ack_timeout, now);
         let session = &mut self.sessions[id.0];
         match session.dispatch(request, context) {
             Ok(Reply::Ask(order)) => self.command(id, request.exchange, order, now),
             Ok(Reply::Now(response)) => session.coap.respond(request.exchange, response, now),
             Ok(Reply::Changed(effect)) => session.apply(request.exchange, effect, context),
+            Ok(Reply::Collect(order)) => {
+                session.coap.respond(request.exchange, Response::new(Code::CHANGED), now);
+                self.collect(order, now);
+            }
             Err(code) => session.coap.respond(request.exchange, Response::new(code), now),
         }
     }

@@ -7,7 +7,7 @@ use super::read::locate;
 use super::{FirmwareOrder, commands::Order};
 use crate::access::Rights;
 use crate::format::ContentFormat;
-use crate::objects::{Content, Tree};
+use crate::objects::{CollectionOrder, Content, Tree};
 use crate::path::Path;
 
 /// State in which 5/0/2 may be asked for.
@@ -46,6 +46,8 @@ fn reply(object: u16, resource: u16) -> Option<Reply> {
         (3, 4) => Some(Reply::Ask(Order::Reboot)),
         (5, 2) => Some(Reply::Ask(Order::firmware(FirmwareOrder::Execute))),
         (5, 10) => Some(Reply::Ask(Order::firmware(FirmwareOrder::Cancel))),
+        (7, 6) => Some(Reply::Collect(CollectionOrder::Start)),
+        (7, 7) => Some(Reply::Collect(CollectionOrder::Stop)),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use coap::{Code, Endpoint, NotificationId, Response, Token};
 
 use super::read::{self, Answer};
 use crate::attributes::Attributes;
-use crate::objects::{FLASHING, Tree};
+use crate::objects::{ATTACHED, FLASHING, Tree};
 use crate::path::Path;
 
 /// Most observations that one server may hold.
@@ -131,6 +131,11 @@ enum Newest {
 impl Observations {
     pub(super) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Whether one is of such a path.
+    pub(super) fn any(&self, chosen: impl Fn(Path) -> bool) -> bool {
+        self.list.iter().any(|observation| chosen(observation.path))
     }
 
     /// When the first of them has something to do.
@@ -380,9 +385,10 @@ fn is_worth_telling(attributes: &Attributes, last: Option<f64>, new: Option<f64>
     gt.is_some_and(crosses) || lt.is_some_and(crosses) || st.is_some_and(|step| (new - last).abs() >= step)
 }
 
-/// Whether a path shows what would be told far too often: a flash must not flood its servers.
+/// Whether a path shows what would be told far too often: neither a flash nor a hundred boards that come at once must flood servers.
 fn is_restless(path: Path) -> bool {
-    path.object() == Some(FLASHING) && path.resource().is_none_or(|resource| RESTLESS.contains(&resource))
+    let flashing = || path.object() == Some(FLASHING) && path.resource().is_none_or(|id| RESTLESS.contains(&id));
+    path.object() == Some(ATTACHED) || flashing()
 }
 
 fn digest(response: &Response) -> u64 {

@@ -131,6 +131,8 @@ fn default_format(selection: &Selection, version: Version) -> ContentFormat {
     match selection.records.first().map(|record: &Record| Value::kind(&record.value)) {
         Some(Kind::Opaque) if selection.single => ContentFormat::Opaque,
         _ if selection.single => ContentFormat::Text,
+        // A list that is empty just now: there are servers that take TLV of no bytes, and fail at SenML of no records.
+        None => ContentFormat::Tlv,
         _ if version < Version::V1_1 => ContentFormat::Tlv,
         _ => ContentFormat::SenmlCbor,
     }

@@ -10,6 +10,7 @@ use super::registration::Registration;
 use super::{Context, SessionStatus};
 use crate::client::ServerConfig;
 use crate::objects::{Facts, ServerSettings, Tree};
+use crate::path::Path;
 
 /// One session. Small when idle: what is rarely there is boxed or in an empty table.
 #[derive(Debug)]
@@ -85,6 +86,11 @@ impl Session {
             let (observations, mut reporter) = self.reporter(context);
             observations.report(object, &mut reporter);
         }
+    }
+
+    /// Whether the server observes such a path.
+    pub(super) fn observes(&self, chosen: impl Fn(Path) -> bool) -> bool {
+        self.registration.listens() && self.observations.any(chosen)
     }
 
     /// The observations, and apart from them all they need to send.

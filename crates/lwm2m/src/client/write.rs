@@ -1,4 +1,5 @@
-//! Write, replacing or partial: payloads to settings of an account (object 1) or to orders for the firmware (object 5).
+//! Write, replacing or partial: payloads to settings of an account (object 1), to orders for the firmware (object 5), to values of
+//! points, and to the period of object 7.
 //!
 //! Everything is checked before anything is changed.
 
@@ -11,7 +12,7 @@ use super::{FirmwareOrder, push};
 use crate::access::Rights;
 use crate::format::{self, ContentFormat, DecodeError};
 use crate::model::ObjectModel;
-use crate::objects::{self, Tree};
+use crate::objects::{self, CollectionOrder, Tree};
 use crate::path::Path;
 use crate::record::Record;
 use crate::value::Value;
@@ -51,6 +52,7 @@ pub(super) fn write(
     match model.id {
         1 => write_account(tree, model, path, &records, mode),
         5 => write_firmware(tree, model, records),
+        7 => write_statistics(model, &records),
         _ if tree.point(model.id, 0).is_some() => write_point(tree, model, records),
         _ => Err(Code::METHOD_NOT_ALLOWED),
     }
@@ -109,6 +111,16 @@ fn write_account(
         }
     }
     Ok(Reply::Changed(Effect::Settings(settings)))
+}
+
+/// Object 7: the period of the next collection.
+fn write_statistics(model: &ObjectModel, records: &[Record]) -> Result<Reply, Code> {
+    let Some(record) = records.last() else { return Ok(Reply::Changed(Effect::None)) };
+    let seconds = match record.value {
+        Value::Integer(seconds) if is_acceptable(model, record) => u32::try_from(seconds),
+        _ => return Err(Code::BAD_REQUEST),
+    };
+    seconds.map(|seconds| Reply::Collect(CollectionOrder::Period(seconds))).map_err(|_| Code::BAD_REQUEST)
 }
 
 /// A point: its value, where object and device let it be written. What people call it is the device's own affair.

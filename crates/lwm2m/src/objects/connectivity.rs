@@ -11,8 +11,12 @@ pub struct ConnectivityFacts {
     pub bearer: u8,
     /// 4/0/2, in dBm.
     pub signal: Option<i16>,
+    /// 4/0/3, as the bearer counts it.
+    pub quality: Option<u8>,
     /// 4/0/4.
     pub addresses: Vec<String>,
+    /// 4/0/5.
+    pub routers: Vec<String>,
 }
 
 /// What a resource holds.
@@ -21,10 +25,14 @@ pub(super) fn content(facts: &ConnectivityFacts, resource: u16) -> Content {
         0 => Content::integer(facts.bearer),
         1 => Content::Multiple(vec![(0, Value::Integer(facts.bearer.into()))]),
         2 => facts.signal.map_or(Content::Absent, Content::integer),
-        4 => {
-            let addresses = facts.addresses.iter().map(|address| Value::String(address.clone()));
-            Content::Multiple((0_u16..).zip(addresses).collect())
-        }
+        3 => facts.quality.map_or(Content::Absent, Content::integer),
+        4 => texts(&facts.addresses),
+        5 if facts.routers.is_empty() => Content::Absent,
+        5 => texts(&facts.routers),
         _ => Content::Absent,
     }
+}
+
+fn texts(all: &[String]) -> Content {
+    Content::Multiple((0_u16..).zip(all.iter().map(|text| Value::String(text.clone()))).collect())
 }

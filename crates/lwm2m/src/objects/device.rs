@@ -1,6 +1,7 @@
 //! Object 3, Device: the facts that are known of it. What is not known is not there.
 
 use super::Content;
+use super::gateway::HostFacts;
 use super::server::BINDING;
 use crate::value::Value;
 
@@ -24,19 +25,28 @@ pub struct DeviceFacts {
 }
 
 /// What a resource holds. Reboot is always listed, being mandatory; other executables would have no effect and are absent.
-pub(super) fn content(facts: &DeviceFacts, resource: u16) -> Content {
+/// `host` is there for a gateway.
+pub(super) fn content(facts: &DeviceFacts, host: Option<&HostFacts>, resource: u16) -> Content {
     match resource {
         0 => Content::known(facts.manufacturer.as_deref()),
         1 => Content::known(facts.model.as_deref()),
         2 => Content::known(facts.serial.as_deref()),
         3 => Content::known(facts.firmware_version.as_deref()),
         4 => Content::Silent,
+        10 => kilobytes(host.and_then(|host| host.storage_free)),
         11 => error_codes(&facts.error_codes),
+        13 => host.and_then(|host| host.time).map_or(Content::Absent, |time| Content::Single(Value::Time(time))),
         16 => Content::text(BINDING),
         17 => Content::known(facts.device_type.as_deref()),
         18 => Content::known(facts.hardware_version.as_deref()),
+        19 => Content::known(host.and_then(|host| host.software_version.as_deref())),
+        21 => kilobytes(host.and_then(|host| host.storage_total)),
         _ => Content::Absent,
     }
+}
+
+fn kilobytes(count: Option<u64>) -> Content {
+    count.map_or(Content::Absent, |count| Content::integer(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 fn error_codes(codes: &[u8]) -> Content {
