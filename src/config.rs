@@ -6,6 +6,7 @@
 //! by `main` at start, by `nuncio check`, and by `gateway` on SIGHUP.
 
 mod check;
+mod edit;
 mod hints;
 mod shape;
 mod source;
@@ -23,6 +24,8 @@ use crate::transports::{
 };
 use crate::update::{DownloadSettings, UpdateSettings};
 use crate::web::WebSettings;
+
+pub use edit::{Setting, paths_in, with_values};
 
 use source::Source;
 
@@ -209,6 +212,11 @@ fn assemble(
 }
 
 impl Config {
+    /// The text of the user's file, when there is one.
+    pub fn text(&self) -> Option<&str> {
+        self.user.as_ref().map(Source::text)
+    }
+
     /// The user's file, when there is one.
     pub fn file(&self) -> Option<&Path> {
         self.user.as_ref().map(Source::file)

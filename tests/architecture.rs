@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders whose modules are siblings: they exchange `device` types and never name each other.
-const SIBLINGS: &[&str] = &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases"];
+const SIBLINGS: &[&str] =
+    &["transports", "boards", "proxy", "update", "executors", "store", "control", "leases", "archive"];
 
 /// What each room may import from the crate, besides itself.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -15,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("executors", &["device", "procfs"]),
     ("store", &["device"]),
     ("leases", &["device"]),
+    ("archive", &["device"]),
     ("control", &["device"]),
     ("device", &[]),
     ("procfs", &[]),
