@@ -164,3 +164,140 @@ fn pragma(connection: &Connection, name: &str) -> Result<u32, StoreError> {
     let told = connection.pragma_query_value(None, name, |row| row.get(0));
     told.map_err(|error| StoreError::database("read the layout of", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::device::{DeviceId, Identity, IdentityRecord};
+    use crate::store::Store;
+
+    fn record(number: u32) -> IdentityRecord {
+        let name = format!("d{number}");
+        IdentityRecord { identity: Identity::Configured(name.clone()), id: DeviceId::new(&*name), endpoint: name }
+    }
+
+    fn copied(state: &Path, to: &Path) -> PathBuf {
+        let copy = to.join("copy.db");
+        let mut reader = Reader::open(state).expect("opened").expect("there is one");
+        reader.copy_to(&copy, || false).expect("copied");
+        copy
+    }
+
+    /// A copy of a store with two names in it, opened.
+    fn copy_of_two() -> (tempfile::TempDir, PathBuf, Connection) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&dir.path().join("state")).expect("a store");
+        (1..=2).for_each(|number| store.remember_identity(record(number)).wait().expect("durable"));
+        let copy = copied(&dir.path().join("state"), dir.path());
+        let connection = Connection::open(&copy).expect("opened");
+        (dir, copy, connection)
+    }
+
+    #[test]
+    fn a_copy_is_of_one_moment_while_a_daemon_writes_on() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state = dir.path().join("state");
+        assert!(Reader::open(&state).expect("no folder, no store").is_none());
+        let store = Store::open(&state).expect("a store");
+        store.remember_identity(record(0)).wait().expect("durable");
+        let reader = Reader::open(&state).expect("opened").expect("there is one");
+        let moment = reader.moment().expect("read");
+        assert_eq!(reader.moment().expect("read"), moment, "nobody wrote");
+        let writer = std::thread::spawn({
+            let store = store.clone();
+            move || (1..400).for_each(|number| store.remember_identity(record(number)).wait().expect("durable"))
+        });
+        let counts: Vec<u32> = (0..5)
+            .map(|number| {
+                let to = dir.path().join(number.to_string());
+                std::fs::create_dir(&to).expect("made");
+                let copy = copied(&state, &to);
+                assert_eq!(adopt(&copy, |entry| entry).expect("a whole one"), schema::newest());
+                let connection = Connection::open(&copy).expect("opened");
+                // Names are written one by one: those of a moment are the first so many.
+                let sql = "SELECT count(*), max(number) FROM identities";
+                let (count, last): (u32, u32) =
+                    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("read");
+                assert_eq!(count, last);
+                count
+            })
+            .collect();
+        writer.join().expect("written");
+        assert!(counts.is_sorted() && counts[0] >= 1, "{counts:?}");
+        assert_ne!(reader.moment().expect("read"), moment, "somebody wrote");
+        store.close().wait().expect("closed");
+        assert_eq!(
+            copied(&state, dir.path()).metadata().map(|found| found.len() > 0).ok(),
+            Some(true),
+            "without a daemon"
+        );
+    }
+
+    #[test]
+    fn a_copy_ends_when_nobody_wants_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path()).expect("a store");
+        (0..2000).map(|number| store.remember_identity(record(number))).last().expect("one").wait().expect("durable");
+        let mut reader = Reader::open(dir.path()).expect("opened").expect("there is one");
+        reader.copy_to(&dir.path().join("copy"), || true).expect_err("interrupted");
+    }
+
+    #[test]
+    fn a_database_with_more_in_it_than_a_gateway_makes_is_none_of_its_own() {
+        let evil = [
+            "CREATE TRIGGER t AFTER INSERT ON tokens BEGIN DELETE FROM identities; END",
+            "CREATE VIEW v AS SELECT * FROM tokens",
+            "CREATE TABLE more (a)",
+            "DROP TABLE brakes; CREATE VIEW brakes AS SELECT 1 AS board, 2 AS image, 3 AS brake",
+            "DROP INDEX updates_open",
+        ];
+        for sql in evil {
+            let (_dir, copy, connection) = copy_of_two();
+            connection.execute_batch(sql).expect(sql);
+            drop(connection);
+            let refused = adopt(&copy, |entry| entry);
+            assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{sql}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_newer_or_damaged_database_is_not_taken() {
+        let (_dir, copy, connection) = copy_of_two();
+        connection.pragma_update(None, "user_version", 99).expect("set");
+        drop(connection);
+        assert!(matches!(adopt(&copy, |entry| entry), Err(StoreError::Newer { found: 99, .. })));
+        let (_dir, copy, connection) = copy_of_two();
+        drop(connection);
+        let mut bytes = std::fs::read(&copy).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[4096..middle].fill(0xa5);
+        std::fs::write(&copy, bytes).expect("written");
+        adopt(&copy, |entry| entry).expect_err("damaged");
+        std::fs::write(&copy, b"no database").expect("written");
+        adopt(&copy, |entry| entry).expect_err("none at all");
+    }
+
+    #[test]
+    fn an_older_database_is_taken_as_it_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("old.db");
+        let connection = Connection::open(&path).expect("made");
+        STEPS[..4].iter().try_for_each(|step| connection.execute_batch(step)).expect("an older layout");
+        connection.pragma_update(None, "user_version", 4).expect("set");
+        drop(connection);
+        assert_eq!(adopt(&path, |entry| entry).expect("taken"), 4);
+    }
+
+    #[test]
+    fn a_folder_that_is_reserved_starts_no_daemon() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let reserved = Reserved::take(dir.path()).expect("free");
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse { .. })));
+        drop(reserved);
+        let store = Store::open(dir.path()).expect("free again");
+        assert!(matches!(Reserved::take(dir.path()), Err(StoreError::InUse { .. })));
+        store.close().wait().expect("closed");
+    }
+}

@@ -407,7 +407,8 @@ impl Daemon {
         fs::write(&self.config, edit(&text)).expect("our own configuration");
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command of nuncio with this configuration, not yet run.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.nuncio);
         command.args(args).arg("--config").arg(&self.config).envs(self.env.iter().map(|(key, value)| (key, value)));
         command

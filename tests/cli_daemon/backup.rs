@@ -1,0 +1,25 @@
+//! `nuncio backup` and `nuncio restore` as scripts see them. What becomes of a gateway is in `e2e_backup.rs`.
+
+use super::Daemon;
+
+#[test]
+fn a_backup_and_what_becomes_of_it_are_documents() {
+    let daemon = Daemon::start(|_| {});
+    let path = |name: &str| daemon.dir.path().join(name).display().to_string();
+    let (file, state) = (path("a.nuncio"), path("elsewhere/state"));
+    let (made, code) = daemon.documents(&["backup", &file, "--json"]);
+    assert_eq!((code, made[0]["layout"].is_null(), &made[0]["encrypted"]), (0, true, &false.into()), "{made:?}");
+    let (seen, code) = daemon.documents(&["restore", "--verify", &file, "--json"]);
+    assert_eq!((code, &seen[0]["restored"], &seen[0]["backup"]["made"]), (0, &false.into(), &made[0]["made"]));
+    let config = path("elsewhere/config/n.toml");
+    let (done, code) = daemon.documents(&["restore", &file, "--json", "--state", &state, "--config", &config]);
+    assert_eq!((code, &done[0]["restored"], &done[0]["config"]), (0, &true.into(), &(*config).into()), "{done:?}");
+    let (refused, code) = daemon.documents(&["restore", &file, "--json", "--state", &state, "--config", &config]);
+    assert_eq!(
+        (code, refused[0]["hint"].as_str().map(|hint| hint.contains("--force"))),
+        (1, Some(true)),
+        "{refused:?}"
+    );
+    let text = daemon.says(&["restore", "--verify", &file]);
+    assert!(text.contains("all of it is as it was written"), "{text}");
+}
