@@ -5,6 +5,7 @@
 
 mod backup;
 mod brake;
+mod bundle;
 mod check;
 mod devices;
 mod events;
@@ -81,6 +82,7 @@ Examples:
   nuncio rollback press-3            put the last good image back
   nuncio history press-3             what was done to it, also by servers
   nuncio backup /mnt/pi.nuncio       all that this gateway is, in one file
+  nuncio report trouble.tar.gz       all that a bug report needs, without secrets
   nuncio status --json               for programs; the schemas are in docs/schema/";
 
 /// Makes boards that cannot speak LwM2M into LwM2M clients of several Device Management servers, and updates their
@@ -357,6 +359,16 @@ Examples:
   nuncio restore pi.nuncio.age --force      in place of what is here, which is kept aside
   nuncio --config /srv/n/nuncio.toml restore pi.nuncio --state /srv/n/state")]
     Restore(backup::RestoreWish),
+    /// Put all that a bug report needs into one file, without secrets; needs no daemon
+    ///
+    /// Versions, what `check` finds, the configuration, devices and updates, the log, ports and drivers, and a short recording.
+    /// Values of keys that sound like secrets and credentials in URIs are masked. Look at it before you send it.
+    #[command(after_long_help = "\
+Examples:
+  nuncio report trouble.tar.gz
+  nuncio report trouble.tar.gz --record 1m      plug the board in meanwhile
+  tar tzf trouble.tar.gz")]
+    Report(bundle::BundleWish),
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -451,6 +463,7 @@ impl Command {
             Self::Check { json } | Self::Replay { json, .. } => *json,
             Self::Backup(wish) => wish.json,
             Self::Restore(wish) => wish.json,
+            Self::Report(wish) => wish.asking.json,
         }
     }
 }
@@ -469,6 +482,7 @@ where
         Command::Run { log } => run::run(config::load(chosen)?, log, gateway),
         Command::Backup(wish) => ask(backup::backup(config::load(chosen)?, wish)),
         Command::Restore(wish) => ask(backup::restore(chosen, wish)),
+        Command::Report(wish) => ask(bundle::bundle(chosen, checks, wish)),
         Command::Check { json } => check::check(&config::load(chosen), checks, json),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),

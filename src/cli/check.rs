@@ -12,8 +12,8 @@ use super::output::{print, print_json, word};
 
 /// `docs/schema/check-1.json`.
 #[derive(Debug, Serialize)]
-struct CheckDocument {
-    items: Vec<CheckItem>,
+pub(super) struct CheckDocument {
+    pub(super) items: Vec<CheckItem>,
     errors: usize,
     warnings: usize,
 }
@@ -24,12 +24,7 @@ pub(super) fn check(
     json: bool,
 ) -> anyhow::Result<u8> {
     let wrong = loaded.is_err();
-    let items = match loaded {
-        Ok(config) => about(config).into_iter().chain(more(config)).collect(),
-        Err(error) => of_config_error(error),
-    };
-    let count = |state| items.iter().filter(|item: &&CheckItem| item.state == state).count();
-    let document = CheckDocument { errors: count(CheckState::Error), warnings: count(CheckState::Warning), items };
+    let document = document(loaded, more);
     if json {
         print_json("check/1", &document)?;
     } else {
@@ -40,6 +35,19 @@ pub(super) fn check(
         0 => code::OK,
         _ => code::FAILED,
     })
+}
+
+/// All that was found.
+pub(super) fn document(
+    loaded: &Result<Config, ConfigError>,
+    more: impl FnOnce(&Config) -> Vec<CheckItem>,
+) -> CheckDocument {
+    let items = match loaded {
+        Ok(config) => about(config).into_iter().chain(more(config)).collect(),
+        Err(error) => of_config_error(error),
+    };
+    let count = |state| items.iter().filter(|item: &&CheckItem| item.state == state).count();
+    CheckDocument { errors: count(CheckState::Error), warnings: count(CheckState::Warning), items }
 }
 
 fn about(config: &Config) -> Vec<CheckItem> {

@@ -1,4 +1,5 @@
-//! `nuncio backup` and `nuncio restore` as scripts see them. What becomes of a gateway is in `e2e_backup.rs`.
+//! `nuncio backup`, `nuncio restore` and `nuncio report` as scripts see them. What becomes of a gateway is in `e2e_backup.rs`, what a
+//! report tells in `e2e_report.rs`.
 
 use super::Daemon;
 
@@ -22,4 +23,14 @@ fn a_backup_and_what_becomes_of_it_are_documents() {
     );
     let text = daemon.says(&["restore", "--verify", &file]);
     assert!(text.contains("all of it is as it was written"), "{text}");
+}
+
+#[test]
+fn what_is_in_a_bug_report_is_a_document() {
+    let daemon = Daemon::start(|_| {});
+    let file = daemon.dir.path().join("report.tar.gz").display().to_string();
+    let (made, code) = daemon.documents(&["report", &file, "--json", "--record", "0s", "--log-lines", "1"]);
+    let parts = made[0]["parts"].as_array().expect("a list");
+    assert!(code == 0 && parts.iter().any(|part| part["name"] == "check.json"), "{made:?}");
+    assert!(!made[0]["missing"].as_array().expect("a list").is_empty(), "this daemon tells nothing: {made:?}");
 }
