@@ -3,8 +3,10 @@
 //! `--version`, `--help` and `check` start no runtime; the daemon's clients run on one thread; only `run` starts more.
 //! Exit codes are part of the interface ([`code`]).
 
+mod backup;
 mod brake;
 mod builtin;
+mod bundle;
 mod check;
 mod devices;
 mod events;
@@ -16,6 +18,7 @@ mod logging;
 mod moment;
 mod output;
 mod pages;
+mod passphrase;
 mod plan;
 mod points;
 mod report;
@@ -52,7 +55,7 @@ pub(crate) mod code {
     pub(crate) const NOT_NOW: u8 = 5;
     /// `flash` was left by Ctrl-C while the daemon goes on flashing.
     pub(crate) const DETACHED: u8 = 6;
-    /// `flash` was cancelled by Ctrl-C, as shells count it.
+    /// `flash`, `backup` or `restore` was cancelled by Ctrl-C, as shells count it.
     pub(crate) const CANCELLED: u8 = 130;
 }
 
@@ -65,7 +68,7 @@ Exit codes:
   4    there is no such device, or no such update
   5    not now: another update is under way, or the board cannot be updated
   6    `flash` was left by Ctrl-C, and the daemon goes on flashing
-  130  `flash` was cancelled by Ctrl-C before anything was flashed";
+  130  cancelled by Ctrl-C: nothing was flashed, written or changed";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,6 +87,8 @@ Examples:
   nuncio brake                       which images are held back
   nuncio rollback press-3            put the last good image back
   nuncio history press-3             what was done to it, also by servers
+  nuncio backup /mnt/pi.nuncio       all that this gateway is, in one file
+  nuncio report trouble.tar.gz       all that a bug report needs, without secrets
   nuncio status --json               for programs; the schemas are in docs/schema/";
 
 /// Makes boards that cannot speak LwM2M into LwM2M clients of several Device Management servers, and updates their
@@ -349,6 +354,38 @@ Examples:
   sudo nuncio setup --builtin --page network           asks nothing
   sudo nuncio setup --server coap://dm.example.org:5683 --page local")]
     Setup(setup::Options),
+    /// Write all that this gateway is into one file: names, tokens, history, images to go back to, keys, configuration
+    ///
+    /// The daemon goes on meanwhile. Credentials of systemd are only named in it. `nuncio restore` makes the gateway of it again,
+    /// here or on another machine, and servers notice nothing. An encrypted one is a file of `age`: `age -d FILE | tar tz`.
+    #[command(after_long_help = "\
+Examples:
+  nuncio backup /mnt/stick/pi.nuncio
+  nuncio backup --encrypt pi.nuncio.age
+  nuncio backup --passphrase-file /root/passphrase /mnt/nas/pi-$(date +%F).age     from cron")]
+    Backup(backup::BackupWish),
+    /// Make a gateway of a backup, on this machine or another one
+    ///
+    /// The daemon must not run. Nothing is changed before all of the backup was read and found right. A gateway that is here
+    /// stays as it is without --force. No flash goes on that was under way or waited when the backup was made. A backup says
+    /// what this gateway trusts and runs: restore only your own.
+    #[command(after_long_help = "\
+Examples:
+  nuncio restore --verify pi.nuncio         is it whole?
+  systemctl stop nuncio; nuncio restore pi.nuncio; systemctl start nuncio
+  nuncio restore pi.nuncio.age --force      in place of what is here, which is kept aside
+  nuncio --config /srv/n/nuncio.toml restore pi.nuncio --state /srv/n/state")]
+    Restore(backup::RestoreWish),
+    /// Put all that a bug report needs into one file, without secrets; needs no daemon
+    ///
+    /// Versions, what `check` finds, the configuration, devices and updates, the log, ports and drivers, and a short recording.
+    /// Values of keys that sound like secrets and credentials in URIs are masked. Look at it before you send it.
+    #[command(after_long_help = "\
+Examples:
+  nuncio report trouble.tar.gz
+  nuncio report trouble.tar.gz --record 1m      plug the board in meanwhile
+  tar tzf trouble.tar.gz")]
+    Report(bundle::BundleWish),
     /// Check configuration, boards, tools and permissions; needs no daemon
     ///
     /// Run it as the user the daemon runs as: sudo -u nuncio nuncio check
@@ -444,6 +481,9 @@ impl Command {
             Self::Events { asking, .. } | Self::Login { asking, .. } | Self::Token { asking, .. } => asking.json,
             Self::Check(wish) => wish.json,
             Self::Replay { json, .. } => *json,
+            Self::Backup(wish) => wish.json,
+            Self::Restore(wish) => wish.json,
+            Self::Report(wish) => wish.asking.json,
         }
     }
 }
@@ -467,6 +507,9 @@ where
         Command::Run { log } => run::run(config::load(chosen)?, log, gateway),
         Command::Setup(options) => setup::setup(chosen, options, boards, gateway),
         Command::Check(wish) => check::check(&config::load(chosen), checks, &wish),
+        Command::Backup(wish) => ask(backup::backup(config::load(chosen)?, wish)),
+        Command::Restore(wish) => ask(backup::restore(chosen, wish)),
+        Command::Report(wish) => ask(bundle::bundle(chosen, checks, wish)),
         Command::Devices(asking) => ask(devices::devices(client(&asking)?, asking.json)),
         Command::Status { device, asking } => ask(status::status(client(&asking)?, device, asking.json)),
         Command::Builtin(asking) => ask(builtin::builtin(client(&asking)?, asking.json)),

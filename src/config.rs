@@ -7,6 +7,7 @@
 
 mod builtin;
 mod check;
+mod edit;
 mod hints;
 mod secrets;
 mod shape;
@@ -29,6 +30,8 @@ use crate::transports::{
 };
 use crate::update::{DownloadSettings, UpdateSettings};
 use crate::web::WebSettings;
+
+pub use edit::{Setting, paths_in, with_values};
 
 use source::Source;
 
@@ -238,6 +241,11 @@ fn assemble(
 }
 
 impl Config {
+    /// The text of the user's file, when there is one.
+    pub fn text(&self) -> Option<&str> {
+        self.user.as_ref().map(Source::text)
+    }
+
     /// The user's file, when there is one.
     pub fn file(&self) -> Option<&Path> {
         self.user.as_ref().map(Source::file)

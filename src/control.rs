@@ -5,6 +5,7 @@
 //! nothing of the gateway's inside: requests go out as [`ControlRequest`]s and come back through the channels in them.
 
 mod api;
+mod backup;
 mod check;
 mod client;
 mod companion;
@@ -30,6 +31,7 @@ pub use api::{
     LinkStatus, Outcome, Points, RegistrationState, RegistrationStatus, ReleasedBrake, ServerStatus, Status,
     TokenOrder, TokenReport, TokenStatus, UpdateStatus, Verdict, WayBackStatus, WhatWhy, Who, Why, WhyStep, WhyVerdict,
 };
+pub use backup::{BackupReport, RestoreReport};
 pub use check::{CheckItem, CheckState, Cure, CureStep};
 pub use client::{Client, ClientError, FlashItem, FlashStream, NewsStream, TapeStream};
 pub use companion::{Companion, Trouble, Wires};

@@ -52,7 +52,7 @@ pub use image::{Damage, ImageFormat, ImageInfo, Sha256Digest, StagedImage};
 pub use job::{FlashJob, JobEvent, JobFailure, JobOutcome, JobStart, JobTask, Phase, ToolOutput};
 pub use lease::{GiveBack, Lease};
 pub use link::{Access, Link, LinkParseError, LinkReport};
-pub use masking::masked_uri;
+pub use masking::{masked_uri, sounds_secret};
 pub use own::{Attached, HostSample, OwnInfo, Uplink};
 pub use point::{
     GattPoint, NumberForm, POINT_TEXT_MAX, POINTS_MAX, PinMode, PinPoint, Point, PointOrder, PointRefused, PointValue,

@@ -4,6 +4,7 @@
 //! business it is. Nothing here decides about boards or updates, packets and image bytes never pass through, and nothing
 //! is waited for in the loop: what takes time is a task that comes back as an event or answers by itself.
 
+mod backup;
 mod brakes;
 mod calling;
 mod data;
@@ -19,6 +20,7 @@ mod own;
 mod plan;
 mod recorder;
 mod reload;
+mod restore;
 mod start;
 mod tapes;
 mod tokens;
@@ -52,6 +54,9 @@ use crate::store::Store;
 use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
 use crate::update::{self, Effect};
 use crate::web::Tokens;
+
+pub use backup::back_up;
+pub use restore::{Taken, Wish, restore};
 
 use flashing::Flashings;
 use ledger::Ledger;

@@ -2,6 +2,7 @@
 //!
 //! The daemon behind `nuncio run`, as a library, so that tests can drive it in-process. `docs/ARCHITECTURE.md` is the map.
 
+pub mod archive;
 pub mod boards;
 pub mod builtin;
 pub mod config;

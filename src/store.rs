@@ -9,6 +9,7 @@ mod banned;
 mod brakes;
 mod history;
 mod lock;
+mod moving;
 mod packed;
 mod schema;
 mod settings;
@@ -32,6 +33,7 @@ use crate::device::{
     Sha256Digest, TokenRecord, UpdateEvidence, UpdateId,
 };
 
+pub use moving::{Reader, Reserved, adopt};
 pub use settings::HistorySettings;
 
 use lock::Lock;
@@ -43,7 +45,13 @@ const MAX_WAITING: usize = 8192;
 /// So many ports are remembered with what worked on them, the newest.
 pub const MAX_WORKED: usize = 1024;
 
-const DATABASE: &str = "nuncio.db";
+/// The database in a state folder.
+pub const DATABASE: &str = "nuncio.db";
+
+/// The newest layout of the database that this program knows.
+pub fn schema() -> u32 {
+    schema::newest()
+}
 
 /// The handle; clones share one writer. The folder is free for another daemon when the last clone is gone and the writer
 /// is done, or after [`close`](Self::close).
@@ -291,6 +299,14 @@ pub enum StoreError {
         found: u32,
         /// The newest one known here.
         known: u32,
+    },
+    /// A database that came from elsewhere is none of a gateway's.
+    #[error("{} is no database of a gateway: {why}", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// The database refused.
     #[error("database: cannot {doing}")]

@@ -8,6 +8,7 @@ pub mod download;
 pub mod inspect;
 pub mod machine;
 pub mod manager;
+mod moved;
 pub mod policy;
 mod saved;
 pub mod schedule;
@@ -19,6 +20,7 @@ pub mod uri;
 
 pub use machine::Forecast;
 pub use manager::{Adoption, Effect, Flash, Handle, Intent, Manager, Setup, StartError};
+pub use moved::taken_up_from_backup;
 pub use schedule::BrakeChoice;
 pub use settings::{AfterCrash, DownloadSettings, UpdateSettings};
 pub use signatures::{SignaturePolicy, Signatures};

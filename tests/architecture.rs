@@ -17,6 +17,7 @@ const SIBLINGS: &[&str] = &[
     "mqtt",
     "hooks",
     "host",
+    "archive",
 ];
 
 /// What each room may import from the crate, besides itself.
@@ -30,6 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("leases", &["device"]),
     ("builtin", &["device", "procfs"]),
     ("host", &["device"]),
+    ("archive", &["device"]),
     ("control", &["device"]),
     ("mqtt", &["device", "control"]),
     ("hooks", &["device", "control"]),

@@ -14,8 +14,8 @@ use super::output::{print, print_json, word};
 
 /// `docs/schema/check-1.json`.
 #[derive(Debug, Serialize)]
-struct CheckDocument {
-    items: Vec<CheckItem>,
+pub(super) struct CheckDocument {
+    pub(super) items: Vec<CheckItem>,
     errors: usize,
     warnings: usize,
 }
@@ -25,21 +25,21 @@ pub(super) fn check(
     more: fn(&Config) -> Vec<CheckItem>,
     wish: &Wish,
 ) -> anyhow::Result<u8> {
-    let document = look(loaded, more);
+    let found = document(loaded, more);
     if wish.json {
-        print_json("check/1", &document)?;
+        print_json("check/1", &found)?;
     } else {
-        print(&rendered(&document));
+        print(&rendered(&found));
     }
-    let document = if wish.fix && fix::fix(&document.items, wish.yes)? {
+    let found = if wish.fix && fix::fix(&found.items, wish.yes)? {
         // What was mended counts, not what was wrong before.
-        let after = look(loaded, more);
+        let after = document(loaded, more);
         print(&format!("\nAfterwards:\n{}", rendered(&after)));
         after
     } else {
-        document
+        found
     };
-    Ok(match document.errors {
+    Ok(match found.errors {
         _ if loaded.is_err() => code::USAGE,
         0 => code::OK,
         _ => code::FAILED,
@@ -60,12 +60,16 @@ pub(super) struct Wish {
     yes: bool,
 }
 
-fn look(loaded: &Result<Config, ConfigError>, more: fn(&Config) -> Vec<CheckItem>) -> CheckDocument {
-    let items: Vec<CheckItem> = match loaded {
+/// All that was found.
+pub(super) fn document(
+    loaded: &Result<Config, ConfigError>,
+    more: impl FnOnce(&Config) -> Vec<CheckItem>,
+) -> CheckDocument {
+    let items = match loaded {
         Ok(config) => about(config).into_iter().chain(more(config)).collect(),
         Err(error) => of_config_error(error),
     };
-    let count = |state| items.iter().filter(|item| item.state == state).count();
+    let count = |state| items.iter().filter(|item: &&CheckItem| item.state == state).count();
     CheckDocument { errors: count(CheckState::Error), warnings: count(CheckState::Warning), items }
 }
 

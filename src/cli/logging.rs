@@ -1,4 +1,5 @@
-//! The log of `nuncio run`: standard error, in the journal's own form when systemd reads it.
+//! The log of `nuncio run`: standard error, in the journal's own form when systemd reads it. No event is longer than a bound,
+//! whatever a device or server told.
 
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
@@ -11,16 +12,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
+/// Longest event in bytes. journald takes lines of 48 KiB unless told otherwise, and splits longer ones.
+const MAX_EVENT: usize = 16 * 1024;
+
 /// Starts the log. The filter is `--log`, else `RUST_LOG`, else `[gateway] log`; only the last may change later.
 pub(super) fn start(option: Option<String>, configured: &str) -> anyhow::Result<LogControl> {
     let fixed = option.or_else(|| std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty()));
     let filter = parse(fixed.as_deref().unwrap_or(configured)).map_err(|error| anyhow!(error)).context("log filter")?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = if journal_reads() {
-        fmt::layer().with_ansi(false).with_level(false).without_time().with_writer(JournalWriter).boxed()
+        fmt::layer().with_ansi(false).with_level(false).without_time().with_writer(Writers { journal: true }).boxed()
     } else {
         let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        fmt::layer().with_ansi(colours).with_writer(std::io::stderr).boxed()
+        fmt::layer().with_ansi(colours).with_writer(Writers { journal: false }).boxed()
     };
     tracing_subscriber::registry().with(filter).with(lines).try_init().context("cannot start the log")?;
     if fixed.is_some() {
@@ -41,18 +45,21 @@ fn journal_reads() -> bool {
     stream.is_ok_and(|stream| named == format!("{}:{}", stream.dev(), stream.ino()))
 }
 
-/// Puts the priority before each line, as `sd-daemon(3)` has it.
-struct JournalWriter;
+/// Makes what events are written through.
+struct Writers {
+    /// Puts the priority before each line, as `sd-daemon(3)` has it.
+    journal: bool,
+}
 
-impl<'a> MakeWriter<'a> for JournalWriter {
-    type Writer = Prefixed<std::io::Stderr>;
+impl<'a> MakeWriter<'a> for Writers {
+    type Writer = Events<std::io::Stderr>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Prefixed { priority: 6, to: std::io::stderr() }
+        Events { priority: self.journal.then_some(6), to: std::io::stderr() }
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
-        Prefixed { priority: priority(*meta.level()), to: std::io::stderr() }
+        Events { priority: self.journal.then(|| priority(*meta.level())), to: std::io::stderr() }
     }
 }
 
@@ -66,20 +73,25 @@ fn priority(level: Level) -> u8 {
 }
 
 /// A writer that is given whole events.
-struct Prefixed<W> {
-    priority: u8,
+struct Events<W> {
+    priority: Option<u8>,
     to: W,
 }
 
-impl<W: Write> Write for Prefixed<W> {
+impl<W: Write> Write for Events<W> {
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let mut out = Vec::with_capacity(event.len() + 4);
+        let event_length = event.len();
+        let (event, more) = bounded(event);
+        let mut out = Vec::with_capacity(event.len() + more.len() + 4);
         for line in event.split_inclusive(|&byte| byte == b'\n') {
-            write!(out, "<{}>", self.priority)?;
+            if let Some(priority) = self.priority {
+                write!(out, "<{priority}>")?;
+            }
             out.extend_from_slice(line);
         }
+        out.extend_from_slice(more.as_bytes());
         self.to.write_all(&out)?;
-        Ok(event.len())
+        Ok(event_length)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -87,14 +99,40 @@ impl<W: Write> Write for Prefixed<W> {
     }
 }
 
+/// As much of an event as is written, and what is said of the rest.
+fn bounded(event: &[u8]) -> (&[u8], String) {
+    if event.len() <= MAX_EVENT {
+        return (event, String::new());
+    }
+    // Not within a character.
+    let end = (0..=MAX_EVENT).rev().find(|at| event[*at] & 0xc0 != 0x80).unwrap_or(0);
+    (&event[..end], format!(" ... and {} bytes more\n", event.len() - end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn written(priority: Option<u8>, event: &[u8]) -> Vec<u8> {
+        let mut writer = Events { priority, to: Vec::new() };
+        writer.write_all(event).expect("memory");
+        writer.to
+    }
+
     #[test]
     fn every_line_of_an_event_carries_its_priority() {
-        let mut writer = Prefixed { priority: priority(Level::WARN), to: Vec::new() };
-        writer.write_all(b"one\ntwo\n").expect("memory");
-        assert_eq!(writer.to, b"<4>one\n<4>two\n");
+        assert_eq!(written(Some(priority(Level::WARN)), b"one\ntwo\n"), b"<4>one\n<4>two\n");
+        assert_eq!(written(None, b"one\ntwo\n"), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_long_event_is_cut_between_two_characters_and_says_so() {
+        let long = format!("{}\n", "a\u{fc}".repeat(MAX_EVENT));
+        let text = String::from_utf8(written(Some(6), long.as_bytes())).expect("whole characters");
+        assert!(text.len() < MAX_EVENT + 40 && text.starts_with("<6>a"), "{}", text.len());
+        let end = format!(" ... and {} bytes more\n", long.len() - (text.rfind(" ... and").expect("it says so") - 3));
+        assert!(text.ends_with(&end), "{}", &text[text.len() - 60..]);
+        let short = "b".repeat(MAX_EVENT);
+        assert_eq!(written(None, short.as_bytes()), short.as_bytes());
     }
 }

@@ -48,6 +48,11 @@ impl Source {
         &self.file
     }
 
+    /// Its text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether a key was written here.
     pub(super) fn knows(&self, key: &str) -> bool {
         self.places.contains_key(key)

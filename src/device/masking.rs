@@ -1,7 +1,16 @@
-//! What no log, journal or output may show of a URI.
+//! What no log, journal or output may show: credentials in URIs, and values of keys that sound like secrets.
 
 /// Longest text that is kept, in characters: no URI that is taken anywhere is longer.
 const LONGEST: usize = 2048;
+
+/// Parts of keys whose values are nobody's business.
+const SECRET: [&str; 7] = ["pass", "secret", "token", "key", "psk", "pwd", "credential"];
+
+/// Whether a key sounds as if its value were a secret.
+pub fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET.iter().any(|part| key.contains(part))
+}
 
 /// The URI with user, password and query hidden: a query may well be a signature that opens the store.
 pub fn masked_uri(text: &str) -> String {

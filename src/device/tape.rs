@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, Evidence, Link, LinkReport, Question, QuestionFailed, Questions, masked_uri};
-
-/// Parts of keys whose values are nobody's business.
-const SECRET: [&str; 6] = ["pass", "secret", "token", "key", "psk", "pwd"];
+use super::{Answer, Evidence, Link, LinkReport, Question, QuestionFailed, Questions, masked_uri, sounds_secret};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -87,8 +84,7 @@ fn clean(evidence: &mut Evidence) {
 
 fn clean_all(values: &mut BTreeMap<String, String>) {
     for (key, value) in values {
-        let key = key.to_ascii_lowercase();
-        if SECRET.iter().any(|part| key.contains(part)) {
+        if sounds_secret(key) {
             "***".clone_into(value);
         } else if value.contains("://") {
             *value = masked_uri(value);

@@ -65,6 +65,11 @@ pub(super) const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;",
 ];
 
+/// The newest version.
+pub(super) fn newest() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
+}
+
 /// The write-ahead log is cut back to so many bytes.
 const WAL_LIMIT: u32 = 4 << 20;
 

@@ -36,6 +36,7 @@ use crate::device::{
 };
 use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
+use crate::update::moved::bring_home;
 use crate::update::schedule::Schedule;
 use crate::update::settings::{DownloadSettings, UpdateSettings};
 use crate::update::signatures::Signatures;
@@ -122,12 +123,13 @@ impl Manager {
     ///
     /// # Errors
     /// When staging or `[download]` cannot be used.
-    pub fn spawn(setup: Setup<'_>, out: mpsc::Sender<Effect>) -> Result<(Handle, JoinHandle<()>), StartError> {
+    pub fn spawn(mut setup: Setup<'_>, out: mpsc::Sender<Effect>) -> Result<(Handle, JoinHandle<()>), StartError> {
         let signatures = setup.signatures;
         let mut downloader = Downloader::new(setup.download)?.with_own(setup.served)?;
         downloader.seek_signatures(signatures.wanted());
         let failed = |source| StartError::Staging { path: setup.staging.to_owned(), source };
         let staging = Staging::open(setup.staging).map_err(failed)?;
+        setup.journal.iter_mut().for_each(|entry| bring_home(entry, setup.staging));
         let swept = staging.sweep(&claimed(&setup.journal)).map_err(failed)?;
         if swept > 0 {
             tracing::info!(files = swept, "removed staged files that no update claims");

@@ -26,7 +26,7 @@ const PART: &str = "part";
 /// Ending of a complete one.
 const IMAGE: &str = "img";
 /// Folder of the good images.
-const GOOD: &str = "good";
+pub(super) const GOOD: &str = "good";
 const COPY_BUFFER: usize = 64 * 1024;
 
 /// Why bytes could not be stored.

@@ -1,6 +1,7 @@
 //! The program as an operator and a script see it, asking a daemon: the real binary, the real socket, and a stand-in for
 //! the gateway behind it.
 
+mod backup;
 mod builtin;
 mod history;
 mod plan;

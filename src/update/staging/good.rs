@@ -57,7 +57,7 @@ impl Staging {
         }
         good.image.path = content;
         let record = self.record_path(device);
-        let mut goods = read(&record).map_or_else(|_| Goods::default(), |record| record.goods);
+        let mut goods = self.read(&record).map_or_else(|_| Goods::default(), |record| record.goods);
         goods.hold(good);
         write(&record, &Record { device: device.clone(), goods: goods.clone() })?;
         sync_folder(&self.good_folder())?;
@@ -91,9 +91,18 @@ impl Staging {
             let told = |error: &io::Error| {
                 tracing::warn!(path = %path.display(), %error, "a record of good images cannot be read");
             };
-            read(&path).inspect_err(told).ok()
+            self.read(&path).inspect_err(told).ok()
         };
         self.entries().into_iter().filter(is_record).filter_map(read).collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Record> {
+        let mut text = Vec::new();
+        File::open(path)?.take(MAX_RECORD).read_to_end(&mut text)?;
+        let mut record: Record = serde_json::from_slice(&text)?;
+        // Wherever the folder was when that was written.
+        record.goods.images.iter_mut().for_each(|good| good.image.path = self.content_path(good.image.sha256));
+        Ok(record)
     }
 
     /// Removes images that no record names, and what was never completed.
@@ -117,12 +126,6 @@ fn is_whole(device: &DeviceId, good: &GoodImage) -> bool {
         tracing::warn!(%device, %path, "an image that the device could go back to is damaged or gone");
     }
     whole
-}
-
-fn read(path: &Path) -> io::Result<Record> {
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_RECORD).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
 }
 
 fn write(path: &Path, record: &Record) -> io::Result<()> {

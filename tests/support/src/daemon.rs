@@ -27,6 +27,8 @@ pub struct DaemonBuilder<'a> {
     env: Vec<(String, String)>,
     path: Vec<PathBuf>,
     disk: Option<String>,
+    /// Whether the control socket lies in the state folder, which is all that may be written.
+    read_only: bool,
     around: Option<Command>,
     own_endpoint: String,
 }
@@ -43,6 +45,7 @@ impl<'a> DaemonBuilder<'a> {
             env: Vec::new(),
             path: Vec::new(),
             disk: None,
+            read_only: false,
             around: None,
             own_endpoint: world.own_endpoint(),
         }
@@ -200,6 +203,15 @@ impl<'a> DaemonBuilder<'a> {
         self
     }
 
+    /// The daemon and its tools may write nothing but the state folder, `/run` and devices: all else is mounted read-only. Only
+    /// root can do this.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self.around = Some(read_only(&self.world.home().join("state")));
+        self
+    }
+
     /// Writes the configuration and starts `nuncio run`; returns once it answers.
     pub fn start(self) -> Daemon {
         let mut daemon = self.prepare();
@@ -210,7 +222,8 @@ impl<'a> DaemonBuilder<'a> {
     /// Writes the configuration only.
     pub fn prepare(self) -> Daemon {
         let home = self.world.home();
-        let (state, socket) = (home.join("state"), home.join("control.sock"));
+        let state = home.join("state");
+        let socket = if self.read_only { state.join("control.sock") } else { home.join("control.sock") };
         let passive = if self.serial.contains("questions") { "" } else { "questions = \"passive\"\n" };
         let watch = if self.serial.contains("watch") { "" } else { "watch = []\n" };
         // This machine's network and its disks are nobody's world.
@@ -265,6 +278,18 @@ fn small_disk(size: &str, at: &Path) -> Command {
     let mount = "mkdir -p \"$1\" && mount -t tmpfs -o size=\"$0\" world \"$1\" && shift && exec \"$@\"";
     let mut outer = Command::new("unshare");
     outer.args(["--mount", "sh", "-c", mount, size]).arg(at);
+    outer
+}
+
+/// What runs a command in a mount namespace of its own, where nearly everything is mounted read-only.
+fn read_only(but: &Path) -> Command {
+    let remount = "mkdir -p \"$0\" && mount --bind \"$0\" \"$0\" || exit
+        cut -d' ' -f5 /proc/self/mountinfo | while read -r at; do
+            case $at in \"$0\" | /proc* | /sys* | /dev* | /run*) ;; *) mount -o remount,bind,ro \"$at\" || exit ;; esac
+        done || exit
+        exec \"$@\"";
+    let mut outer = Command::new("unshare");
+    outer.args(["--mount", "--propagation", "private", "sh", "-c", remount]).arg(but);
     outer
 }
 
@@ -445,7 +470,8 @@ impl Daemon {
         fs::write(&self.config, edit(&text)).expect("our own configuration");
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command of nuncio with this configuration, not yet run.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.nuncio);
         command.args(args).arg("--config").arg(&self.config).envs(self.env.iter().map(|(key, value)| (key, value)));
         command
