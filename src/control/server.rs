@@ -142,8 +142,7 @@ async fn attend(stream: UnixStream, requests: &mpsc::Sender<ControlRequest>, cop
             None
         }
         Ok(Ok(line)) => match wire::parse_request(&line) {
-            Ok(Request::Reach { image }) => Some(reached(image, copies).await),
-            Ok(request) => handle(request, requests, &mut reader, &mut writer).await,
+            Ok(request) => handle(request, requests, copies, &mut reader, &mut writer).await,
             Err(failure) => Some(Reply::Failed(failure)),
         },
     };
@@ -165,6 +164,7 @@ async fn reached(image: PathBuf, copies: &Path) -> Reply {
 async fn handle(
     request: Request,
     requests: &mpsc::Sender<ControlRequest>,
+    copies: &Path,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Reply> {
@@ -206,7 +206,7 @@ async fn handle(
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
             ask(requests, order, |plan| Reply::Plan(Box::new(plan))).await
         }
-        Request::Reach { .. } => refusal(FailureCode::Failed, "it is answered before"),
+        Request::Reach { image } => reached(image, copies).await,
         Request::Record => return record(requests, reader, writer).await,
         Request::Rollback { device } => {
             let order = |events, verdict| ControlRequest::Rollback { device, events, verdict };
