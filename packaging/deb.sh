@@ -82,6 +82,15 @@ changelog() { # version seconds
     "$(sed -n 's/^maintainer = "\(.*\)"/\1/p' "$root/Cargo.toml")" "$(LC_ALL=C date -u -R -d "@$2")"
 }
 
+# dpkg-shlibdeps cannot be asked: of another machine's libc it knows the version that is here, not the one that is needed.
+needs_no_newer_libc() { # program
+  local stated newest
+  stated=$(sed -n 's/^depends = "libc6 (>= \([0-9.]*\)).*/\1/p' "$root/Cargo.toml")
+  newest=$(readelf --version-info "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
+  [ "$(printf '%s\n' "$stated" "${newest#GLIBC_}" | sort -V | tail -1)" = "$stated" ] ||
+    fail "$1 needs $newest, and the package says libc6 (>= $stated): see Cargo.toml"
+}
+
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 # The date of everything in the package: the commit's, so that the same sources make the same package.
@@ -104,6 +113,7 @@ for arch in "${archs[@]}"; do
   gzip -9n "$folder"/pages/man/* "$folder/pages/changelog.Debian"
   # A release build is stripped already, by its profile.
   if [ -n "$binary" ]; then strip -o "$folder/nuncio" "$program"; else cp "$program" "$folder/nuncio"; fi
+  needs_no_newer_libc "$folder/nuncio"
   (cd "$root" && CARGO_TARGET_DIR=$stage "$cargo_deb" --quiet --no-build --no-strip --locked --offline --compress-system "${fast[@]}" \
     --target "$(triple "$arch")" --output "$output/")
 done

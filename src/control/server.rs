@@ -140,8 +140,7 @@ async fn attend(stream: UnixStream, (door, feed): (&Door, &Feed), copies: &Path)
             None
         }
         Ok(Ok(line)) => match wire::parse_request(&line) {
-            Ok(Request::Reach { image }) => Some(reached(image, copies).await),
-            Ok(request) => handle(request, (door, feed), &mut reader, &mut writer).await,
+            Ok(request) => handle(request, (door, feed), copies, &mut reader, &mut writer).await,
             Err(failure) => Some(Reply::Failed(failure)),
         },
     };
@@ -163,6 +162,7 @@ async fn reached(image: PathBuf, copies: &Path) -> Reply {
 async fn handle(
     request: Request,
     (door, feed): (&Door, &Feed),
+    copies: &Path,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Reply> {
@@ -210,7 +210,7 @@ async fn handle(
             let order = |reply| ControlRequest::Plan { device, image, version, now, reply };
             reply(door.ask(order).await, |plan| Reply::Plan(Box::new(plan)))
         }
-        Request::Reach { .. } => refusal(FailureCode::Failed, "it is answered before"),
+        Request::Reach { image } => reached(image, copies).await,
         Request::Tokens { order } => {
             reply(door.ask(|reply| ControlRequest::Tokens { order, reply }).await, Reply::Tokens)
         }
