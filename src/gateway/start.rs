@@ -25,7 +25,7 @@ use crate::executors::{self, Executor, Leftover};
 use crate::leases;
 use crate::proxy::Proxy;
 use crate::store::Store;
-use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
+use crate::transports::{ble, discovery, disk, esphome, http, hub, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 use crate::web::{self, Tokens};
 
@@ -36,6 +36,8 @@ const OPERATORS_WAITING: usize = 64;
 
 /// Words of one room on its trouble that wait.
 const TROUBLES_WAITING: usize = 8;
+/// Where the kernel shows its devices.
+pub(super) const SYS: &str = "/sys";
 /// The section of the page and the API.
 const WEB: &str = "web";
 
@@ -109,6 +111,9 @@ pub(super) async fn start(
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
+    let hubs = hub::Hubs::new(Path::new(SYS), &config.gateway.state, &config.serial);
+    let left_off = hubs.clone();
+    tokio::task::spawn_blocking(move || left_off.restore()).await?;
     let heard = heard(&config);
     let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
@@ -123,6 +128,8 @@ pub(super) async fn start(
         registry,
         leases,
         serial,
+        hubs,
+        restarting: BTreeSet::new(),
         mdns,
         ble,
         http: http::Handle::default(),
