@@ -18,6 +18,7 @@ mod links;
 mod operators;
 mod own;
 mod plan;
+mod power;
 mod recorder;
 mod reload;
 mod restore;
@@ -51,7 +52,7 @@ use crate::leases;
 use crate::mqtt;
 use crate::proxy::{self, Proxy};
 use crate::store::Store;
-use crate::transports::{self, ble, esphome, http, mdns, serial, smp};
+use crate::transports::{self, ble, esphome, http, hub, mdns, serial, smp};
 use crate::update::{self, Effect};
 use crate::web::Tokens;
 
@@ -108,6 +109,9 @@ struct Gateway {
     registry: Registry,
     leases: leases::Table,
     serial: serial::Handle,
+    hubs: hub::Hubs,
+    /// Devices whose USB port was switched off and on for a server, until they are awaited no more.
+    restarting: BTreeSet<DeviceId>,
     mdns: mdns::Handle,
     ble: ble::Handle,
     http: http::Handle,
@@ -224,7 +228,10 @@ impl Gateway {
                     Event::Troubles(troubles) => self.handle_troubles(troubles).await,
                     Event::Restart => self.restart(),
                     Event::Where { device, reply } => self.tell_where(&device, reply),
-                    Event::Waited(device) => self.let_go(&device).await,
+                    Event::Waited(device) => {
+                        self.restarting.remove(&device);
+                        self.let_go(&device).await;
+                    }
                     Event::Drained => {
                         // What an update came to is told to servers and operators before they are left.
                         while let Ok(effect) = inbox.effects.try_recv() {

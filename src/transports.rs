@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod disk;
 pub mod esphome;
 pub mod http;
+pub mod hub;
 pub mod mdns;
 mod patterns;
 pub mod serial;
@@ -18,7 +19,7 @@ pub mod tcp;
 mod telling;
 
 pub use settings::{
-    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, MdnsSettings, SerialSettings, TcpSettings,
+    BleSettings, DiscoverySettings, DiskSettings, EsphomeSettings, HubPower, MdnsSettings, SerialSettings, TcpSettings,
 };
 
 use crate::device::{Link, LinkReport};

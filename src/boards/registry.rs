@@ -10,6 +10,7 @@ mod asks;
 mod beside;
 mod joins;
 mod reasons;
+mod socket;
 mod watches;
 
 pub use joins::JoinError;
@@ -325,7 +326,7 @@ impl Registry {
         let light = self.catalogue.get(&device.info.board)?.light.filter(|_| firmata);
         match (light, device.info.reboot, &device.info.link) {
             (Some(light), ..) => Some(PointOut::Firmata { baud: light.baud, pin: light.pin }),
-            (None, RebootMethod::None, _) => None,
+            (None, RebootMethod::None | RebootMethod::UsbPower, _) => None,
             (None, method, Link::Serial(_)) => Some(PointOut::Restart(method)),
             (None, ..) => None,
         }

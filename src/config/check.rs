@@ -324,6 +324,10 @@ impl Checker<'_> {
     fn serial(&mut self, serial: &SerialSettings) {
         self.within("serial.again_after", serial.again_after, Duration::from_secs(1), Duration::from_secs(86_400));
         self.within("serial.poll", serial.poll, Duration::from_millis(50), Duration::from_secs(3600));
+        if let Err((number, error)) = serial.check_sockets() {
+            let key = format!("serial.hub_ports[{number}]");
+            self.fail_with_hint(&key, format!("no pattern for USB paths: {error}"), "for example \"1-1.*\"");
+        }
         for (name, patterns) in [("watch", &serial.watch), ("deny", &serial.deny)] {
             for (number, pattern) in patterns.iter().enumerate() {
                 self.glob(&format!("serial.{name}[{number}]"), pattern);

@@ -43,6 +43,8 @@ pub enum RebootMethod {
     Rts,
     /// Opening the port is enough.
     Open,
+    /// Switching its USB port off and on, where the site allows that.
+    UsbPower,
     /// There is no way; Reboot answers 5.00.
     #[default]
     None,

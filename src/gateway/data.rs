@@ -1,8 +1,10 @@
 //! The data that is read from files: configuration, boards, tools. Read at start, again on SIGHUP, and by `nuncio check`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::start;
 use crate::boards::Catalogue;
 use crate::builtin;
 use crate::config::Config;
@@ -11,6 +13,7 @@ use crate::device::{BoardId, FileError};
 use crate::executors::{self, ToolCheck, Tools};
 use crate::proxy;
 use crate::store::Store;
+use crate::transports::{HubPower, hub};
 use crate::update::{SignaturePolicy, Signatures};
 
 /// Boards and tools, fitting together, and the keys.
@@ -123,7 +126,7 @@ pub(super) fn check(config: &Config) -> Vec<CheckItem> {
     let tools = data.tools.check();
     boards
         .chain(tools.iter().map(|tool| tool_item(config, tool)))
-        .chain([sandbox_item(), keys_item(config, &data.signatures)])
+        .chain([sandbox_item(), keys_item(config, &data.signatures), hub_item(config)])
         .chain(builtin_items(config))
         .collect()
 }
@@ -160,6 +163,31 @@ fn sandbox_item() -> CheckItem {
     match lacks.is_empty() {
         true => CheckItem::new("sandbox for tools", CheckState::Ok, "this machine has all of it"),
         false => CheckItem::new("sandbox for tools", CheckState::Warning, lacks.join("; ")),
+    }
+}
+
+/// Which USB ports can be switched off and on. A site that does not want it is told only what there is.
+fn hub_item(config: &Config) -> CheckItem {
+    let hub::Survey { power, switches, writable } =
+        hub::Hubs::new(Path::new(start::SYS), &config.gateway.state, &config.serial).survey();
+    let item = |state, detail: String| CheckItem::new("USB hub power", state, detail);
+    match (power, switches, writable) {
+        (HubPower::Never, 0, _) => item(CheckState::Ok, "never switched, and no hub here has a switch".to_owned()),
+        (HubPower::Never, ..) => item(
+            CheckState::Ok,
+            format!("never switched; {switches} USB ports have a switch: see `[serial] hub_power`"),
+        ),
+        (HubPower::LastResort, 0, _) => item(CheckState::Warning, "no hub here has a switch".to_owned())
+            .with_hint("it takes Linux 6.0 or later, and the USB hub that the boards hang on"),
+        (HubPower::LastResort, all, some) if some < all => {
+            item(CheckState::Warning, format!("{some} of {all} USB ports with a switch may be written")).with_hint(
+                "run as root, or have a udev rule give the gateway's group write access: see `[serial] hub_power`",
+            )
+        }
+        (HubPower::LastResort, all, _) => item(
+            CheckState::Ok,
+            format!("{all} USB ports can be switched; whether that takes the supply away is up to their hub"),
+        ),
     }
 }
 

@@ -45,11 +45,19 @@ impl Gateway {
     }
 
     /// 3/0/4. Refused while somebody else uses the link: an update restarts the board by itself.
-    fn reboot(&self, device: &DeviceId, server: &str, reply: oneshot::Sender<Result<(), String>>) {
+    fn reboot(&mut self, device: &DeviceId, server: &str, reply: oneshot::Sender<Result<(), String>>) {
         let refuse = |reply: oneshot::Sender<_>, why: String| drop(reply.send(Err(why)));
         let Some(info) = self.registry.device(device) else {
             return refuse(reply, "the device is gone".to_owned());
         };
+        let by_power = match info.reboot {
+            RebootMethod::UsbPower => true,
+            RebootMethod::None => !self.registry.is_spared(device) && self.may_power_cycle(device),
+            RebootMethod::Dtr | RebootMethod::Rts | RebootMethod::Open => false,
+        };
+        if by_power {
+            return self.reboot_by_power(device, server, reply);
+        }
         if info.reboot == RebootMethod::None {
             return refuse(reply, format!("board {} has no way to be restarted from here", info.board));
         }
@@ -94,6 +102,7 @@ impl Gateway {
                 tokio::spawn(run_tool(Arc::clone(&self.executor), *flash, self.stop_now.clone(), caller));
             }
             Effect::AwaitReturn { device, reply, .. } => self.await_return(device, reply),
+            Effect::PowerCycle { device, reply } => self.power_cycle(&device, reply),
             Effect::Ask { question, lease, reply, .. } => self.ask_for_update(*question, lease, reply),
         }
     }

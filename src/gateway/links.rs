@@ -234,7 +234,8 @@ impl Gateway {
         let Some(profile) = self.registry.profile(&info.id) else { return };
         let (device, link, version) = (info.id.clone(), info.link.clone(), info.version.clone());
         let (worked, hub) = (self.worked_at(&info.id), self.registry.hub(&info.id));
-        self.update.adopt(Adoption { device, profile, link, version, worked, hub }).await;
+        let power_cycle = self.may_power_cycle(&info.id);
+        self.update.adopt(Adoption { device, profile, link, version, worked, hub, power_cycle }).await;
     }
 }
 

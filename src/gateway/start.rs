@@ -28,7 +28,7 @@ use crate::leases;
 use crate::mqtt;
 use crate::proxy::{Proxy, ServerSettings};
 use crate::store::Store;
-use crate::transports::{ble, discovery, disk, esphome, http, mdns, serial, smp, tcp};
+use crate::transports::{ble, discovery, disk, esphome, http, hub, mdns, serial, smp, tcp};
 use crate::update::{Manager, Setup};
 use crate::web::{self, Tokens};
 
@@ -39,6 +39,8 @@ const TROUBLES_WAITING: usize = 16;
 /// Requests of operators that wait for the loop.
 const OPERATORS_WAITING: usize = 64;
 
+/// Where the kernel shows its devices.
+pub(super) const SYS: &str = "/sys";
 /// The section of the page and the API.
 const WEB: &str = "web";
 /// The section of the built-in server.
@@ -122,6 +124,9 @@ pub(super) async fn start(
     look_for_tools(data, events.clone());
     let (links_out, links) = mpsc::channel(LINKS_WAITING);
     let player = config.replay.as_ref().map(|replay| Player::start(replay, links_out.clone()));
+    let hubs = hub::Hubs::new(Path::new(SYS), &config.gateway.state, &config.serial);
+    let left_off = hubs.clone();
+    tokio::task::spawn_blocking(move || left_off.restore()).await?;
     let heard = heard(&config);
     let serial = open_transports(&heard, &links_out)?;
     let types = service_types(&config, &catalogue);
@@ -136,6 +141,8 @@ pub(super) async fn start(
         registry,
         leases,
         serial,
+        hubs,
+        restarting: BTreeSet::new(),
         mdns,
         ble,
         http: http::Handle::default(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::esphome::Key;
+use super::hub;
 use super::patterns::{PatternError, Patterns};
 use crate::device::{Questions, units};
 
@@ -25,6 +26,31 @@ pub struct SerialSettings {
     pub watch: Vec<String>,
     /// Globs and paths of ports that are never opened, whatever else names them.
     pub deny: Vec<String>,
+    /// Whether a board's USB port is switched off and on when nothing else is left.
+    pub hub_power: HubPower,
+    /// Globs over the USB sockets where that may be done.
+    pub hub_ports: Vec<String>,
+}
+
+impl SerialSettings {
+    /// Checks `hub_ports`.
+    ///
+    /// # Errors
+    /// The number of the one that is no pattern, and why.
+    pub fn check_sockets(&self) -> Result<(), (usize, String)> {
+        hub::patterns(&self.hub_ports).map(drop).map_err(|(at, error)| (at, error.to_string()))
+    }
+}
+
+/// `[serial] hub_power`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HubPower {
+    /// No port is ever switched.
+    #[default]
+    Never,
+    /// After the last run of a tool that failed, and as the restart of boards that have no other.
+    LastResort,
 }
 
 /// `[disk]`.

@@ -18,6 +18,7 @@ mod flash;
 mod forecast;
 mod io;
 mod orders;
+mod power;
 mod proof;
 mod receive;
 mod recover;
@@ -181,6 +182,11 @@ impl Machine {
     /// Its board.
     pub fn profile(&self) -> &Arc<FlashProfile> {
         &self.core.facts.profile
+    }
+
+    /// Whether the device's USB port may be switched off and on when nothing else is left.
+    pub fn set_power_cycle(&mut self, may: bool) {
+        self.core.facts.power_cycle = may;
     }
 
     /// The board's file was read anew; a job under way keeps what it has.

@@ -236,13 +236,14 @@ impl Manager {
         if self.halted {
             return;
         }
-        let Adoption { device, profile, link, version, worked, hub } = adoption;
+        let Adoption { device, profile, link, version, worked, hub, power_cycle } = adoption;
         match hub.filter(|_| profile.exclusive == Exclusive::Hub) {
             Some(hub) => drop(self.hubs.insert(device.clone(), hub)),
             None => drop(self.hubs.remove(&device)),
         }
         if let Some(slot) = self.slots.get_mut(&device) {
             slot.machine.set_profile(profile);
+            slot.machine.set_power_cycle(power_cycle);
             let quarantine = slot.machine.quarantine().map(str::to_owned);
             if version.is_some() {
                 self.input(&device, Input::VersionIs(version));
@@ -254,8 +255,8 @@ impl Manager {
             return self.input(&device, Input::LinkIs(Some(link)));
         }
         let goods = Arc::new(self.goods.remove(&device).unwrap_or_default());
-        let facts =
-            Facts { device: device.clone(), profile, link: Some(link), version, goods, worked: worked.map(Box::new) };
+        let worked = worked.map(Box::new);
+        let facts = Facts { device: device.clone(), profile, link: Some(link), version, goods, worked, power_cycle };
         let rules = Arc::clone(&self.rules);
         let machine = match self.last_entry(&device) {
             Some(entry) => Machine::recover(facts, rules, entry, now()),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nuncio::device::{Lease, Link, Questions};
 use nuncio::leases::Table;
 use nuncio::transports::serial::{self, Handle};
-use nuncio::transports::{Event, SerialSettings};
+use nuncio::transports::{Event, HubPower, SerialSettings};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use tokio::sync::mpsc;
@@ -79,6 +79,8 @@ pub(crate) fn settings(watch: &[String], deny: &[String]) -> SerialSettings {
         poll: Duration::from_millis(50),
         watch: watch.to_vec(),
         deny: deny.to_vec(),
+        hub_power: HubPower::Never,
+        hub_ports: Vec::new(),
     }
 }
 

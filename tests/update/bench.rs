@@ -241,6 +241,7 @@ pub(crate) fn facts(profile: Arc<FlashProfile>) -> Facts {
         version: Some(version("1.0")),
         goods: Arc::default(),
         worked: None,
+        power_cycle: false,
     }
 }
 

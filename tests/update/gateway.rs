@@ -90,7 +90,9 @@ impl Gateway {
     pub(crate) async fn adopt(&self, device: &DeviceId, profile: &Arc<FlashProfile>) {
         let link = link_of(device);
         let (device, profile) = (device.clone(), Arc::clone(profile));
-        self.handle.adopt(Adoption { device, profile, link, version: None, worked: None, hub: None }).await;
+        self.handle
+            .adopt(Adoption { device, profile, link, version: None, worked: None, hub: None, power_cycle: false })
+            .await;
     }
 
     pub(crate) async fn order(&self, device: &DeviceId, order: FirmwareOrder) -> FirmwareReply {
@@ -201,6 +203,7 @@ async fn take(
             Effect::AwaitReturn { device, reply, .. } => {
                 let _ = reply.send(link_of(&device));
             }
+            Effect::PowerCycle { reply, .. } => drop(reply.send(Err("there is no hub".to_owned()))),
             Effect::Ask { lease, reply, .. } => {
                 let told = Some(version(&world.version.lock().expect("version")));
                 let _ = reply.send((Ok(Answer { evidence: Vec::new(), version: told }), lease));

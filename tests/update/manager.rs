@@ -371,6 +371,7 @@ async fn facts_are_taken_while_nobody_takes_effects() {
                     version: None,
                     worked: None,
                     hub: None,
+                    power_cycle: false,
                 })
                 .await;
             handle.reachable(device, server(1), false).await;

@@ -44,7 +44,7 @@ pub(super) fn ask(path: &Path, question: &Question) -> Result<Answer, QuestionFa
 
 /// Restarts the program behind a port.
 pub(super) fn restart(path: &Path, method: RebootMethod) -> Result<(), QuestionFailed> {
-    if method == RebootMethod::None {
+    if matches!(method, RebootMethod::None | RebootMethod::UsbPower) {
         return Err(QuestionFailed::Unsupported);
     }
     let mut port = Port::open(path, RESTART_BAUD)?;
@@ -52,7 +52,7 @@ pub(super) fn restart(path: &Path, method: RebootMethod) -> Result<(), QuestionF
         // What opening does to a port whose lines were down.
         RebootMethod::Dtr | RebootMethod::Open => port.pulse_dtr(),
         RebootMethod::Rts => port.pulse_rts(),
-        RebootMethod::None => {}
+        RebootMethod::None | RebootMethod::UsbPower => {}
     }
     Ok(())
 }

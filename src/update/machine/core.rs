@@ -34,6 +34,8 @@ pub struct Facts {
     pub goods: Arc<Goods>,
     /// Values of variables other than usual that worked on this port before.
     pub worked: Option<Box<BTreeMap<String, String>>>,
+    /// Its USB port may be switched off and on when nothing else is left.
+    pub power_cycle: bool,
 }
 
 /// What holds for all devices.

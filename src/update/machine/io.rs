@@ -142,6 +142,13 @@ pub enum Input {
         /// Under this name.
         link: Link,
     },
+    /// The board's USB port was switched off and on again, or could not be.
+    PowerCycled {
+        /// Of [`Output::PowerCycle`].
+        ticket: Ticket,
+        /// Why not.
+        result: Result<(), String>,
+    },
     /// The board answered, or could not be asked.
     Told {
         /// Of [`Output::Ask`].
@@ -255,6 +262,11 @@ pub enum Output {
         link: Link,
         /// This.
         question: Box<Question>,
+    },
+    /// Switch the board's USB port off and on again: answered with [`Input::PowerCycled`].
+    PowerCycle {
+        /// For the answer.
+        ticket: Ticket,
     },
     /// 3/0/3 is this from now on: read from the device after a flash, or unknown since one failed.
     VersionRead(Option<ReportedVersion>),

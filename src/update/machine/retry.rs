@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::flash;
 use super::io::{Input, Now, Output, Ticket};
+use super::power;
 use super::restore::give_up;
 use super::state::{Held, State};
 use super::wait::{self, Wait};
@@ -28,13 +29,15 @@ pub(super) struct Tries {
     choice: usize,
     /// Choices that were tried, as bits.
     tried: u32,
+    /// The board's USB port was switched off and on.
+    pub(super) powered: bool,
 }
 
 impl Tries {
     /// None yet; what worked on this port before comes first.
     pub(super) fn beginning(profile: &FlashProfile, worked: Option<&BTreeMap<String, String>>) -> Self {
         let known = worked.and_then(|vars| profile.alternatives.iter().position(|other| other.vars == *vars));
-        Self { runs: 0, choice: known.map_or(0, |at| at + 1), tried: 0 }
+        Self { runs: 0, choice: known.map_or(0, |at| at + 1), tried: 0, powered: false }
     }
 
     /// A run begins.
@@ -73,17 +76,28 @@ pub(super) struct Pausing {
 /// A run ended with this class: once more, or that was it.
 pub(super) fn failed_run(mut held: Held, class: JobFailure, reason: String, core: &mut Core, now: Now) -> State {
     let rules = &core.facts.profile.retries;
-    if !rules.on.contains(&class) || held.tries.runs >= rules.max {
+    if !rules.on.contains(&class) {
         return give_up(held, reason, core, now);
     }
-    held.tries.choice = held.tries.next(&core.facts.profile, class);
-    let vars = held.tries.vars(&core.facts.profile).cloned().unwrap_or_default();
-    let attempt = held.attempt + 1;
-    core.event(held.update.id, UpdateEvent::Retrying { attempt, class, reason: reason.clone(), vars });
+    if held.tries.runs >= rules.max {
+        return match power::is_left(&held, class, core) {
+            true => power::cycle(held, class, reason, core, now),
+            false => give_up(held, reason, core, now),
+        };
+    }
+    announce(&mut held, class, reason.clone(), core);
     match class {
         JobFailure::PortLost | JobFailure::PortUnavailable => await_board(held, reason, core, now),
         _ => pause(held, reason, 0, core, now),
     }
+}
+
+/// Chooses the values of the next run, and tells of it.
+pub(super) fn announce(held: &mut Held, class: JobFailure, reason: String, core: &mut Core) {
+    held.tries.choice = held.tries.next(&core.facts.profile, class);
+    let vars = held.tries.vars(&core.facts.profile).cloned().unwrap_or_default();
+    let attempt = held.attempt + 1;
+    core.event(held.update.id, UpdateEvent::Retrying { attempt, class, reason, vars });
 }
 
 /// Goes on after the board's pause, over the link that it has then.
@@ -119,12 +133,11 @@ impl Pausing {
     pub(super) fn handle_timeout(self: Box<Self>, core: &mut Core, now: Now) -> State {
         if self.awaiting.is_some() {
             let within = humantime::format_duration(core.facts.profile.expect_return);
-            return give_up(
-                self.held,
-                format!("{}; the board did not come back within {within}", self.reason),
-                core,
-                now,
-            );
+            let reason = format!("{}; the board did not come back within {within}", self.reason);
+            return match power::is_left(&self.held, JobFailure::PortLost, core) {
+                true => power::cycle(self.held, JobFailure::PortLost, reason, core, now),
+                false => give_up(self.held, reason, core, now),
+            };
         }
         // A tool may miss its port sooner than whoever looks after ports: what the board had before the pause counts no more.
         match core.facts.link.clone() {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::core::Core;
 use super::flash::{Flashing, Preparing, Stopping};
 use super::io::{Input, Now, Ticket};
+use super::power::Powering;
 use super::proof::{Asking, Reclaiming, Returning, Settling};
 use super::receive::{Checking, Downloading, Pushing, Recording};
 use super::retry::{Pausing, Tries};
@@ -112,6 +113,8 @@ pub(super) enum State {
     Saving(Box<Saving>),
     /// The tool failed and will be run again.
     Pausing(Box<Pausing>),
+    /// The board's USB port is switched off and on.
+    Powering(Box<Powering>),
     /// The board is awaited.
     Returning(Box<Returning>),
     /// The new program runs for a while before it is asked.
@@ -140,6 +143,7 @@ impl State {
             Self::Stopping(state) => state.handle(input, core, now),
             Self::Saving(state) => state.handle(input, core, now),
             Self::Pausing(state) => state.handle(input, core, now),
+            Self::Powering(state) => state.handle(input, core, now),
             Self::Returning(state) => state.handle(input, core, now),
             Self::Settling(state) => state.handle(&input, core, now),
             Self::Reclaiming(state) => state.handle(input, core, now),
@@ -157,6 +161,7 @@ impl State {
             Self::Stopping(state) => state.handle_timeout(core, now),
             Self::Saving(state) => state.handle_timeout(core, now),
             Self::Pausing(state) => state.handle_timeout(core, now),
+            Self::Powering(state) => state.handle_timeout(core, now),
             Self::Returning(state) => state.handle_timeout(core, now),
             Self::Settling(state) => state.handle_timeout(core, now),
             Self::Reclaiming(state) => state.handle_timeout(core, now),
@@ -175,6 +180,7 @@ impl State {
             Self::Stopping(state) => Some(state.overdue),
             Self::Saving(state) => Some(state.overdue),
             Self::Pausing(state) => Some(state.until),
+            Self::Powering(state) => Some(state.overdue),
             Self::Returning(state) => Some(state.until),
             Self::Settling(state) => Some(state.until),
             Self::Reclaiming(state) => Some(state.overdue),
@@ -201,6 +207,7 @@ impl State {
             | Self::Stopping(_)
             | Self::Saving(_)
             | Self::Pausing(_)
+            | Self::Powering(_)
             | Self::Returning(_)
             | Self::Settling(_)
             | Self::Reclaiming(_)
@@ -217,6 +224,7 @@ impl State {
                 | Self::Stopping(_)
                 | Self::Saving(_)
                 | Self::Pausing(_)
+                | Self::Powering(_)
                 | Self::Returning(_)
                 | Self::Settling(_)
                 | Self::Reclaiming(_)
@@ -238,6 +246,7 @@ impl State {
             Self::Stopping(state) => state.run.is(ticket),
             Self::Saving(state) => state.ticket == ticket,
             Self::Pausing(state) => state.awaiting == Some(ticket),
+            Self::Powering(state) => state.ticket == ticket,
             Self::Returning(state) => state.ticket == ticket,
             Self::Reclaiming(state) => state.ticket == ticket,
             Self::Asking(state) => state.ticket == ticket,
@@ -267,6 +276,7 @@ impl State {
             Self::Stopping(state) => Some(&state.held),
             Self::Saving(state) => Some(&state.held),
             Self::Pausing(state) => Some(&state.held),
+            Self::Powering(state) => Some(&state.held),
             Self::Returning(state) => Some(&state.proof.held),
             Self::Settling(state) => Some(&state.proof.held),
             Self::Reclaiming(state) => Some(&state.proof.held),
@@ -291,6 +301,7 @@ impl State {
             Self::Stopping(_) => "stopping",
             Self::Saving(_) => "saving",
             Self::Pausing(_) => "pausing",
+            Self::Powering(_) => "powering",
             Self::Returning(_) => "returning",
             Self::Settling(_) => "settling",
             Self::Reclaiming(_) => "reclaiming",

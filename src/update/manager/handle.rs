@@ -112,6 +112,13 @@ pub enum Effect {
         /// Its link.
         reply: oneshot::Sender<Link>,
     },
+    /// Switch the device's USB port off and on again. Its lease stays with the update.
+    PowerCycle {
+        /// This device.
+        device: DeviceId,
+        /// `Err` with why not.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// Ask the device, and give the lease back with the answer.
     Ask {
         /// This device.
@@ -157,6 +164,8 @@ pub struct Adoption {
     pub worked: Option<BTreeMap<String, String>>,
     /// The USB hub that it hangs on.
     pub hub: Option<Arc<str>>,
+    /// Its USB port may be switched off and on when nothing else is left.
+    pub power_cycle: bool,
 }
 
 /// Told to the manager; never refused, and taken even while effects are piling up.

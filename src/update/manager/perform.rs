@@ -64,6 +64,7 @@ impl Manager {
             Output::ReleaseTool => self.release_tool(device),
             Output::StopTool => self.stop_tool(device),
             Output::AwaitReturn { ticket, within } => self.await_return(device, ticket, within),
+            Output::PowerCycle { ticket } => self.power_cycle(device, ticket),
             Output::Ask { ticket, link, question } => self.ask(device, ticket, &link, question),
         }
     }
@@ -281,6 +282,16 @@ impl Manager {
                 Ok(link) => Outcome::Input(device, Input::Returned { ticket, link }),
                 Err(_) => Outcome::Nothing,
             }
+        });
+    }
+
+    fn power_cycle(&mut self, device: &DeviceId, ticket: Ticket) {
+        let (reply, switched) = oneshot::channel();
+        let device = device.clone();
+        self.effect(Effect::PowerCycle { device: device.clone(), reply });
+        self.await_outcome(async move {
+            let result = switched.await.unwrap_or_else(|_| Err("the gateway gave no answer".into()));
+            Outcome::Input(device, Input::PowerCycled { ticket, result })
         });
     }
 

@@ -32,7 +32,7 @@ pub(in super::super) fn point_out(path: &Path, how: PointOut) -> Result<(), Ques
                 match method {
                     RebootMethod::Dtr | RebootMethod::Open => port.pulse_dtr(),
                     RebootMethod::Rts => port.pulse_rts(),
-                    RebootMethod::None => return Err(QuestionFailed::Unsupported),
+                    RebootMethod::None | RebootMethod::UsbPower => return Err(QuestionFailed::Unsupported),
                 }
                 thread::sleep(RESTART);
             }
