@@ -244,3 +244,118 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Generous: only a hang runs into it.
+    const LONG: Duration = Duration::from_secs(60);
+    const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+
+    fn settings(port: u16) -> MqttSettings {
+        toml::from_str(&format!(
+            "enabled = true\nbroker = \"mqtt://127.0.0.1:{port}\"\nusername = \"\"\npassword = \"\"\npassword_file = \"\"\n\
+             ca = []\nclient_id = \"\"\nkeep_alive = \"30s\"\nprefix = \"n\"\ndiscovery_prefix = \"h\"\ncommands = true\n\
+             remove_after = \"1h\""
+        ))
+        .expect("settings")
+    }
+
+    /// A broker that says this to whoever connects, and then no more; `stays`: it does not hang up.
+    async fn says(bytes: Vec<u8>, stays: bool) -> MqttSettings {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut heard = [0; 512];
+                let _ = stream.read(&mut heard).await;
+                let _ = stream.write_all(&bytes).await;
+                if !stays {
+                    let _ = stream.shutdown().await;
+                }
+                while matches!(stream.read(&mut heard).await, Ok(1..)) {}
+            }
+        });
+        settings(port)
+    }
+
+    fn will() -> Will {
+        Will { topic: "n/g/availability".to_owned(), payload: "offline" }
+    }
+
+    /// Connects to a broker that hangs up, and listens until it is over: why it ended.
+    async fn lived(bytes: Vec<u8>) -> Lost {
+        let settings = says(bytes, false).await;
+        let life = async {
+            let mut connection = match Connection::open(&settings, "test", will()).await {
+                Ok(connection) => connection,
+                Err(lost) => return lost,
+            };
+            let _ = connection.outlet().hear(vec!["n/#".to_owned()]).await;
+            loop {
+                if let Err(lost) = connection.next().await {
+                    return lost;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, life).await.expect("it comes to an end")
+    }
+
+    fn after_connack(bytes: &[u8]) -> Vec<u8> {
+        [&CONNACK[..], bytes].concat()
+    }
+
+    #[tokio::test]
+    async fn messages_come_as_they_are_and_say_whether_they_were_kept() {
+        let (kept, live) = ([0x31, 6, 0, 3, b'n', b'/', b'a', b'x'], [0x30, 6, 0, 3, b'n', b'/', b'a', 0xff]);
+        let settings = says(after_connack(&[kept, live].concat()), true).await;
+        let mut connection = Connection::open(&settings, "test", will()).await.expect("let in");
+        for expected in [(b'x', true), (0xff, false)] {
+            let next = tokio::time::timeout(LONG, connection.next()).await.expect("in time").expect("a message");
+            let Happened::Message { topic, payload, retained } = next else { panic!("{next:?}") };
+            assert_eq!((topic.as_str(), payload, retained), ("n/a", vec![expected.0], expected.1));
+        }
+        connection.close(Duration::from_millis(10)).await;
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_refuses_is_quoted() {
+        for (code, words) in [(2, "BadClientId"), (4, "without a name"), (5, "without a name")] {
+            let lost = lived(vec![0x20, 2, 0, code]).await;
+            assert!(lost.0.contains(words), "{code}: {lost:?}");
+        }
+        assert!(!lived(Vec::new()).await.0.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_mqtt_or_too_much_ends_the_connection_and_nothing_else() {
+        let too_large = [&[0x30, 0xff, 0xff, 0x7f, 0, 1][..], &[b'n'; 4096]].concat();
+        for bytes in [
+            &[0x30, 0xff, 0xff, 0xff, 0xff, 0xff][..],
+            &[0x30, 0],
+            &[0x30, 1, 9],
+            &[0x32, 3, 0, 1, b'n'],
+            &[0x30, 5, 0, 3, 0xff, 0xfe, 0xfd],
+            &[0x40, 2, 0, 99],
+            &[0x90, 3, 0, 99, 0],
+            &[0x90, 2, 0, 1],
+            &[0x62, 2, 0, 7],
+            &[0xf0, 0],
+            &[0x00, 0],
+            &CONNACK,
+            &too_large,
+        ] {
+            lived(after_connack(bytes)).await;
+        }
+        // Whatever else, with and without a proper beginning.
+        let mut chance = fastrand::Rng::with_seed(7);
+        for round in 0..200 {
+            let bytes: Vec<u8> = (0..chance.usize(0..64)).map(|_| chance.u8(..)).collect();
+            lived(if round % 2 == 0 { after_connack(&bytes) } else { bytes }).await;
+        }
+    }
+}
