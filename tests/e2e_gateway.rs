@@ -107,7 +107,7 @@ fn what_it_measures_is_what_the_kernel_tells() {
     near("3300/1/5700", kernel("/proc/uptime", ""), 60.0);
     let status = format!("/proc/{}/status", daemon.process().id());
     near("3300/2/5700", kernel(&status, "VmRSS:") * 1024.0, 40e6);
-    let disk = rustix::fs::statvfs(&world.home().join("state")).expect("a folder");
+    let disk = rustix::fs::statvfs(world.home().join("state")).expect("a folder");
     let kilobytes = |blocks: u64| (blocks * disk.f_frsize) as f64 / 1000.0;
     near("3/0/21", kilobytes(disk.f_blocks), 1.0);
     near("3/0/10", kilobytes(disk.f_bavail), kilobytes(disk.f_blocks) / 5.0);

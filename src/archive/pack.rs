@@ -91,7 +91,7 @@ pub fn pack(
         tar.finish().and_then(Sealer::finish).map_err(failed())
     };
     let file = written().map_err(|error| if stop.is_set() { ArchiveError::Stopped } else { error })?;
-    part.finish(file)?;
+    part.finish(&file)?;
     Ok(manifest)
 }
 
@@ -109,7 +109,7 @@ pub fn bundle(to: &Path, folder: &str, made: i64, items: &[Item], stop: &Stop) -
         tar.add(&name, item.mode, item.from.length(), &mut from, stop).map_err(ArchiveError::io("write", to))?;
     }
     let file = tar.finish().map_err(ArchiveError::io("write", to))?;
-    part.finish(file)
+    part.finish(&file)
 }
 
 fn changed(path: &str) -> ArchiveError {

@@ -31,7 +31,7 @@ impl Part {
     }
 
     /// It is whole.
-    pub(super) fn finish(self, file: File) -> Result<(), ArchiveError> {
+    pub(super) fn finish(self, file: &File) -> Result<(), ArchiveError> {
         file.sync_all().map_err(ArchiveError::io("write", &self.path))?;
         match renameat_with(CWD, &self.path, CWD, &self.name, RenameFlags::NOREPLACE) {
             Ok(()) => {}

@@ -130,6 +130,9 @@ fn plain(name: &str, bytes: &[u8]) -> Header {
     header(name, bytes.len() as u64, EntryType::Regular)
 }
 
+/// A member of an archive: its header, and what it holds.
+type Member<'a> = (Header, &'a [u8]);
+
 #[test]
 fn what_goes_in_comes_out_sealed_or_not() {
     for sealed in [None, Some("correct horse")] {
@@ -241,7 +244,7 @@ fn entries_are_files_and_those_of_the_manifest() {
     hard.set_entry_type(EntryType::Link);
     hard.set_cksum();
     let long = b"state/../../../../tmp/evil".as_slice();
-    let more: [(&str, Vec<(Header, &[u8])>); 10] = [
+    let more: [(&str, Vec<Member<'_>>); 10] = [
         ("one is missing", vec![a()]),
         ("one too many", vec![a(), b(), (plain("state/c", content), content)]),
         ("another order", vec![b(), a()]),
@@ -306,7 +309,7 @@ fn a_manifest_without_end_fills_no_memory() {
 fn what_is_cut_off_changed_or_followed_by_more_is_never_taken_for_whole() {
     for sealed in [None, Some("right")] {
         let place = Place::new();
-        let content: Vec<u8> = (0..2_000_u32).flat_map(|number| number.to_le_bytes()).collect();
+        let content: Vec<u8> = (0..2_000_u32).flat_map(u32::to_le_bytes).collect();
         place.pack(&[item("state/a", &content), item("state/b", b"x")], sealed.map(passphrase).as_ref());
         let whole = fs::read(place.archive()).expect("there");
         // A seal takes its time: fewer of them.

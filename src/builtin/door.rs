@@ -53,7 +53,7 @@ impl Door {
 
     /// Whether a registration is one of the gateway's own clients.
     pub(super) fn is_own(&self, registration: &Registration) -> bool {
-        registration.query.iter().any(|argument| *argument == self.key)
+        registration.query.contains(&self.key)
     }
 
     /// Somebody who was admitted is registered now.

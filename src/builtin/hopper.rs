@@ -58,7 +58,7 @@ enum Job {
 #[derive(Debug)]
 pub(super) enum Done {
     /// A folder was looked into.
-    Looked(Place, io::Result<Looked>),
+    Looked(Place, Box<io::Result<Looked>>),
     /// How far an offer is was noted.
     Saved(String, io::Result<()>),
     /// An offer has ended on the disk, too.
@@ -207,7 +207,7 @@ impl Hopper {
                     now: super::task::unix_now(),
                     place: place.clone(),
                 };
-                spawn_blocking(move || Done::Looked(place, root.look(&look)))
+                spawn_blocking(move || Done::Looked(place, Box::new(root.look(&look))))
             }
             Job::Save { id, record } => spawn_blocking(move || {
                 let saved = root.save(&id, &record);
@@ -223,7 +223,7 @@ impl Hopper {
     /// What follows from a look is arranged here already.
     fn take(&mut self, done: Done) -> Done {
         if let Done::Looked(place, outcome) = &done {
-            match outcome {
+            match outcome.as_ref() {
                 Ok(looked) => {
                     if let Some(again) = looked.again {
                         self.is_due(place.clone(), Instant::now() + again + Duration::from_millis(50));
@@ -240,7 +240,7 @@ impl Hopper {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(path = %self.path.join(place.path()).display(), %error, "cannot be looked into")
+                    tracing::debug!(path = %self.path.join(place.path()).display(), %error, "cannot be looked into");
                 }
             }
             if self.due.is_empty() {

@@ -42,7 +42,7 @@ pub(super) fn kind(name: &OsStr) -> Kind<'_> {
     let bytes = name.as_bytes();
     let ends = |ending: &&str| bytes.ends_with(ending.as_bytes());
     let reserved = RESERVED.iter().any(|reserved| name == *reserved);
-    if reserved || bytes.starts_with(b".") || UNFINISHED.iter().any(|ending| ends(&ending)) || ends(&RESULT) {
+    if reserved || bytes.starts_with(b".") || UNFINISHED.iter().any(&ends) || ends(&RESULT) {
         return Kind::Ignored;
     }
     let Some(name) = name.to_str() else { return Kind::Bad("its name is not UTF-8") };

@@ -69,8 +69,11 @@ impl Task {
     /// Something was done on the disk.
     pub(super) fn on_disk(&mut self, done: Done) {
         match done {
-            Done::Looked(place, Ok(looked)) => self.looked(&place, looked),
-            Done::Looked(_, Err(_)) => {}
+            Done::Looked(place, looked) => {
+                if let Ok(looked) = *looked {
+                    self.looked(&place, looked);
+                }
+            }
             Done::Saved(id, outcome) => self.saved(&id, outcome.map_err(|error| error.to_string())),
             Done::Finished(id, outcome) => {
                 if let Err(error) = outcome {

@@ -239,7 +239,8 @@ mod tests {
     fn a_copy_ends_when_nobody_wants_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(dir.path()).expect("a store");
-        (0..2000).map(|number| store.remember_identity(record(number))).last().expect("one").wait().expect("durable");
+        let mut acks: Vec<_> = (0..2000).map(|number| store.remember_identity(record(number))).collect();
+        acks.pop().expect("one").wait().expect("durable");
         let mut reader = Reader::open(dir.path()).expect("opened").expect("there is one");
         reader.copy_to(&dir.path().join("copy"), || true).expect_err("interrupted");
     }
