@@ -20,9 +20,11 @@ fn told(view: &BuiltinView) -> String {
     let head = format!("The built-in server is at {}; images are dropped into {}.", view.uri, view.drop.display());
     let trouble = view.trouble.as_ref().map(|trouble| format!("It does not work: {trouble}."));
     let clients: Vec<[String; 5]> = view.clients.iter().map(client).collect();
-    let clients = (!clients.is_empty())
-        .then(|| table(["ENDPOINT", "DEVICE", "VERSION", "5/0/3", "5/0/5"], clients))
-        .unwrap_or_else(|| "Nobody is registered there.".to_owned());
+    let clients = if clients.is_empty() {
+        "Nobody is registered there.".to_owned()
+    } else {
+        table(["ENDPOINT", "DEVICE", "VERSION", "5/0/3", "5/0/5"], clients)
+    };
     let offers: Vec<[String; 4]> = view.offers.iter().flat_map(offer).collect();
     let offers = (!offers.is_empty()).then(|| table(["IMAGE", "DEVICE", "STATE", ""], offers));
     [Some(head), trouble, Some(clients), offers].into_iter().flatten().collect::<Vec<_>>().join("\n\n")

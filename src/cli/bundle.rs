@@ -143,7 +143,7 @@ async fn gather(
     let state = loaded.as_ref().map(|config| config.gateway.state.clone());
     match state {
         Ok(state) => gathered.text("state.txt", "names and sizes in the state folder", &host::state(&state)),
-        Err(_) => gathered.lacks("the state folder", "the configuration does not say where it is".to_owned()),
+        Err(_) => gathered.lacks("the state folder", "the configuration does not say where it is"),
     }
     gathered.text("ports.txt", "ports and USB devices", &host::ports());
     gathered.text("modules.txt", "kernel modules for ports", &host::modules());
@@ -189,8 +189,8 @@ impl Gathered {
         self.parts.push((PartReport { name, bytes: text.len(), what }, text));
     }
 
-    fn lacks(&mut self, what: &'static str, why: String) {
-        let why = self.redactor.drawn(&why);
+    fn lacks(&mut self, what: &'static str, why: impl AsRef<str>) {
+        let why = self.redactor.drawn(why.as_ref());
         self.missing.push(MissingReport { what, why });
     }
 
@@ -270,7 +270,7 @@ impl Gathered {
     async fn last_failure(&mut self, client: &Client) {
         let failed = answer(client.history(None, true, Some(1))).await;
         let Some(row) = failed.ok().and_then(|history| history.updates.into_iter().next()) else {
-            return self.lacks("the last update that failed", "none is on record".to_owned());
+            return self.lacks("the last update that failed", "none is on record");
         };
         match answer(client.update(&row.update.to_string())).await {
             Ok(update) => self.json("failed-update.json", "the last update that failed, whole", "show/1", &update),

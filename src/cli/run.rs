@@ -264,7 +264,7 @@ mod tests {
         raise(Signal::TERM);
         let told = async {
             while !process.is_to_stop() {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(LONG, told).await.expect("a signal that came behind the end counts");

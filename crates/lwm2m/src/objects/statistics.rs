@@ -98,6 +98,7 @@ pub(super) fn content(collection: &Collection, resource: u16) -> Content {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an Instant can be had no other way; tests only count from it")]
 mod tests {
     use super::*;
     use crate::value::Value;
