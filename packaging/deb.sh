@@ -39,9 +39,14 @@ if [ -n "$binary" ]; then
 elif [ ${#archs[@]} -eq 0 ]; then
   archs=(amd64 arm64 armhf)
 fi
+# This machine's first: its program makes the pages of all.
+if [[ " ${archs[*]} " = *" $native "* ]]; then
+  archs=("$native" $(printf '%s\n' "${archs[@]}" | grep -vx "$native" || true))
+fi
 cargo_deb=$cache/peers/cargo-deb/bin/cargo-deb
 [ -x "$cargo_deb" ] || fail "cargo-deb is missing; run: tests/peers/install.sh deb"
 mkdir -p "${output:=$target/debian}"
+output=$(cd "$output" && pwd)
 
 triple() { # arch
   case $1 in
