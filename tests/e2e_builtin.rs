@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use world::{Scene, World, avr_image, eventually, free_both, world};
+use world::{Model, Scene, World, avr_image, eventually, firmata_image, free_both, world};
 
 /// Ten times what anything but a flash takes here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -304,4 +304,22 @@ fn a_signature_beside_a_dropped_image_counts_where_signatures_are_required() {
     fs::copy(&image, folder.join("blinky.hex")).expect("dropped");
     assert!(result(&folder, "blinky.hex").starts_with("ok: "));
     assert!(folder.join("done/blinky.hex.minisig").exists());
+}
+
+#[test]
+fn what_a_device_measures_is_told_there_as_ipso_objects() {
+    let world = world!();
+    let file = include_str!("../config/boards.d/arduino-uno.toml");
+    let pins = "[board.arduino-uno.points.firmata]\nbaud = 57600\n\
+                pins = [{ pin = 13, mode = \"output\", object = 3306, name = \"lamp\" }]\n";
+    world.file("config/boards.d/arduino-uno.toml", format!("{file}\n{pins}"));
+    let board = world.board(Model::Uno).with(&firmata_image()).start();
+    let scene = Scene::with(world, "arduino-uno", &board.link(), |daemon| {
+        daemon.builtin(free_both(), "").serial("questions = \"serial\"")
+    });
+    let value = |path: &str| scene.daemon.builtin_value(&scene.name, path);
+    eventually("the lamp is off", FLASH, || (value("/3306/0/5850")? == "false").then_some(()));
+    assert_eq!(value("/3306/0/5750").as_deref(), Some("lamp"));
+    assert_eq!(scene.factory().write(&scene.name, "3306/0/5850", true).code, 204);
+    eventually("the lamp is on", FLASH, || (value("/3306/0/5850")? == "true").then_some(()));
 }

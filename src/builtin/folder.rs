@@ -303,7 +303,7 @@ fn load(under_way: &OwnedFd, id: &str) -> io::Result<Option<Record>> {
     };
     let record: Record = serde_json::from_slice(&text)?;
     let there = stat(&folder, OsStr::new(&record.image)).is_ok_and(|stat| is(&stat, FileType::RegularFile));
-    Ok(there.then_some(record))
+    Ok((there && !record.targets.is_empty()).then_some(record))
 }
 
 fn save(folder: &OwnedFd, record: &Record) -> io::Result<()> {

@@ -76,8 +76,12 @@ pub(super) struct Hopper {
     due: BTreeMap<Place, Instant>,
     growing: HashMap<Place, HashSet<OsString>>,
     left: HashSet<Mark>,
+    /// Since when.
+    left_since: Option<Instant>,
     /// Folders in which images wait for a device or for their turn.
     waiting: BTreeSet<Place>,
+    /// Too many folders: said once.
+    full_told: bool,
     jobs: VecDeque<Job>,
     running: Option<JoinHandle<Done>>,
     quiet: Duration,
@@ -94,7 +98,9 @@ impl Hopper {
             due: BTreeMap::new(),
             growing: HashMap::new(),
             left: HashSet::new(),
+            left_since: None,
             waiting: BTreeSet::new(),
+            full_told: false,
             jobs: VecDeque::new(),
             running: None,
             quiet: QUIET_AT_START,
@@ -125,7 +131,13 @@ impl Hopper {
     /// Makes a folder for files to be laid into, and watches it.
     pub(super) fn make(&mut self, place: &Place) {
         let Some(root) = self.root.clone() else { return };
-        if self.watches.len() >= MAX_PLACES || self.watches.values().any(|known| known == place) {
+        if self.watches.values().any(|known| known == place) {
+            return;
+        }
+        if self.watches.len() >= MAX_PLACES {
+            if !std::mem::replace(&mut self.full_told, true) {
+                tracing::warn!(most = MAX_PLACES, "no further folders to lay images into are watched");
+            }
             return;
         }
         if let Err(error) = root.make(place) {
@@ -195,6 +207,9 @@ impl Hopper {
 
     fn begin(&mut self, job: Job, targets: &impl Fn(&Place) -> Result<Vec<TargetRecord>, String>) {
         let Some(root) = self.root.clone() else { return };
+        if self.left_since.is_some_and(|since| since.elapsed() >= LEFT) {
+            (self.left_since, self.left) = (None, HashSet::new());
+        }
         self.running = Some(match job {
             Job::Look(place) => {
                 let look = Look {
@@ -236,6 +251,7 @@ impl Hopper {
                             self.left.clear();
                         }
                         self.left.extend(looked.left.iter().copied());
+                        self.left_since.get_or_insert_with(Instant::now);
                         self.due.entry(place.clone()).or_insert_with(|| Instant::now() + LEFT);
                     }
                 }

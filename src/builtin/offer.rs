@@ -32,6 +32,18 @@ pub(super) struct Seen {
     pub(super) uri: Option<String>,
 }
 
+/// What is known beside what is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Known {
+    /// This server's own Execute was accepted, and not before a restart.
+    pub(super) accepted: bool,
+    /// What the device shows is of this image: it has been seen to do something since the write, or changes what it shows before
+    /// it answers. Others may show the end of the update before for a while.
+    pub(super) moved: bool,
+    /// It has time left to begin.
+    pub(super) patient: bool,
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -56,6 +68,8 @@ pub(super) enum Why {
     Result(u8),
     /// It was reset, or another update stands in its place.
     TakenAway,
+    /// The device took it and did not begin.
+    Idle,
 }
 
 const IDLE: u8 = 0;
@@ -66,8 +80,8 @@ const INITIAL: u8 = 0;
 const SUCCESS: u8 = 1;
 const DEFERRED: u8 = 11;
 
-/// What to do. `accepted`: this server's own Execute was accepted, and not before a restart.
-pub(super) fn next(stage: Stage, accepted: bool, seen: &Seen, uri: &str, base: &str) -> Step {
+/// What to do.
+pub(super) fn next(stage: Stage, known: Known, seen: &Seen, uri: &str, base: &str) -> Step {
     let told = seen.uri.as_deref();
     // Who does not tell the URI shows what it was offered last.
     let ours = told.map_or(stage != Stage::Waiting, |told| told == uri);
@@ -86,6 +100,9 @@ pub(super) fn next(stage: Stage, accepted: bool, seen: &Seen, uri: &str, base: &
         },
         _ if !ours => Step::Ended(Err(Why::TakenAway)),
         Stage::Offered => match (seen.state, result) {
+            (IDLE, result) if known.moved => Step::Ended(ending(result)),
+            (IDLE, _) if known.patient => Step::Wait("the device is about to fetch it"),
+            (IDLE, INITIAL | SUCCESS) => Step::Ended(Err(Why::Idle)),
             (IDLE, result) => Step::Ended(ending(result)),
             (DOWNLOADING, _) => Step::Wait("the device fetches it"),
             (DOWNLOADED, INITIAL) => Step::Execute,
@@ -95,7 +112,7 @@ pub(super) fn next(stage: Stage, accepted: bool, seen: &Seen, uri: &str, base: &
         },
         Stage::Executed => match (seen.state, result) {
             (IDLE, result) => Step::Ended(ending(result)),
-            (DOWNLOADED, INITIAL) if accepted => Step::Wait("the device is about to flash it"),
+            (DOWNLOADED, INITIAL) if known.accepted => Step::Wait("the device is about to flash it"),
             (DOWNLOADED, INITIAL) => Step::Execute,
             (DOWNLOADED, DEFERRED) => Step::Wait("the device holds it back for now (5/0/5 = 11)"),
             (DOWNLOADED, result) => Step::Ended(ending(result)),
@@ -118,6 +135,7 @@ impl Why {
     pub(super) fn told(&self) -> String {
         match self {
             Self::TakenAway => "it was reset, or another update took its place".to_owned(),
+            Self::Idle => "the device took its URI and did nothing with it".to_owned(),
             Self::Result(result) => format!("{} (5/0/5 = {result})", meaning(*result)),
         }
     }
@@ -148,8 +166,11 @@ mod tests {
     const BASE: &str = "http://127.0.0.1:5693/s/";
     const URI: &str = "http://127.0.0.1:5693/s/1/a.hex#sha256=0";
 
+    const MOVED: Known = Known { accepted: false, moved: true, patient: false };
+
     fn look(stage: Stage, accepted: bool, uri: &str, state: u8, result: u8) -> Step {
-        next(stage, accepted, &Seen { state, result, uri: Some(uri.to_owned()) }, URI, BASE)
+        let seen = Seen { state, result, uri: Some(uri.to_owned()) };
+        next(stage, Known { accepted, ..MOVED }, &seen, URI, BASE)
     }
 
     #[test]
@@ -191,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_shows_of_the_update_before_is_no_end_of_this_one() {
+        let seen = |state, result| Seen { state, result, uri: Some(URI.to_owned()) };
+        let look = |patient, state, result| {
+            next(Stage::Offered, Known { accepted: false, moved: false, patient }, &seen(state, result), URI, BASE)
+        };
+        for result in [0, 1, 6] {
+            assert!(matches!(look(true, 0, result), Step::Wait(_)), "{result}");
+        }
+        assert_eq!(look(false, 0, 1), Step::Ended(Err(Why::Idle)), "never a success that was not seen");
+        assert_eq!(look(false, 0, 6), Step::Ended(Err(Why::Result(6))));
+        assert_eq!(look(true, 2, 0), Step::Execute);
+    }
+
+    #[test]
     fn a_restart_goes_on_from_what_the_device_shows() {
         use Stage::*;
         // The write was not noted, or the device forgot it: what never was executed may be offered again.
@@ -207,9 +242,9 @@ mod tests {
     #[test]
     fn a_device_that_tells_no_uri_is_taken_to_show_what_it_was_offered() {
         let quiet = |state, result| Seen { state, result, uri: None };
-        assert_eq!(next(Stage::Waiting, false, &quiet(0, 0), URI, BASE), Step::Write);
-        assert!(matches!(next(Stage::Waiting, false, &quiet(2, 0), URI, BASE), Step::Wait(_)));
-        assert_eq!(next(Stage::Offered, false, &quiet(2, 0), URI, BASE), Step::Execute);
+        assert_eq!(next(Stage::Waiting, MOVED, &quiet(0, 0), URI, BASE), Step::Write);
+        assert!(matches!(next(Stage::Waiting, MOVED, &quiet(2, 0), URI, BASE), Step::Wait(_)));
+        assert_eq!(next(Stage::Offered, MOVED, &quiet(2, 0), URI, BASE), Step::Execute);
     }
 
     proptest! {
@@ -217,17 +252,19 @@ mod tests {
         fn nothing_is_executed_but_what_was_offered_and_nothing_is_written_over_what_is_not_ours(
             stage in prop::sample::select(vec![Stage::Waiting, Stage::Offered, Stage::Executed]),
             accepted: bool,
+            moved: bool,
+            patient: bool,
             state in 0_u8..6,
             result in 0_u8..14,
             uri in prop::option::of(prop::sample::select(vec!["", URI, "http://x/y", "http://127.0.0.1:5693/s/0/b"])),
         ) {
             let seen = Seen { state, result, uri: uri.map(str::to_owned) };
-            match next(stage, accepted, &seen, URI, BASE) {
+            match next(stage, Known { accepted, moved, patient }, &seen, URI, BASE) {
                 Step::Execute => prop_assert!(state == 2 && stage != Stage::Waiting && !(accepted && stage == Stage::Executed)),
                 Step::Write => prop_assert!(state == 0 && stage == Stage::Waiting),
                 Step::Reset => prop_assert!(uri.is_some_and(|uri| uri.starts_with(BASE)) && stage == Stage::Waiting),
                 Step::Is(further) => prop_assert!(further != stage),
-                Step::Ended(Ok(())) => prop_assert_eq!((state, result), (0, 1)),
+                Step::Ended(Ok(())) => prop_assert!((state, result) == (0, 1) && (moved || stage == Stage::Executed)),
                 Step::Ended(Err(_)) | Step::Wait(_) => {}
             }
         }

@@ -15,7 +15,7 @@ use super::folder::TargetRecord;
 use super::folder::{Looked, Over, Place, Record, Taken};
 use super::hopper::Done;
 use super::names::folder;
-use super::offer::{self, Seen, Stage, Step};
+use super::offer::{self, Known, Seen, Stage, Step};
 use super::offers::{Closing, MAX_OFFERS, Offer, Offers};
 use super::task::{Purpose, Task, unix_now};
 use crate::device::FirmwareRight;
@@ -26,14 +26,20 @@ const IN_THE_WAY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(15);
 /// So many of them.
 const MAX_TRIES: u32 = 5;
-/// A device that is being updated is looked at so often, should it tell nothing: some clients (Californium's) number two
-/// notifications alike when they come close together, and the later one then counts for nothing.
+/// A device that is being updated is looked at so often, should it tell nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The same for a client of others: some (Californium's) number two notifications alike when they come close together, and
+/// the later one then counts for nothing.
+const LOOK_AGAIN_GUEST: Duration = Duration::from_secs(5);
 /// The same for one that is not offered anything yet.
 const LOOK_SELDOM: Duration = Duration::from_secs(300);
 /// A reason may come a little later than the result.
 const REASON_PAUSE: Duration = Duration::from_millis(250);
 const REASON_LOOKS: u32 = 4;
+/// A device has so long to begin.
+const BEGIN: Duration = Duration::from_secs(20);
+/// Notifications of single resources have had their time.
+const PARTS_PAUSE: Duration = Duration::from_secs(2);
 /// All boards of a type have had their time to register after a start.
 const BOARDS_SETTLE: Duration = Duration::from_secs(5);
 /// A device that does not come back for so long, in seconds, does not get what it was offered.
@@ -99,11 +105,18 @@ impl Task {
     }
 
     /// An image is under way, again or for the first time.
-    pub(super) fn take_up(&mut self, id: String, record: Record) {
+    pub(super) fn take_up(&mut self, id: String, mut record: Record) {
+        // Since before a restart: what was never executed may be offered again, should the device not show it any more.
+        for target in record.targets.iter_mut().filter(|target| target.stage == Stage::Offered) {
+            target.stage = Stage::Waiting;
+        }
         let uri = self.shelf.lay(&id, self.hopper.offer_path(&id), &record.image);
         // Where a file beside the image tells its digest, that is what counts.
         let fragment = if record.has_digest { String::new() } else { format!("#sha256={}", record.sha256) };
-        self.offers.add(Offer::new(id, record, format!("{uri}{fragment}")));
+        let mut offer = Offer::new(id, record, format!("{uri}{fragment}"));
+        // What it was before is not known any more; after a write it is known anew.
+        offer.going.iter_mut().for_each(|going| going.moved = true);
+        self.offers.add(offer);
         self.stirred = true;
     }
 
@@ -168,10 +181,19 @@ impl Task {
             return self.close(at, target, false, why);
         }
         going.refused = false;
+        going.moved |= record.stage == Stage::Offered && seen.state != 0;
+        let patient = going.written.is_some_and(|written| now < written + BEGIN);
+        let known = Known { accepted: going.accepted, moved: going.moved, patient };
+        let own = self.server.admission.device(&endpoint).is_some();
         let base = self.shelf.base().as_str();
-        match offer::next(record.stage, going.accepted, &seen, &offer.uri, base) {
+        match offer::next(record.stage, known, &seen, &offer.uri, base) {
             Step::Wait(why) => {
-                let look = if record.stage == Stage::Waiting { LOOK_SELDOM } else { LOOK_AGAIN };
+                let look = match record.stage {
+                    Stage::Waiting => LOOK_SELDOM,
+                    Stage::Offered if !going.moved => PARTS_PAUSE,
+                    Stage::Offered | Stage::Executed if own => LOOK_AGAIN,
+                    Stage::Offered | Stage::Executed => LOOK_AGAIN_GUEST,
+                };
                 (going.says, going.waits, going.not_before) = (why.to_owned(), true, Some(now + look));
             }
             Step::Reset => self.ask_for(at, target, What::Reset),
@@ -260,24 +282,35 @@ impl Task {
             return self.last_words(at, target, response);
         }
         let Some(response) = response else { return self.unanswered(at, target) };
+        let own = self.server.admission.device(endpoint).is_some();
         debug!(endpoint = &**endpoint, ?what, code = %response.code, "answered");
         match (what, response.code) {
             (What::Write, code) if code.is_success() => {
                 let offer = &mut self.offers.list[at];
                 offer.record.targets[target].stage = Stage::Offered;
+                // The gateway's own clients show what an order came to before they answer it.
+                offer.going[target].moved = own;
+                offer.going[target].written = Some(Instant::now());
                 self.hopper.save(&offer.id, offer.record.clone());
                 // What is known may be older than the write.
                 self.ask_for(at, target, What::Look);
             }
-            (What::Reset, code) if code.is_success() => self.ask_for(at, target, What::Look),
-            (What::Execute, code) if code.is_success() => going.accepted = true,
-            (What::Look, code) if code.is_success() => {
-                if let (Some(page), Ok(read)) = (self.pages.get_mut(endpoint), records(FIRMWARE, response)) {
-                    page.take(FIRMWARE, read);
+            (What::Reset, code) if code.is_success() => {
+                going.tries += 1;
+                match going.tries < MAX_TRIES {
+                    true => self.ask_for(at, target, What::Look),
+                    false => self.close(at, target, false, "an earlier image there cannot be reset".to_owned()),
                 }
             }
-            // Who tells no whole instance tells changes of its parts.
-            (What::Look, _) => going.not_before = Some(Instant::now() + REASON_PAUSE),
+            (What::Execute, code) if code.is_success() => going.accepted = true,
+            (What::Look, code) => {
+                let read = records(FIRMWARE, response).ok().filter(|_| code.is_success());
+                match (self.pages.get_mut(endpoint), read) {
+                    (Some(page), Some(read)) => page.take(FIRMWARE, read),
+                    // Who tells no whole instance tells changes of its parts.
+                    _ => going.not_before = Some(Instant::now() + PARTS_PAUSE),
+                }
+            }
             (What::Write, Code::BAD_REQUEST) => {
                 going.refused = true;
                 self.ask_for(at, target, What::Look);

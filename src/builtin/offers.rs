@@ -34,6 +34,10 @@ pub(super) struct Going {
     pub(super) saving: bool,
     /// This server's Execute was accepted.
     pub(super) accepted: bool,
+    /// What the device shows is of this image.
+    pub(super) moved: bool,
+    /// When its write of the URI was accepted.
+    pub(super) written: Option<Instant>,
     /// The write of the URI was answered 4.00: either the URI is no good, or something is in the way.
     pub(super) refused: bool,
     /// Nothing is asked before.

@@ -108,12 +108,13 @@ impl Task {
                     Some(order) => self.handle_order(order),
                     None => return,
                 },
-                received = socket.recv_from(&mut buffer) => self.receive(received, &socket, &mut buffer),
                 done = self.hopper.next(|place| targets(server, offers, right, place)) => self.on_disk(done),
                 () = tokio::time::sleep_until(due.into()) => {
                     self.server.handle_timeout(Instant::now());
                     self.stirred = true;
                 }
+                // Last: a flood of datagrams holds up nothing but those behind it.
+                received = socket.recv_from(&mut buffer) => self.receive(received, &socket, &mut buffer),
             }
             self.settle(&socket).await;
         }

@@ -21,6 +21,8 @@ use crate::device::Sha256Digest;
 /// Largest file beside an image, in bytes: what updates read of one.
 const MAX_SIDECAR: u64 = 64 * 1024;
 const BUFFER: usize = 64 * 1024;
+/// How the result of an image begins that waits.
+const WAITING: &str = "waiting: ";
 
 /// What a file was when it could neither be taken nor moved away: it is left alone as long as it is that.
 pub(in crate::builtin) type Mark = (u64, u64, i64, i64);
@@ -90,7 +92,9 @@ impl Root {
     pub(in crate::builtin) fn look(&self, look: &Look) -> io::Result<Looked> {
         let folder = self.folder_of(&look.place)?;
         let mut looked = Looked::default();
-        for name in in_order(&folder)? {
+        let names = in_order(&folder)?;
+        forget_waiting(&folder, &names);
+        for name in names {
             let Ok(found) = stat(&folder, &name) else { continue };
             if is(&found, FileType::Directory) || look.growing.contains(&name) || look.left.contains(&mark(&found)) {
                 continue;
@@ -292,13 +296,29 @@ fn unreadable(error: &io::Error) -> String {
 
 /// Says what an image waits for, unless that stands there.
 fn wait(folder: &OwnedFd, image: &str, why: &str) {
-    let text = format!("waiting: {why}\n");
+    let text = format!("{WAITING}{why}\n");
     let mut known = Vec::new();
     let read = open_plain(folder, &with(OsStr::new(image), RESULT))
         .and_then(|file| file.take(text.len() as u64 + 1).read_to_end(&mut known));
     if read.is_err() || known != text.as_bytes() {
         // Whoever laid it there sees it wait all the same.
         let _ = write_result(folder, image, &text);
+    }
+}
+
+/// What waited and was taken away waits no more.
+fn forget_waiting(folder: &OwnedFd, names: &[OsString]) {
+    let present: HashSet<&OsString> = names.iter().collect();
+    for name in names {
+        let Some(image) = name.to_str().and_then(|name| name.strip_suffix(RESULT)) else { continue };
+        if present.contains(&OsString::from(image)) {
+            continue;
+        }
+        let mut head = Vec::new();
+        let read = open_plain(folder, name).and_then(|file| file.take(WAITING.len() as u64).read_to_end(&mut head));
+        if read.is_ok() && head == WAITING.as_bytes() {
+            let _ = rustix::fs::unlinkat(folder, name, rustix::fs::AtFlags::empty());
+        }
     }
 }
 

@@ -141,8 +141,14 @@ fn what_waits_says_why_once_and_stays() {
     let written = fs::metadata(bench.path("a.hex.result")).and_then(|found| found.modified()).expect("there");
     assert!(bench.look_at(place(), nobody).waiting);
     assert_eq!(fs::metadata(bench.path("a.hex.result")).and_then(|found| found.modified()).expect("there"), written);
+    bench.lay("b.hex.result", "failed: of an earlier one\n");
     assert!(bench.look().taken.is_some());
     assert!(!bench.path("a.hex.result").exists());
+    bench.lay("a.hex", "image");
+    bench.look_at(place(), nobody);
+    fs::remove_file(bench.path("a.hex")).expect("taken away");
+    bench.look();
+    assert_eq!(names_in(&bench.path("")), ["b.hex.result"]);
 }
 
 #[test]
