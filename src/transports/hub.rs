@@ -462,7 +462,9 @@ mod tests {
 
         fn switch(&self, interface: &str, port: &str) -> String {
             fs::read_to_string(self.path(&format!("sys/bus/usb/devices/{interface}/{port}/disable")))
-                .expect("it is there").trim().to_owned()
+                .expect("it is there")
+                .trim()
+                .to_owned()
         }
 
         fn notes(&self) -> Vec<String> {
