@@ -461,8 +461,7 @@ mod tests {
         }
 
         fn switch(&self, interface: &str, port: &str) -> String {
-            fs::read_to_string(self.path(&format!("sys/bus/usb/devices/{interface}/{port}/disable")))
-                .expect("it is there")
+            text(&self.path(&format!("sys/bus/usb/devices/{interface}/{port}/disable"))).expect("it is there")
         }
 
         fn notes(&self) -> Vec<String> {
@@ -489,7 +488,7 @@ mod tests {
         assert_eq!(bench.notes(), ["1-1-port3"]);
         cycle.await.expect("no panic").expect("switched");
         assert_eq!((bench.switch("1-1:1.0", "1-1-port3").as_str(), bench.notes().len()), ("0", 0));
-        assert_eq!(bench.switch("1-1:1.0", "1-1-port4"), "0\n", "the one beside it was left alone");
+        assert_eq!(bench.switch("1-1:1.0", "1-1-port4"), "0", "the one beside it was left alone");
     }
 
     #[tokio::test]
@@ -517,7 +516,7 @@ mod tests {
         hubs.restore();
         assert_eq!(bench.switch("1-1:1.0", "1-1-port3"), "0");
         assert_eq!(bench.notes(), ["..-portx"], "a hub that is gone has nothing off, and what is no port stays");
-        assert_eq!(bench.switch("1-1:1.0", "1-1-port4"), "0\n");
+        assert_eq!(bench.switch("1-1:1.0", "1-1-port4"), "0");
     }
 
     #[test]
