@@ -701,3 +701,35 @@ fn what_talks_nonsense_is_unknown_and_quoted() {
     let why = registry.why_link(&link("/dev/ttyUSB0")).expect("a link");
     assert!(why.steps.iter().any(|step| step.verdict == Verdict::Asked && step.detail.contains("`PLC v3 ready`")));
 }
+
+#[test]
+fn a_socket_is_one_devices_alone_or_it_is_told_who_else_is_there() {
+    let mut registry = registry(Questions::Passive, "", Vec::new());
+    let with = |interface| match usb("2341:0043", Some("75437303830351F0D0C1"), "1-1.4") {
+        Evidence::Usb(ids) => Evidence::Usb(UsbIds { interface, ..ids }),
+        other => other,
+    };
+    let first = ready(&registry.handle_link(report("/dev/ttyACM0", &[with(0)]))).expect("a device");
+    assert_eq!(registry.socket(&first.id), Some("1-1.4"));
+    assert_eq!(registry.shares_socket(&first.id), None);
+    let elsewhere = usb("2341:0043", Some("85437303830351F0D0C1"), "1-1.4.1");
+    registry.handle_link(report("/dev/ttyACM7", &[elsewhere]));
+    assert_eq!(registry.shares_socket(&first.id), None, "what hangs behind it is for the kernel to tell");
+    let second = ready(&registry.handle_link(report("/dev/ttyACM1", &[with(2)]))).expect("another device");
+    let told = registry.shares_socket(&first.id).expect("two boards");
+    assert!(told.contains(second.id.as_str()), "{told}");
+    registry.handle_vanished(&link("/dev/ttyACM1"));
+    assert_eq!(registry.shares_socket(&first.id), None);
+    let access = Access::Busy { holder: "picocom (pid 4711)".to_owned(), remedy: String::new() };
+    let unknown = match with(2) {
+        Evidence::Usb(ids) => Evidence::Usb(UsbIds { vid: 0x1209, pid: 0xffff, ..ids }),
+        other => other,
+    };
+    registry.handle_link(LinkReport { access, ..report("/dev/ttyACM1", &[unknown]) });
+    let told = registry.shares_socket(&first.id).expect("somebody works there");
+    assert!(told.contains("picocom (pid 4711) has serial:/dev/ttyACM1"), "{told}");
+    registry.handle_link(LinkReport { access: Access::Denied, ..report("/dev/ttyACM0", &[with(0)]) });
+    registry.handle_vanished(&link("/dev/ttyACM1"));
+    let told = registry.shares_socket(&first.id).expect("it is not to be touched");
+    assert!(told.contains("[serial] deny"), "{told}");
+}

@@ -461,10 +461,7 @@ mod tests {
         }
 
         fn switch(&self, interface: &str, port: &str) -> String {
-            fs::read_to_string(self.path(&format!("sys/bus/usb/devices/{interface}/{port}/disable")))
-                .expect("it is there")
-                .trim()
-                .to_owned()
+            text(&self.path(&format!("sys/bus/usb/devices/{interface}/{port}/disable"))).expect("it is there")
         }
 
         fn notes(&self) -> Vec<String> {

@@ -262,6 +262,7 @@ pub(crate) fn ask(output: &Output) -> Option<(&'static str, Ticket)> {
         Output::AwaitReturn { ticket, .. } => Some(("return", *ticket)),
         Output::Ask { ticket, .. } => Some(("ask", *ticket)),
         Output::KeepSaved { ticket, .. } => Some(("kept", *ticket)),
+        Output::PowerCycle { ticket } => Some(("power", *ticket)),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod images;
 mod machine;
 mod manager;
+mod power;
 mod support;
 mod walk;
 mod wayback;

@@ -50,6 +50,7 @@ impl Book {
                 self.leased = false;
             }
             Output::Ask { .. } => assert!(self.leased, "a question without a lease"),
+            Output::PowerCycle { .. } => assert!(self.leased, "a port switched without a lease"),
             Output::VersionRead(Some(told)) => assert_eq!(self.version.as_ref(), Some(&told.text)),
             Output::View(view) if view.result == UpdateResult::Success => {
                 assert!(self.verified && self.version.as_deref() == Some("2.0"), "success without proof");
@@ -98,6 +99,7 @@ fn random_answer(name: &str, ticket: Ticket, step: &Step, book: &mut Book) -> In
         "lease" => Input::LeaseRefused { ticket, holder: "x".into() },
         "tool" => Input::Job { ticket, event: random_event(step) },
         "kept" => Input::Kept { ticket, result: if step.good { Ok(image(None).sha256) } else { Err("blank".into()) } },
+        "power" => Input::PowerCycled { ticket, result: if step.good { Ok(()) } else { Err("no switch".into()) } },
         "return" => Input::Returned { ticket, link: if step.good { link() } else { other_link() } },
         _ => {
             let told = if step.good { "2.0" } else { "1.0" };

@@ -37,13 +37,17 @@ fn good(version: &str) -> GoodImage {
 fn bench(profile: FlashProfile, goods: &[GoodImage]) -> Bench {
     let mut kept = Goods::default();
     goods.iter().rev().cloned().for_each(|good| kept.hold(good));
-    let facts = nuncio::update::machine::Facts { goods: Arc::new(kept), ..facts(Arc::new(profile)) };
+    bench_with(profile, kept, false)
+}
+
+fn bench_with(profile: FlashProfile, kept: Goods, power_cycle: bool) -> Bench {
+    let facts = nuncio::update::machine::Facts { goods: Arc::new(kept), power_cycle, ..facts(Arc::new(profile)) };
     Bench::with(Machine::new(facts, rules(settings())))
 }
 
 /// For the random walk: nothing is kept yet, so that the board is read first; afterwards there is a way back.
 pub(crate) fn walked() -> Bench {
-    let mut bench = bench(FlashProfile { way_back: WayBack::Backup, ..board() }, &[]);
+    let mut bench = bench_with(FlashProfile { way_back: WayBack::Backup, ..board() }, Goods::default(), true);
     let mut goods = Goods::default();
     goods.hold(good("1.5"));
     bench.staged(Some("2.0"));

@@ -29,7 +29,9 @@ pub(super) fn is_left(held: &Held, class: JobFailure, core: &Core) -> bool {
         class,
         JobFailure::NoSync | JobFailure::Noise | JobFailure::PortLost | JobFailure::Stalled | JobFailure::TimedOut
     );
-    of_the_board && core.facts.power_cycle && !held.tries.powered && core.facts.profile.retries.max > 1
+    let wanted = core.facts.power_cycle && core.facts.profile.retries.max > 1;
+    // Nobody else may work with the port meanwhile.
+    of_the_board && wanted && !held.tries.powered && core.leased.is_some()
 }
 
 /// Has the port switched.

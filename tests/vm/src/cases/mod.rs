@@ -4,6 +4,7 @@ mod asked;
 mod bluetooth;
 mod cycles;
 mod disk;
+mod hub;
 mod package;
 mod serial;
 
@@ -40,6 +41,11 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
         a_disk_that_is_pulled_out_while_it_is_mounted_is_gone;
     package:
         the_installed_service_opens_boards_that_come_after_it;
+    hub:
+        a_board_without_a_reset_line_is_restarted_by_its_port
+        a_port_is_never_switched_where_the_site_does_not_want_it
+        a_gateway_that_is_killed_while_a_port_is_off_switches_it_on_when_it_starts
+        a_gateway_that_is_stopped_while_a_port_is_off_switches_it_on_before;
     cycles:
         thirty_cycles_of_four_boards
         a_loose_contact;
