@@ -36,7 +36,7 @@ check: ## formatting, lints, licences, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 bench: ## the figures of docs/BENCHMARKS.md, of the release build; FIGURES="read push" for some of them
-	tests/peers/install.sh avr
+	tests/peers/install.sh avr disaster
 	tests/world/build.sh avr
 	$(CARGO) build --locked --release -p nuncio
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- $(FIGURES)

@@ -35,7 +35,7 @@ pub(crate) fn gateway(servers: &[&Server]) -> Result<String> {
 }
 
 /// `count` devices that are taken as there, on links that nobody opens.
-fn devices(count: usize) -> String {
+pub(crate) fn devices(count: usize) -> String {
     (0..count).fold(String::new(), |mut text, at| {
         let _ = writeln!(
             text,
