@@ -41,7 +41,7 @@ deb: ## Debian packages of the release build for amd64, arm64 and armhf, in targ
 	packaging/try.sh $(ARCHS)
 
 bench: ## the figures of docs/BENCHMARKS.md, of the release build; FIGURES="read push" for some of them
-	tests/peers/install.sh avr
+	tests/peers/install.sh avr disaster
 	tests/world/build.sh avr
 	$(CARGO) build --locked --release -p nuncio
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- $(FIGURES)

@@ -4,6 +4,7 @@
 //! Needs the peers avr, leshan and tls: `make peers`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -269,6 +270,58 @@ fn a_state_folder_that_is_not_named_is_never_taken_from_the_backup() {
     let refused = moved.cli(&["restore", text(&file), "--force"]);
     assert!(refused.code == Some(1) && refused.output.contains("--state DIR"), "{}", refused.output);
     assert!(!state(&there).exists());
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_and_left_as_it_was() {
+    let world = world!();
+    let daemon = world.daemon().start();
+    let mut noise = vec![0; 100_000];
+    fastrand::Rng::with_seed(world.seed()).fill(&mut noise);
+    fs::write(state(&world).join("staging/noise.img"), noise).expect("written");
+    let full = world.home().join("full");
+    fs::create_dir(&full).expect("made");
+    let script = "mount -t tmpfs -o size=16k full \"$0\" && f=\"$0\" && \"$@\"; echo ended $?; ls -A \"$0\"";
+    let backup = daemon.command(&["backup", text(&full.join("a.nuncio"))]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, text(&full)]).arg(backup.get_program()).args(backup.get_args());
+    let output = command.output().expect("it runs");
+    let (told, left) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(told.contains("No space left on device") && left == "ended 1\n", "{told}{left}");
+    assert!(!state(&world).join("backup.tmp").exists());
+}
+
+/// A command that must go well, not as the daemon's user but as the test's.
+fn as_root(daemon: &Daemon, arguments: &[&str]) {
+    let output = daemon.command(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_root_does_for_the_daemons_user_belongs_to_that_user() {
+    let world = world!().unprivileged();
+    let mut daemon = world.daemon().start();
+    let (file, state) = (world.dir().join("a.nuncio"), state(&world));
+    let user = fs::metadata(&state).expect("it is there").uid();
+    assert_ne!(user, 0);
+    as_root(&daemon, &["backup", text(&file)]);
+    assert_eq!(daemon.stop(STOP), Some(0));
+    as_root(&daemon, &["backup", text(&world.dir().join("b.nuncio"))]);
+    daemon.run();
+    assert_eq!(daemon.stop(STOP), Some(0));
+    fs::remove_file(state.join("nuncio.lock")).expect("removed");
+    as_root(&daemon, &["restore", text(&file), "--state", text(&state), "--force"]);
+    let mut waiting = vec![state.clone()];
+    while let Some(folder) = waiting.pop() {
+        for path in listing(&folder) {
+            let found = path.symlink_metadata().expect("it is there");
+            let aside = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("before-restore-"));
+            assert!(aside || found.uid() == user, "{} belongs to {}", path.display(), found.uid());
+            waiting.extend((found.is_dir() && !aside).then_some(path));
+        }
+    }
+    daemon.run();
+    assert_eq!(daemon.stop(STOP), Some(0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `make bench`: measures the figures of docs/BENCHMARKS.md against the release build, and prints a table.
 //!
 //! Each figure is a ratio to a peer measured in the same run where it can be. With names as arguments only those are
-//! measured: `read`, `memory`, `idle`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`,
+//! measured: `read`, `memory`, `idle`, `writes`, `appear`, `update`, `flood`, `parallel`, `restart`, `history`,
 //! `discovery`, `rest`, `push`.
 
 mod daemon;
@@ -16,6 +16,7 @@ mod restart;
 mod server;
 mod sink;
 mod supervision;
+mod writes;
 
 use anyhow::Result;
 
@@ -29,6 +30,7 @@ fn main() -> Result<()> {
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
+        ("writes", writes::measure),
         ("appear", figures::appear),
         ("update", supervision::measure),
         ("flood", flood::measure),

@@ -23,7 +23,7 @@ pub(super) const UNPACKING: &str = "restore.tmp";
 /// What lies aside of an earlier restore.
 pub(super) const ASIDE: &str = "before-restore-";
 /// Of the state folder, what is of the moment only.
-const PASSING: [&str; 4] = ["nuncio.lock", "jobs", HOLDING, UNPACKING];
+const PASSING: [&str; 6] = ["nuncio.lock", "jobs", "uploads", "hub-ports", HOLDING, UNPACKING];
 /// The configuration file in a backup, however it is called.
 pub(super) const FILE: &str = "nuncio.toml";
 /// Beside it.

@@ -32,7 +32,7 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse { dir: dir.to_owned(), pid: pid_in(&mut file) }),
             Err(error) => return Err(failed(error.into())),
         }
-        write_pid(&mut file).map_err(failed)?;
+        write_pid(&mut file).and_then(|()| hand_over(&file, dir)).map_err(failed)?;
         Ok(Self { _file: file })
     }
 }
@@ -51,6 +51,15 @@ fn is_lock(line: &str, pid: u32, inode: u64) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "FLOCK", _, "WRITE", holder, file, ..] = words.as_slice() else { return false };
     holder.parse() == Ok(pid) && file.rsplit(':').next().and_then(|number| number.parse().ok()) == Some(inode)
+}
+
+/// Root may have been here on behalf of the user whose folder it is.
+fn hand_over(file: &File, dir: &Path) -> std::io::Result<()> {
+    let (owner, found) = (std::fs::metadata(dir)?, file.metadata()?);
+    if rustix::process::geteuid().is_root() && (found.uid(), found.gid()) != (owner.uid(), owner.gid()) {
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 fn write_pid(file: &mut File) -> std::io::Result<()> {
