@@ -26,7 +26,7 @@ fn main() -> Result<()> {
         return echo::run(&arguments[1..]);
     }
     type Figure = (&'static str, fn() -> Result<Vec<String>>);
-    let all: [Figure; 12] = [
+    let all: [Figure; 13] = [
         ("read", figures::read),
         ("memory", figures::memory),
         ("idle", figures::idle),
