@@ -52,7 +52,7 @@ fn what_files_hold_is_valid_as_it_stands() {
             fs::write(file, block).expect("written");
         }
         // Boards of other pages' files, and keys that only an operator has.
-        let config = config.replace("signatures = \"required\"", "signatures = \"when-present\"");
+        let config = config.replace("signatures = \"required\"", "signatures = \"if-present\"");
         let greenhouse = dir.path().join("boards.d/greenhouse.toml");
         if config.contains("greenhouse") && !greenhouse.exists() {
             fs::create_dir_all(greenhouse.parent().expect("a folder")).expect("made");
