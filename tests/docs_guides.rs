@@ -57,7 +57,7 @@ fn what_files_hold_is_valid_as_it_stands() {
         if config.contains("greenhouse") && !greenhouse.exists() {
             fs::create_dir_all(greenhouse.parent().expect("a folder")).expect("made");
             let board = "schema = 1\n[board.greenhouse]\nname = \"G\"\n[board.greenhouse.flash]\n\
-                         image = { formats = [\"raw\"], max_size = 1000 }\nreboot = \"dtr\"\n";
+                         image = { formats = [\"raw\"], max_size = 1000 }\nreboot = \"dtr\"\nexpect_return = \"10s\"\ntimeout = \"5m\"\n";
             fs::write(&greenhouse, board).expect("written");
         }
         let target = dir.path().join("nuncio.toml");
