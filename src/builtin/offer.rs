@@ -42,6 +42,8 @@ pub(super) struct Known {
     pub(super) moved: bool,
     /// It has time left to begin.
     pub(super) patient: bool,
+    /// It has registered just now: after a restart of the gateway it may not know yet what was under way.
+    pub(super) settling: bool,
 }
 
 /// What to do.
@@ -98,6 +100,7 @@ pub(super) fn next(stage: Stage, known: Known, seen: &Seen, uri: &str, base: &st
             UPDATING => Step::Wait("another update is being flashed"),
             _ => Step::Wait("another update is staged or under way"),
         },
+        _ if !ours && known.settling => Step::Wait("the device has just registered"),
         _ if !ours => Step::Ended(Err(Why::TakenAway)),
         Stage::Offered => match (seen.state, result) {
             (IDLE, result) if known.moved => Step::Ended(ending(result)),
@@ -166,7 +169,7 @@ mod tests {
     const BASE: &str = "http://127.0.0.1:5693/s/";
     const URI: &str = "http://127.0.0.1:5693/s/1/a.hex#sha256=0";
 
-    const MOVED: Known = Known { accepted: false, moved: true, patient: false };
+    const MOVED: Known = Known { accepted: false, moved: true, patient: false, settling: false };
 
     fn look(stage: Stage, accepted: bool, uri: &str, state: u8, result: u8) -> Step {
         let seen = Seen { state, result, uri: Some(uri.to_owned()) };
@@ -215,7 +218,7 @@ mod tests {
     fn what_a_device_shows_of_the_update_before_is_no_end_of_this_one() {
         let seen = |state, result| Seen { state, result, uri: Some(URI.to_owned()) };
         let look = |patient, state, result| {
-            next(Stage::Offered, Known { accepted: false, moved: false, patient }, &seen(state, result), URI, BASE)
+            next(Stage::Offered, Known { moved: false, patient, ..MOVED }, &seen(state, result), URI, BASE)
         };
         for result in [0, 1, 6] {
             assert!(matches!(look(true, 0, result), Step::Wait(_)), "{result}");
@@ -235,6 +238,10 @@ mod tests {
         assert_eq!(look(Executed, false, URI, 2, 0), Step::Execute);
         assert!(matches!(look(Executed, false, URI, 3, 0), Step::Wait(_)));
         assert_eq!(look(Executed, false, URI, 0, 1), Step::Ended(Ok(())));
+        // It does not know yet what was under way.
+        let nothing = Seen { uri: Some(String::new()), ..Seen::default() };
+        assert!(matches!(next(Executed, Known { settling: true, ..MOVED }, &nothing, URI, BASE), Step::Wait(_)));
+        assert_eq!(next(Executed, MOVED, &nothing, URI, BASE), Step::Ended(Err(Why::TakenAway)));
         // Somebody else executed it.
         assert_eq!(look(Offered, false, URI, 3, 0), Step::Is(Executed));
     }
@@ -254,12 +261,13 @@ mod tests {
             accepted: bool,
             moved: bool,
             patient: bool,
+            settling: bool,
             state in 0_u8..6,
             result in 0_u8..14,
             uri in prop::option::of(prop::sample::select(vec!["", URI, "http://x/y", "http://127.0.0.1:5693/s/0/b"])),
         ) {
             let seen = Seen { state, result, uri: uri.map(str::to_owned) };
-            match next(stage, Known { accepted, moved, patient }, &seen, URI, BASE) {
+            match next(stage, Known { accepted, moved, patient, settling }, &seen, URI, BASE) {
                 Step::Execute => prop_assert!(state == 2 && stage != Stage::Waiting && !(accepted && stage == Stage::Executed)),
                 Step::Write => prop_assert!(state == 0 && stage == Stage::Waiting),
                 Step::Reset => prop_assert!(uri.is_some_and(|uri| uri.starts_with(BASE)) && stage == Stage::Waiting),

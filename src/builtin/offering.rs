@@ -183,14 +183,15 @@ impl Task {
         going.refused = false;
         going.moved |= record.stage == Stage::Offered && seen.state != 0;
         let patient = going.written.is_some_and(|written| now < written + BEGIN);
-        let known = Known { accepted: going.accepted, moved: going.moved, patient };
+        let settling = going.settled.is_some_and(|settled| now < settled);
+        let known = Known { accepted: going.accepted, moved: going.moved, patient, settling };
         let own = self.server.admission.device(&endpoint).is_some();
         let base = self.shelf.base().as_str();
         match offer::next(record.stage, known, &seen, &offer.uri, base) {
             Step::Wait(why) => {
                 let look = match record.stage {
                     Stage::Waiting => LOOK_SELDOM,
-                    Stage::Offered if !going.moved => PARTS_PAUSE,
+                    Stage::Offered | Stage::Executed if settling || !going.moved => PARTS_PAUSE,
                     Stage::Offered | Stage::Executed if own => LOOK_AGAIN,
                     Stage::Offered | Stage::Executed => LOOK_AGAIN_GUEST,
                 };
@@ -371,6 +372,15 @@ impl Task {
             (false, None) => Over { ok, says, version: None },
         };
         self.end(at, target, over);
+    }
+
+    /// A device has registered, perhaps since the gateway was started anew.
+    pub(super) fn give_time(&mut self, endpoint: &str) {
+        for offer in &mut self.offers.list {
+            if let Some(at) = offer.at(endpoint) {
+                offer.going[at].settled = Some(Instant::now() + BEGIN);
+            }
+        }
     }
 
     /// A device tells something new of its firmware.

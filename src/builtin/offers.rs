@@ -36,6 +36,8 @@ pub(super) struct Going {
     pub(super) accepted: bool,
     /// What the device shows is of this image.
     pub(super) moved: bool,
+    /// It has registered just now, and is given so long to know what is under way.
+    pub(super) settled: Option<Instant>,
     /// When its write of the URI was accepted.
     pub(super) written: Option<Instant>,
     /// The write of the URI was answered 4.00: either the URI is no good, or something is in the way.

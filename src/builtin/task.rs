@@ -253,6 +253,7 @@ impl Task {
         self.pages.insert(Arc::clone(&registration.endpoint), Page::new(unix_now()));
         self.server.admission.registered(registration);
         self.registered_last = Instant::now();
+        self.give_time(&registration.endpoint);
         self.follow(registration);
         self.turn_comes();
     }
