@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use nuncio::device::sounds_secret;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
@@ -14,6 +14,8 @@ use toml::{Spanned, Value as Toml};
 const MASK: &str = "***";
 /// Shorter values are no secrets, and would be found everywhere.
 const SHORTEST: usize = 4;
+/// What finds secrets of the configuration may take so many bytes: those of some ten thousand devices.
+const LARGEST: usize = 256 << 20;
 /// Keys that sound like secrets and name files.
 const FILES: [&str; 2] = ["update.keys", "web.key"];
 
@@ -42,7 +44,8 @@ const PAIR: &str = r#"(?i)([A-Za-z0-9_.-]*(?:pass|secret|token|key|psk|pwd|crede
 
 /// Masks, and counts what it masked.
 pub(super) struct Redactor {
-    known: Vec<String>,
+    /// Finds secrets of the configuration.
+    known: Option<Regex>,
     patterns: Vec<(Regex, &'static str)>,
     masked: Cell<usize>,
 }
@@ -50,10 +53,14 @@ pub(super) struct Redactor {
 impl Redactor {
     /// One that knows the secrets of these TOML files.
     pub(super) fn new<'t>(files: impl IntoIterator<Item = &'t str>) -> Result<Self, regex::Error> {
-        let mut known: Vec<String> = files.into_iter().flat_map(secrets_of).collect();
+        // Also as a log writes them, which escapes what could be taken for the end of a text.
+        let escaped = |secret: String| [secret.escape_debug().to_string(), secret];
+        let mut known: Vec<String> = files.into_iter().flat_map(secrets_of).flat_map(escaped).collect();
         // A longer one may hold a shorter one.
-        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         known.dedup();
+        let any = known.iter().map(|secret| regex::escape(secret)).collect::<Vec<_>>().join("|");
+        let known = (!known.is_empty()).then(|| RegexBuilder::new(&any).size_limit(LARGEST).build()).transpose()?;
         let all = PATTERNS.iter().copied().chain([(PAIR, "$1***")]);
         let patterns = all.map(|(pattern, shown)| Ok((Regex::new(pattern)?, shown))).collect::<Result<_, _>>()?;
         Ok(Self { known, patterns, masked: Cell::new(0) })
@@ -87,15 +94,9 @@ impl Redactor {
     }
 
     fn without_known(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.known {
-            let places = text.matches(secret.as_str()).count();
-            if places > 0 {
-                self.count(places);
-                text = text.replace(secret.as_str(), MASK);
-            }
-        }
-        text
+        let Some(known) = &self.known else { return text.to_owned() };
+        self.count(known.find_iter(text).count());
+        known.replace_all(text, MASK).into_owned()
     }
 
     /// A document of ours or of others.
@@ -334,6 +335,8 @@ pins = [1234567, "list-secret"]
         let shown =
             redactor.text("connect failed for mqtt-secret, then inline-secret; asked sig=query-secret, uri-login");
         ["mqtt-secret", "inline-secret", "query-secret", "uri-login"].iter().for_each(|secret| hides(&shown, secret));
+        let quoted = self::redactor(&["password = 'a\"quoted\\secret'"]);
+        hides(&quoted.text("told=\"x a\\\"quoted\\\\secret y\""), "quoted");
         let json = redactor.json(serde_json::json!({"argv": ["x", "list-secret"], "output": "many-line\nsecret"}));
         ["list-secret", "many-line"].iter().for_each(|secret| hides(&json.to_string(), secret));
     }
