@@ -143,22 +143,29 @@ fn pictures_of_a_workshop_show_boards_their_state_and_an_update_under_way() {
     let link = daemon.cli(&["login", "--role", "operator"]).line("http");
     let mut browser = Browser::start();
     browser.goto(&link);
-    browser.waits_for("td", "oven-1");
+    browser.waits_for("main", "oven-1");
     let folder =
         if std::env::var_os("PICTURES").is_some() { repository().join("docs/pictures") } else { std::env::temp_dir() };
-    let mut picture = |page: &str, name: &str, (scheme, width, height): (&str, u32, u32), shows: &str| {
+    let look = |browser: &mut Browser, page: &str, (scheme, width, height): (&str, u32, u32)| {
         browser.ask("look", json!({ "scheme": scheme, "width": width, "height": height }));
         browser.goto(&format!("{base}{page}"));
-        browser.waits_for("main", shows);
+        browser.waits_for("main", "press-3");
+    };
+    let take = |browser: &mut Browser, name: &str| {
         let path = folder.join(name);
         browser.screenshot(&path);
         assert!(is_picture(&path), "{} is no picture", path.display());
     };
-    picture("/", "devices.png", ("light", 1100, 560), "press-3");
-    picture("/devices/press-3", "device.png", ("dark", 1100, 1000), "1.3.0");
-    let mut flash = daemon.command(&["flash", "press-3", avr_image("uno-1.2.0.hex").to_str().expect("text")]);
+    look(&mut browser, "/", ("light", 1100, 380));
+    take(&mut browser, "devices.png");
+    look(&mut browser, "/devices/press-3", ("dark", 1100, 1000));
+    take(&mut browser, "device.png");
+    // The page is there first, and tells by itself what begins.
+    look(&mut browser, "/devices/press-3", ("light", 390, 844));
+    let mut flash = daemon.command(&["flash", "press-3", avr_image("uno-1.3.0-large.hex").to_str().expect("text")]);
     let mut flash = flash.stdout(Stdio::null()).spawn().expect("started");
-    picture("/devices/press-3", "phone.png", ("light", 390, 844), "flashing");
+    browser.waits_for("main", "writing");
+    take(&mut browser, "phone.png");
     assert!(flash.wait().expect("ended").success());
 }
 
