@@ -88,7 +88,7 @@ fn a_bundle_has_all_that_is_needed_and_no_secret_from_anywhere() {
     );
     let bin = world.home().join("bin");
     let keys = "[esphome]\nkeys = { kitchen = \"cGxhbnRlZC1raXRjaGVuLWtleS0wMTIzNDU2Nzg5MDE=\", \"*\" = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\" }\n\
-                [mqtt]\npassword = \"planted-mqtt\"\n\
+                [mqtt]\nusername = \"nuncio\"\npassword = \"planted-mqtt\"\n\
                 [[hook]]\nname = \"chat\"\non = [\"update-failed\"]\nurl = \"https://127.0.0.1:9/services/planted-hook\"\nsecret = \"planted-hmac\"\nretries = 0";
     let scene = Scene::with(world, "arduino-uno", &board.link(), |daemon| daemon.path(&bin).toml(keys));
     let token = scene.daemon.cli(&["token", "add", "ci", "--json"]).json()["token"].clone();
