@@ -18,14 +18,21 @@ mkdir -p /run/udev
 [ ! -d /usr/lib/udev/rules.d ] || mount --bind "$dir/rules" /usr/lib/udev/rules.d
 mkdir -p /etc/udev/rules.d
 mount --bind "$dir/etc-udev" /etc/udev/rules.d
+if [ -f "$dir/passwd" ]; then
+  mount --bind "$dir/passwd" /etc/passwd
+  mount --bind "$dir/group" /etc/group
+  [ -e "$dir/ttyUSB0" ] || mknod "$dir/ttyUSB0" c 188 200
+  chown 0:20 "$dir/ttyUSB0"; chmod 660 "$dir/ttyUSB0"
+fi
 PATH="$dir/bin:$PATH" exec "$@"
 "#;
 
 fn check(dir: &std::path::Path, arguments: &[&str], answers: &str) -> Output {
     let config = dir.join("nuncio.toml");
     let state = dir.join("state");
+    let ports = dir.join("ttyUSB*");
     let text = format!(
-        "[gateway]\nstate = {state:?}\n[serial]\nwatch = []\n[[server]]\nname = \"a\"\nuri = \"coap://127.0.0.1\"\nshort_id = 1\n"
+        "[gateway]\nstate = {state:?}\n[serial]\nwatch = [{ports:?}]\n[[server]]\nname = \"a\"\nuri = \"coap://127.0.0.1\"\nshort_id = 1\n"
     );
     std::fs::write(&config, text).expect("written");
     let mut command = Command::new("unshare");
@@ -61,4 +68,20 @@ fn missing_rules_are_installed_when_asked_for_and_only_then() {
     assert!(called().starts_with("udevadm control --reload\nudevadm trigger"), "{}", called());
     let nothing = said(&check(dir.path(), &["--fix", "--yes"], ""));
     assert!(nothing.contains("Nothing here can be mended"), "{nothing}");
+}
+
+#[test]
+fn the_services_user_joins_the_group_of_the_ports_and_the_service_begins_anew_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, text) in [
+        ("passwd", "root:x:0:0::/root:/bin/sh\nnuncio:x:990:990::/:/usr/sbin/nologin\n"),
+        ("group", "root:x:0:\ndialout:x:20:\nnuncio:x:990:\n"),
+    ] {
+        std::fs::write(dir.path().join(name), text).expect("written");
+    }
+    let output = check(dir.path(), &["--fix", "--yes"], "");
+    let said = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned();
+    let called = std::fs::read_to_string(dir.path().join("called")).unwrap_or_default();
+    let wanted = "usermod -aG dialout nuncio\nsystemctl try-restart nuncio.service\n";
+    assert!(called.contains(wanted), "{called}\n{said}");
 }

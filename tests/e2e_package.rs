@@ -66,6 +66,7 @@ fn from_the_package_to_the_first_device_it_takes_one_command_and_its_answers() {
     apt(&container, &["install", &container.inside(&package)]);
     let said = container.run(&["sh", "-c", "printf 'arduino-uno\\n\\n1\\n' | nuncio setup"]);
     println!("installed and registered after {:.1} s:\n{said}", begin.elapsed().as_secs_f32());
+    assert!(begin.elapsed() < Duration::from_secs(60), "installed and registered after {:?}", begin.elapsed());
     for words in [
         "serial:/dev/ttyUSB0",
         "Written: /etc/nuncio/nuncio.toml",

@@ -75,6 +75,12 @@ fn a_board_that_does_not_tell_is_asked_about_and_keeps_its_socket() {
     let text = std::fs::read_to_string(&config).expect("written");
     assert!(text.contains("name = \"arduino-nano-1\"\nboard = \"arduino-nano\""), "{text}");
 
+    // Once more, with nobody there to answer: what was told before holds.
+    let (code, said) = setup(&world, &bus, &config, &["--builtin", "--page", "local"], "");
+    assert_eq!((code, said.contains("Which of them")), (Some(0), false), "{said}");
+    let text = std::fs::read_to_string(&config).expect("written");
+    assert!(text.contains("name = \"arduino-nano-1\"") && text.contains("[web]"), "{text}");
+
     let (code, said) = setup(&world, &bus, &world.home().join("etc/other.toml"), &["--page", "off"], "\n");
     assert_eq!(code, Some(1), "nobody answered:\n{said}");
     assert!(said.contains("--server URI or --builtin"), "{said}");

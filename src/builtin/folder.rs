@@ -317,6 +317,8 @@ fn write(folder: BorrowedFd<'_>, name: &OsStr, bytes: &[u8], mode: u32) -> io::R
     let _ = rustix::fs::unlinkat(folder, FRESH, AtFlags::empty());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(folder, FRESH, flags, Mode::from_raw_mode(mode))?);
+    // Whatever the umask of the service: who may drop images may read what came of them.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     rustix::fs::renameat(folder, FRESH, folder, name)?;

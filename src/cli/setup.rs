@@ -72,9 +72,11 @@ where
     let seen = look_around(config, gateway)?;
     tell(&seen);
     let server = if options.builtin { Some(None) } else { options.server.map(Some) };
-    let answers = Answers::ask(server, options.page, &seen.list, &boards)?;
+    let answers = Answers::ask(server, options.page, file::named_before(&target)?, &seen.list, &boards)?;
     let text = file::text(&answers);
     config::parse(&target, Some(&text)).context("what was answered makes no valid configuration")?;
+    // Somebody may have written it while the questions stood there.
+    file::may_be_written(&target)?;
     file::write(&target, &text)?;
     print(&format!("Written: {}", target.display()));
     if options.no_start {
@@ -147,14 +149,19 @@ fn tell(seen: &Seen) {
 /// Has the daemon run with the new file, and waits for the first device.
 async fn start(target: &Path, answers: &Answers) -> anyhow::Result<u8> {
     let client = Client::new(config::socket(Some(target))?);
-    match service::restart().await? {
+    // The service reads the usual file, and has nothing to do with another one.
+    let started = match target == Path::new(config::DEFAULT_FILE) {
+        true => service::restart().await?,
+        false => service::Started::NoService,
+    };
+    match started {
         service::Started::Yes => {}
         service::Started::NoService => {
             let command = match target == Path::new(config::DEFAULT_FILE) {
                 true => "nuncio run".to_owned(),
                 false => format!("nuncio run --config {}", target.display()),
             };
-            print(&format!("There is no service manager here. Start the gateway with: {command}"));
+            print(&format!("No service runs with this file. Start the gateway with: {command}"));
             return Ok(code::OK);
         }
     }

@@ -130,7 +130,11 @@ fn port(path: &Path, device: Option<&str>) -> CheckItem {
 }
 
 fn joined(group: &str, user: &str) -> Cure {
-    Cure::new(format!("put {user} into the group {group}"), &[&["usermod", "-aG", group, user]])
+    let join: &[&str] = &["usermod", "-aG", group, user];
+    // A process keeps the groups that it began with.
+    let again: &[&str] = &["systemctl", "try-restart", "nuncio.service"];
+    let what = format!("put {user} into the group {group}");
+    if user == SERVICE_USER { Cure::new(what, &[join, again]) } else { Cure::new(what, &[join]) }
 }
 
 /// The group whose members may use a port, where joining it helps: it may read and write, and is not root's own.

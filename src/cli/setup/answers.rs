@@ -36,14 +36,15 @@ pub(super) struct NamedBoard {
 }
 
 impl Answers {
-    /// Asks what the options leave open.
+    /// Asks what the options leave open. `named` are the boards that an earlier setup was told of.
     pub(super) fn ask(
         server: Option<Option<String>>,
         page: Option<PageFor>,
+        named: Vec<NamedBoard>,
         list: &DeviceList,
         known: &[(BoardId, String)],
     ) -> anyhow::Result<Self> {
-        let boards = ask_boards(list, known)?;
+        let boards = ask_boards(named, list, known)?;
         let server = match server {
             Some(server) => server.map(|uri| right_uri(&uri).map_err(anyhow::Error::msg)).transpose()?,
             None => ask_server()?,
@@ -57,7 +58,7 @@ impl Answers {
 fn ask_server() -> anyhow::Result<Option<String>> {
     let question = "At which Device Management server shall the devices register?\n  coap://HOST[:PORT], or Enter for the one \
                     that is built in: ";
-    ask(question, "--server URI or --builtin", |answer| match answer {
+    ask(question, Some("--server URI or --builtin"), |answer| match answer {
         "" => Ok(None),
         uri => right_uri(uri).map(Some),
     })
@@ -83,7 +84,7 @@ fn ask_page() -> anyhow::Result<PageFor> {
         "Who shall see the page?\n  1 browsers on this machine\n  2 browsers on the network, over https and with a token\n  \
          3 nobody\n  Enter for {number}: "
     );
-    ask(&question, "--page local|network|off", |answer| match answer {
+    ask(&question, Some("--page local|network|off"), |answer| match answer {
         "" => Ok(usual),
         "1" => Ok(PageFor::Local),
         "2" => Ok(PageFor::Network),
@@ -93,9 +94,17 @@ fn ask_page() -> anyhow::Result<PageFor> {
 }
 
 /// Which board is on each port that can be used and does not tell.
-fn ask_boards(list: &DeviceList, known: &[(BoardId, String)]) -> anyhow::Result<Vec<NamedBoard>> {
-    let unknown = list.links.iter().filter(|link| link.access == Access::Usable && link.link.serial_path().is_some());
-    let mut boards: Vec<NamedBoard> = Vec::new();
+fn ask_boards(
+    named: Vec<NamedBoard>,
+    list: &DeviceList,
+    known: &[(BoardId, String)],
+) -> anyhow::Result<Vec<NamedBoard>> {
+    let mut boards = named;
+    let told: Vec<Link> = boards.iter().map(|board| board.link.clone()).collect();
+    let unknown = list.links.iter().filter(|link| {
+        let is_told = || told.contains(&link.link) || told.contains(&lasting(&link.link));
+        link.access == Access::Usable && link.link.serial_path().is_some() && !is_told()
+    });
     for (number, link) in unknown.take(MAX_ASKED).enumerate() {
         if number == 0 {
             let names: Vec<String> = known.iter().map(|(id, name)| format!("  {id:24} {name}")).collect();
@@ -103,7 +112,7 @@ fn ask_boards(list: &DeviceList, known: &[(BoardId, String)]) -> anyhow::Result<
         }
         let seen = link.seen.as_deref().map(|seen| format!(" ({seen})")).unwrap_or_default();
         let question = format!("Which of them is on {}{seen}? Enter to leave it out: ", link.link);
-        let answer = ask(&question, "the board, or nothing", |answer| match answer {
+        let answer = ask(&question, None, |answer| match answer {
             "" => Ok(None),
             word => match known.iter().find(|(id, _)| id.as_str() == word) {
                 Some((id, _)) => Ok(Some(id.clone())),
@@ -111,8 +120,11 @@ fn ask_boards(list: &DeviceList, known: &[(BoardId, String)]) -> anyhow::Result<
             },
         })?;
         let Some(board) = answer else { continue };
-        let before = boards.iter().filter(|one| one.board == board).count();
-        boards.push(NamedBoard { name: format!("{board}-{}", before + 1), link: lasting(&link.link), board });
+        // One more than there are boards has a number that is free.
+        let mut names = (1..=boards.len() + 1).map(|number| format!("{board}-{number}"));
+        let name = names.find(|name| boards.iter().all(|one| one.name != *name));
+        let Some(name) = name else { continue };
+        boards.push(NamedBoard { name, link: lasting(&link.link), board });
     }
     Ok(boards)
 }
@@ -126,8 +138,9 @@ fn lasting(link: &Link) -> Link {
     found.map_or_else(|| link.clone(), Link::Serial)
 }
 
-/// Puts a question until there is an answer that fits; `option` answers it on the command line.
-fn ask<T>(question: &str, option: &str, fits: impl Fn(&str) -> Result<T, String>) -> anyhow::Result<T> {
+/// Puts a question until there is an answer that fits; `option` answers it on the command line. Where there is none, nobody is
+/// needed: no answer is the empty one.
+fn ask<T>(question: &str, option: Option<&str>, fits: impl Fn(&str) -> Result<T, String>) -> anyhow::Result<T> {
     for _ in 0..MAX_TRIES {
         let mut out = std::io::stdout().lock();
         out.write_all(question.as_bytes()).and_then(|()| out.flush())?;
@@ -136,6 +149,7 @@ fn ask<T>(question: &str, option: &str, fits: impl Fn(&str) -> Result<T, String>
         let length = std::io::stdin().lock().read_line(&mut line).context("no answer can be read")?;
         if length == 0 {
             print("");
+            let Some(option) = option else { return fits("").map_err(anyhow::Error::msg) };
             bail!("nobody answers here: give {option} on the command line");
         }
         match fits(line.trim()) {

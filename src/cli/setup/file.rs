@@ -1,9 +1,11 @@
 //! The configuration that is written; what somebody else wrote is left alone.
 
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use nuncio::device::BoardId;
 use sha2::{Digest, Sha256};
 
 use super::PageFor;
@@ -12,7 +14,24 @@ use super::answers::{Answers, NamedBoard};
 /// The first line of a file that was written here, followed by the digest of what follows that line.
 const MARK: &str = "# Written by `nuncio setup`, which may write it again as long as nobody changes it: ";
 
-/// Whether the file may be written: it is not there, says nothing, or nobody has changed what was written here.
+/// What the package brings: it says nothing.
+const BROUGHT: &str = include_str!("../../../packaging/nuncio.toml");
+
+/// The boards that a file which was written here names.
+///
+/// # Errors
+/// When what was written here is valid no more.
+pub(super) fn named_before(target: &Path) -> anyhow::Result<Vec<NamedBoard>> {
+    let Ok(text) = std::fs::read_to_string(target) else { return Ok(Vec::new()) };
+    let before = nuncio::config::parse(target, Some(&text))?;
+    let named = before
+        .devices
+        .into_iter()
+        .filter_map(|one| Some(NamedBoard { name: one.name, board: BoardId::new(one.board?), link: one.link }));
+    Ok(named.collect())
+}
+
+/// Whether the file may be written: it is not there, is the package's, or nobody has changed what was written here.
 ///
 /// # Errors
 /// When somebody's words are in it, or this user may not write there.
@@ -20,7 +39,7 @@ pub(super) fn may_be_written(target: &Path) -> anyhow::Result<()> {
     match std::fs::read_to_string(target) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", target.display())),
-        Ok(text) if is_ours(&text) || says_nothing(&text) => {}
+        Ok(text) if is_ours(&text) || text.trim().is_empty() || text == BROUGHT => {}
         Ok(_) => bail!(
             "{} is there, and somebody has written it: it stays as it is.\n\
              To set up anew, put it aside first: mv {0} {0}.old",
@@ -43,11 +62,6 @@ fn is_ours(text: &str) -> bool {
     first.strip_prefix(MARK).is_some_and(|digest| digest == digest_of(rest))
 }
 
-/// Nothing but comments, as a package brings it.
-fn says_nothing(text: &str) -> bool {
-    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-}
-
 fn digest_of(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -62,7 +76,7 @@ pub(super) fn text(answers: &Answers) -> String {
 
 const HEAD: &str = "\
 # What is different here from the defaults. `man nuncio.toml` lists every key, `nuncio check` says what is wrong in this file,
-# and `systemctl reload nuncio` has it read again (servers, [web] and [builtin_server] take a restart).";
+# and `systemctl restart nuncio` has it read again. A reload is enough for boards, flash tools, keys and the log's level.";
 
 fn server(answers: &Answers) -> String {
     match &answers.server {
@@ -124,6 +138,8 @@ pub(super) fn write(target: &Path, text: &str) -> anyhow::Result<()> {
     let part = target.with_extension(format!("new-{}", std::process::id()));
     let written = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(&part)?;
+        // The service's user reads it, whatever the umask of who is setting up.
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&part, target)
@@ -133,8 +149,6 @@ pub(super) fn write(target: &Path, text: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use nuncio::device::BoardId;
-
     use super::*;
 
     fn answers() -> Answers {
@@ -150,6 +164,12 @@ mod tests {
         assert_eq!(config.servers[0].uri, "coap://dm.example.org:5683");
         assert_eq!(config.devices[0].link.to_string(), "serial:/dev/ttyUSB0");
         assert!(config.web.enabled);
+        let dir = tempfile::tempdir().expect("a folder");
+        let target = dir.path().join("nuncio.toml");
+        assert_eq!(named_before(&target).expect("nothing"), []);
+        write(&target, &text(&answers())).expect("written");
+        assert_eq!(std::fs::metadata(&target).expect("there").permissions().mode() & 0o777, 0o644);
+        assert_eq!(named_before(&target).expect("valid"), answers().boards, "a second setup keeps them");
         let other = Answers { server: None, page: PageFor::Off, boards: Vec::new(), with_device: false };
         let config = nuncio::config::parse(Path::new("nuncio.toml"), Some(&text(&other))).expect("valid");
         assert!(config.devices.is_empty() && !config.web.enabled);
@@ -165,8 +185,10 @@ mod tests {
         std::fs::write(&target, format!("{}\n[[server]]\n", text(&answers()))).expect("changed");
         let refused = may_be_written(&target).expect_err("somebody changed it").to_string();
         assert!(refused.contains("stays as it is"), "{refused}");
-        std::fs::write(&target, "# only words\n\n  # more\n").expect("written");
-        may_be_written(&target).expect("it says nothing");
+        std::fs::write(&target, BROUGHT).expect("written");
+        may_be_written(&target).expect("it is the package's");
+        std::fs::write(&target, "# [[server]]\n# uri = \"coap://put.aside.example\"\n").expect("written");
+        may_be_written(&target).expect_err("somebody has put it aside in comments");
         std::fs::write(&target, "[gateway]\n").expect("written");
         may_be_written(&target).expect_err("it says something");
         assert_eq!(
