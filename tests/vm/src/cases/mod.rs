@@ -1,4 +1,4 @@
-//! The cases, by the names under which `make test-vm` tells and chooses them.
+//! The cases, by the names under which `make test-vm` tells and chooses them: `subject::what_is_seen`.
 
 mod asked;
 mod bluetooth;
@@ -18,7 +18,7 @@ pub(crate) use crate::say;
 pub(crate) type Case = fn(&Lab);
 
 macro_rules! cases {
-    ($($module:ident: $($name:ident)*;)*) => { &[$($((stringify!($name), $module::$name as Case),)*)*] };
+    ($($module:ident: $($name:ident)*;)*) => { &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name as Case),)*)*] };
 }
 
 /// In the order in which they run.
