@@ -17,7 +17,7 @@ demo: ## the main job with no hardware and no server: two servers, a simulated U
 test: peers world ## all tests; gets the foreign servers and tools that they need
 	tests/run.py
 
-test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged cycles" for some
+test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged hub::" for some
 	tests/peers/install.sh leshan vm deb
 	tests/vm/build.sh
 	$(CARGO) build --locked --bins -p nuncio -p vm

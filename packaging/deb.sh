@@ -98,9 +98,9 @@ needs_no_newer_libc() { # program
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-# The date of everything in the package: the commit's, so that the same sources make the same package.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
-export SOURCE_DATE_EPOCH
+# The date of everything in the package: the commit's, so that the same sources make the same package. Told only to what packs:
+# a build to which another date is told compiles all C anew, and nothing in it asks for the date.
+date=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
 
 # A program for another machine cannot make its pages here; this machine's makes them for all.
 maker=$binary
@@ -114,11 +114,11 @@ for arch in "${archs[@]}"; do
   folder=$stage/$(triple "$arch")/release
   mkdir -p "$folder/pages"
   "$maker" generate-pages "$folder/pages"
-  changelog "$("$maker" --version | cut -d' ' -f2)-1" "$SOURCE_DATE_EPOCH" >"$folder/pages/changelog.Debian"
+  changelog "$("$maker" --version | cut -d' ' -f2)-1" "$date" >"$folder/pages/changelog.Debian"
   gzip -9n "$folder"/pages/man/* "$folder/pages/changelog.Debian"
   # A release build is stripped already, by its profile.
   if [ -n "$binary" ]; then strip -o "$folder/nuncio" "$program"; else cp "$program" "$folder/nuncio"; fi
   needs_no_newer_libc "$folder/nuncio"
-  (cd "$root" && CARGO_TARGET_DIR=$stage "$cargo_deb" --quiet --no-build --no-strip --locked --offline --compress-system "${fast[@]}" \
+  (cd "$root" && SOURCE_DATE_EPOCH=$date CARGO_TARGET_DIR=$stage "$cargo_deb" --quiet --no-build --no-strip --locked --offline --compress-system "${fast[@]}" \
     --target "$(triple "$arch")" --output "$output/")
 done

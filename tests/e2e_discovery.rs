@@ -77,10 +77,7 @@ fn a_device_is_known_by_its_properties_and_serial_ports_are_nobodys_business() {
         add("10.0.0.8", "network", "uno"),
         add("10.0.0.9\\u001b[2J", "network", "esp32"),
     ];
-    let program = script(
-        &world,
-        &format!("cat <<'EOF'\n{}\nEOF\nread quit; echo \"$quit\" >>heard; sleep 1000", events.join("\n")),
-    );
+    let program = script(&world, &format!("cat <<'EOF'\n{}\nEOF\nread quit; sleep 1000", events.join("\n")));
     let daemon = daemon(&world, &program);
     let link = "discovered:found/network/10.0.0.7";
     let why = || Some(daemon.cli(&["why", link]).output).filter(|why| why.contains("lamp"));

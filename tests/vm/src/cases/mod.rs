@@ -1,4 +1,4 @@
-//! The cases, by the names under which `make test-vm` tells and chooses them.
+//! The cases, by the names under which `make test-vm` tells and chooses them: `subject::what_is_seen`.
 
 mod asked;
 mod bluetooth;
@@ -18,7 +18,7 @@ pub(crate) use crate::say;
 pub(crate) type Case = fn(&Lab);
 
 macro_rules! cases {
-    ($($module:ident: $($name:ident)*;)*) => { &[$($((stringify!($name), $module::$name as Case),)*)*] };
+    ($($module:ident: $($name:ident)*;)*) => { &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name as Case),)*)*] };
 }
 
 /// In the order in which they run.
@@ -43,6 +43,7 @@ pub(crate) const ALL: &[(&str, Case)] = cases! {
         the_installed_service_opens_boards_that_come_after_it;
     hub:
         a_board_without_a_reset_line_is_restarted_by_its_port
+        a_boot_loader_that_never_answers_is_tried_once_more_after_its_port_was_switched
         a_port_is_never_switched_where_the_site_does_not_want_it
         a_gateway_that_is_killed_while_a_port_is_off_switches_it_on_when_it_starts
         a_gateway_that_is_stopped_while_a_port_is_off_switches_it_on_before;
