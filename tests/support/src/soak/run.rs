@@ -63,6 +63,10 @@ impl Shared {
 
     /// Whether memory is looked at for comparison at some time in between.
     pub(super) fn is_compared(&self, from: Instant, to: Instant) -> bool {
+        // A try is not.
+        if self.length < 2 * WARM {
+            return false;
+        }
         let (from, to) = (from.duration_since(self.began), to.duration_since(self.began));
         let meets = |end: Duration| from <= end && to >= end.saturating_sub(TOGETHER);
         meets(WARM) || meets(self.length)
@@ -158,8 +162,9 @@ fn watch(shared: &Shared, pid: u32, state: &std::path::Path) {
             break;
         };
         sample.write(&mut file);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let Tally { present, came, went, begun, proven, failed } = sample.tally;
+            shared.record.event("load", "machine", &super::updates::load());
             say(&format!(
                 "{:4} min: RSS {:.2} MB, {} fds, {} threads, state {} KiB; {present} here, {came} came, {went} went; updates \
                  {begun} begun, {proven} proven, {failed} failed",

@@ -87,11 +87,12 @@ fn seconds(time: &str) -> Option<f64> {
     Some(days as f64 * 86_400.0 + hour * 3600.0 + minute * 60.0 + second)
 }
 
-/// A line without what differs from one to the next: values of fields, and numbers.
+/// A line without what differs from one to the next: spans, values of fields, and numbers.
 fn bare(rest: &str) -> String {
     let mut text = String::new();
     let mut quoted = false;
-    for word in rest.split(' ') {
+    let after_spans = rest.find("nuncio::").unwrap_or_default();
+    for word in rest[after_spans..].split(' ') {
         let begins_quoted = quoted;
         if word.matches('"').count() % 2 == 1 {
             quoted = !quoted;
@@ -123,7 +124,7 @@ mod tests {
     fn lines_that_differ_in_values_are_of_one_kind_and_nobody_caused_them() {
         let log = "2026-11-30T18:40:00.000000Z  WARN nuncio::one: it fails device=mac-02 error=\"no such thing\" n=1\n\
                    2026-11-30T18:40:01.000000Z  INFO nuncio::one: it goes on\n\
-                   2026-11-30T18:40:02.000000Z  WARN nuncio::one: it fails device=mac-03 error=\"nothing of it\" n=2\n";
+                   2026-11-30T18:40:02.000000Z  WARN device{name=mac-03}: nuncio::one: it fails device=mac-03 error=\"nothing of it\" n=2\n";
         let all = all(log, &[]);
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!((all[0].caused, all[0].uncaused), (0, 2));

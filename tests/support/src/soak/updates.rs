@@ -72,7 +72,7 @@ impl Updates<'_> {
         let asker = number as usize % 3;
         match self.servers.get(asker) {
             Some(server) => {
-                let format = if number % 2 == 0 { PushFormat::Opaque } else { PushFormat::Tlv };
+                let format = if number.is_multiple_of(2) { PushFormat::Opaque } else { PushFormat::Tlv };
                 self.push(server, image, format)?;
             }
             None => self.lay(number, image)?,
@@ -125,7 +125,7 @@ impl Updates<'_> {
 }
 
 /// A simulated board on a machine that has no time for it loses bytes.
-fn load() -> String {
+pub(super) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!("the load of the machine is {}", text.split(' ').next().unwrap_or_default())
 }

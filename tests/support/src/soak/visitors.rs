@@ -49,13 +49,10 @@ impl Visitors<'_> {
             };
             let mut buffer = [0; 16 << 10];
             while began.elapsed() < PAGE && self.shared.pause(Duration::from_millis(200)) {
-                match stream.read(&mut buffer) {
-                    Ok(0) => {
-                        self.shared.record.event("unanswered", "GET events", "the stream ended");
-                        break;
-                    }
-                    // A time limit is silence.
-                    Ok(_) | Err(_) => {}
+                // A time limit is silence.
+                if let Ok(0) = stream.read(&mut buffer) {
+                    self.shared.record.event("unanswered", "GET events", "the stream ended");
+                    break;
                 }
             }
         }
