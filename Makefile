@@ -15,7 +15,7 @@ demo: ## the main job with no hardware and no server: two servers, a simulated U
 	$(CARGO) run --locked --quiet -p testbed --bin demo
 
 test: peers world ## all tests; gets the foreign servers and tools that they need
-	$(CARGO) test --locked --workspace
+	tests/run.py
 
 test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not part of `make test`. CASES="plugged cycles" for some
 	tests/peers/install.sh leshan vm deb

@@ -31,7 +31,7 @@ use crate::transports::{
 use crate::update::{DownloadSettings, UpdateSettings};
 use crate::web::WebSettings;
 
-pub use edit::{Setting, paths_in, with_values};
+pub use edit::{Setting, paths_in, with_folder_moved, with_values};
 
 use source::Source;
 

@@ -235,9 +235,10 @@ fn the_configuration_comes_with_all_that_it_names_and_paths_lead_into_the_new_fo
     let files = ["keys/site.pub", "own/certificate.pem", "own/key.pem", "own/ca.pem", "run/credential"];
     let [keys, certificate, private, authority, credential] = files.map(|name| world.file(name, key));
     let toml = format!(
-        "[update]\nkeys = {:?}\n[web]\ncertificate = {certificate:?}\nkey = {private:?}\nsocket = {:?}\n[[discovery]]\nname = \"x\"\nprogram = [{credential:?}]\n",
+        "[update]\nkeys = {:?}\n[web]\ncertificate = {certificate:?}\nkey = {private:?}\nsocket = {:?}\n[[discovery]]\nname = \"x\"\nprogram = [{credential:?}]\n[builtin_server]\ndrop = {:?}\n",
         keys.parent().expect("a folder"),
         state(&world).join("web.sock"),
+        state(&world).join("incoming"),
     );
     let daemon = world.daemon().download(&format!("ca = [{authority:?}]")).toml(&toml).prepare();
     world.file("config/boards.d/mine.toml", "# a board\n");
@@ -247,7 +248,7 @@ fn the_configuration_comes_with_all_that_it_names_and_paths_lead_into_the_new_fo
     let moved = another_machine(&there);
     let restored = restore(&moved, &there, &file, &["--json"]);
     let changed = restored.json()["changed"].to_string();
-    let keys = "\"gateway.state\",\"web.socket\",\"update.keys\",\"web.certificate\",\"web.key\",\"download.ca\"";
+    let keys = "\"gateway.state\",\"web.socket\",\"builtin_server.drop\",\"update.keys\",\"web.certificate\",\"web.key\",\"download.ca\"";
     assert_eq!(changed, format!("[{keys}]"), "{}", restored.output);
     let config = fs::read_to_string(moved.config()).expect("there");
     let old = text(&world.home()).to_owned();

@@ -3,10 +3,11 @@
 //! Needs the peers avr, leshan and page: `make peers`.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use world::{Browser, Scene, avr_image, eventually, free_tcp, repository, world};
+use world::{Browser, Leshan, Model, Scene, UsbBus, avr_image, eventually, free_tcp, free_udp, repository, world};
 
 /// Ten times what a flash takes.
 const FLASH: Duration = Duration::from_secs(240);
@@ -108,24 +109,64 @@ fn every_page_is_readable_in_both_colours_on_a_phone_and_by_keyboard() {
     {
         assert!(reached.iter().any(|one| one == order), "{order} is not reached by Tab: {reached:?}");
     }
-    pictures(&mut browser, &base, &device);
 }
 
-/// The pictures of the README, taken anew where somebody wants them: `PICTURES=1 cargo test --test e2e_page`.
-fn pictures(browser: &mut Browser, base: &str, device: &str) {
+/// A workshop with three boards, one of which is being flashed: the pictures of the README. They are taken anew for it where somebody
+/// wants that: `PICTURES=1 cargo test --test e2e_page`.
+#[test]
+fn pictures_of_a_workshop_show_boards_their_state_and_an_update_under_way() {
+    let world = world!();
+    let bus = UsbBus::new(&world);
+    let (press, bench) = (world.uno("uno-1.2.0.hex"), world.uno("uno-1.2.0.hex"));
+    let oven = world.board(Model::NanoOld).with(&avr_image("nano-1.2.0.hex")).start();
+    bus.plug(&press, "ttyACM0", "75735313");
+    bus.plug(&bench, "ttyACM1", "85834363");
+    bus.plug_bridge(&oven, "ttyUSB0", "1-1.4");
+    let (factory, port) = (&Leshan::pair().0, free_tcp());
+    let daemon = world
+        .daemon()
+        .server("factory", &factory.uri(), 123, "lifetime = \"30s\"")
+        .builtin(free_udp(), "")
+        .device("press-3", "arduino-uno", "serial:/dev/ttyACM0", "")
+        .device("oven-1", "arduino-nano", "serial:/dev/ttyUSB0", "")
+        .serial("watch = [\"/dev/ttyACM*\"]")
+        .toml(&format!("[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]"))
+        .bus(&bus);
+    let mut daemon = daemon.prepare();
+    daemon.edit_config(|text| text.replace("name = \"world\"", "name = \"workshop-pi\""));
+    daemon.run();
+    for device in ["press-3", "oven-1"] {
+        daemon.await_registered(device, "factory");
+    }
+    assert_eq!(daemon.flash("press-3", &avr_image("uno-1.3.0.hex")).code, Some(0));
+    let base = format!("http://127.0.0.1:{port}");
+    let link = daemon.cli(&["login", "--role", "operator"]).line("http");
+    let mut browser = Browser::start();
+    browser.goto(&link);
+    browser.waits_for("main", "oven-1");
     let folder =
         if std::env::var_os("PICTURES").is_some() { repository().join("docs/pictures") } else { std::env::temp_dir() };
-    for (name, page, scheme, width, height) in [
-        ("devices.png", "/", "light", 1100, 520),
-        ("device.png", device, "dark", 1100, 1000),
-        ("phone.png", device, "light", 390, 844),
-    ] {
+    let look = |browser: &mut Browser, page: &str, (scheme, width, height): (&str, u32, u32)| {
         browser.ask("look", json!({ "scheme": scheme, "width": width, "height": height }));
         browser.goto(&format!("{base}{page}"));
+        browser.waits_for("main", "press-3");
+    };
+    let take = |browser: &mut Browser, name: &str| {
         let path = folder.join(name);
         browser.screenshot(&path);
         assert!(is_picture(&path), "{} is no picture", path.display());
-    }
+    };
+    look(&mut browser, "/", ("light", 1100, 380));
+    take(&mut browser, "devices.png");
+    look(&mut browser, "/devices/press-3", ("dark", 1100, 1000));
+    take(&mut browser, "device.png");
+    // The page is there first, and tells by itself what begins.
+    look(&mut browser, "/devices/press-3", ("light", 390, 844));
+    let mut flash = daemon.command(&["flash", "press-3", avr_image("uno-1.3.0-large.hex").to_str().expect("text")]);
+    let mut flash = flash.stdout(Stdio::null()).spawn().expect("started");
+    browser.waits_for("main", "writing");
+    take(&mut browser, "phone.png");
+    assert!(flash.wait().expect("ended").success());
 }
 
 fn is_picture(path: &Path) -> bool {

@@ -87,7 +87,9 @@ fn a_bundle_has_all_that_is_needed_and_no_secret_from_anywhere() {
         "nuncio: cannot reach mqtt with cGxhbnRlZC1raXRjaGVuLWtleS0wMTIzNDU2Nzg5MDE=\nnuncio: Authorization: Bearer planted-bearer-token\nusb 1-1: new device token=planted-kernel",
     );
     let bin = world.home().join("bin");
-    let keys = "[esphome]\nkeys = { kitchen = \"cGxhbnRlZC1raXRjaGVuLWtleS0wMTIzNDU2Nzg5MDE=\", \"*\" = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\" }";
+    let keys = "[esphome]\nkeys = { kitchen = \"cGxhbnRlZC1raXRjaGVuLWtleS0wMTIzNDU2Nzg5MDE=\", \"*\" = \"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\" }\n\
+                [mqtt]\npassword = \"planted-mqtt\"\n\
+                [[hook]]\nname = \"chat\"\non = [\"update-failed\"]\nurl = \"https://127.0.0.1:9/services/planted-hook\"\nsecret = \"planted-hmac\"\nretries = 0";
     let scene = Scene::with(world, "arduino-uno", &board.link(), |daemon| daemon.path(&bin).toml(keys));
     let token = scene.daemon.cli(&["token", "add", "ci", "--json"]).json()["token"].clone();
     let token = token.as_str().and_then(|token| token.rsplit('.').next()).expect("a token");
@@ -107,6 +109,9 @@ fn a_bundle_has_all_that_is_needed_and_no_secret_from_anywhere() {
             KITCHEN,
             "planted-bearer-token",
             "planted-kernel",
+            "planted-mqtt",
+            "planted-hook",
+            "planted-hmac",
             "MDEyMzQ1Njc4OTAxMjM0",
             token,
         ],

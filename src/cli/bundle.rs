@@ -35,6 +35,8 @@ const MAX_TEXT: u64 = 4 << 20;
 const MAX_TEXTS: usize = 200;
 /// Longest part in bytes.
 const MAX_PART: usize = 32 << 20;
+/// What the gateway keeps of its own as a secret, in the state folder: part of the URIs of images.
+const OWN: &str = "builtin/secret";
 /// Longest recording.
 const MAX_RECORDING: Duration = Duration::from_secs(600);
 
@@ -127,7 +129,9 @@ async fn gather(
     let loaded = config::load(chosen);
     let file = chosen.unwrap_or(Path::new(DEFAULT_FILE));
     let texts = texts(file);
-    let redactor = Redactor::new(texts.iter().filter_map(|(_, text)| text.as_deref().ok()))?;
+    let own = loaded.as_ref().ok().and_then(|config| read(&config.gateway.state.join(OWN)).ok());
+    let redactor =
+        Redactor::new(texts.iter().filter_map(|(_, text)| text.as_deref().ok()), own.map(|own| own.trim().to_owned()))?;
     let mut gathered = Gathered { redactor, parts: Vec::new(), missing: Vec::new() };
     gathered.text("system.txt", "version, system, kernel, user", &host::system());
     gathered.check(&loaded, checks);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
-use toml_edit::{DocumentMut, Item, Table, Value, value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
 
 use super::ConfigError;
 use super::source::Source;
@@ -40,6 +40,60 @@ pub fn with_values(text: &str, values: &[(&str, &str, Setting)]) -> Result<Strin
         }
     }
     Ok(document.to_string())
+}
+
+/// The text with every path into a folder leading into another one, and the keys of those.
+///
+/// # Errors
+/// Where the text is no TOML.
+pub fn with_folder_moved(text: &str, from: &Path, to: &Path) -> Result<(String, Vec<String>), String> {
+    let mut document: DocumentMut = text.parse().map_err(|error| format!("{error}"))?;
+    let mut moving = Moving { from, to, changed: Vec::new() };
+    moving.table("", document.as_table_mut());
+    Ok((document.to_string(), moving.changed))
+}
+
+struct Moving<'p> {
+    from: &'p Path,
+    to: &'p Path,
+    changed: Vec<String>,
+}
+
+impl Moving<'_> {
+    fn table(&mut self, above: &str, table: &mut dyn TableLike) {
+        for (key, item) in table.iter_mut() {
+            let path = if above.is_empty() { key.to_string() } else { format!("{above}.{key}") };
+            match item {
+                Item::Value(value) => self.value(&path, value),
+                Item::Table(table) => self.table(&path, table),
+                Item::ArrayOfTables(tables) => {
+                    for (number, table) in tables.iter_mut().enumerate() {
+                        self.table(&format!("{path}[{number}]"), table);
+                    }
+                }
+                Item::None => {}
+            }
+        }
+    }
+
+    fn value(&mut self, path: &str, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                let Ok(rest) = Path::new(text.value()).strip_prefix(self.from) else { return };
+                // Joined to nothing, a path would end in a slash.
+                let moved = if rest.as_os_str().is_empty() { self.to.to_owned() } else { self.to.join(rest) };
+                let mut new = Value::from(moved.to_string_lossy().as_ref());
+                *new.decor_mut() = text.decor().clone();
+                *value = new;
+                self.changed.push(path.to_owned());
+            }
+            Value::Array(items) => {
+                items.iter_mut().enumerate().for_each(|(number, item)| self.value(&format!("{path}[{number}]"), item));
+            }
+            Value::InlineTable(table) => self.table(path, table),
+            _ => {}
+        }
+    }
 }
 
 /// The absolute paths that a text of a configuration names, whatever they are for.
@@ -102,6 +156,17 @@ mod tests {
             assert_eq!(config.gateway.state, Path::new("/s"), "{changed}");
         }
         with_values("gateway = 1", &set).expect_err("no section");
+    }
+
+    #[test]
+    fn what_leads_into_a_folder_leads_into_another_one() {
+        let text = "[a]\nb = \"/old\" # here\nc = [\"/old/x\", \"/older\"]\n[[d]]\ne = { f = \"/old/y/z\" }\n";
+        let (moved, changed) = with_folder_moved(text, Path::new("/old"), Path::new("/new/er")).expect("TOML");
+        assert_eq!(
+            moved,
+            "[a]\nb = \"/new/er\" # here\nc = [\"/new/er/x\", \"/older\"]\n[[d]]\ne = { f = \"/new/er/y/z\" }\n"
+        );
+        assert_eq!(changed, ["a.b", "a.c[0]", "d[0].e.f"]);
     }
 
     #[test]

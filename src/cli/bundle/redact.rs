@@ -10,6 +10,8 @@ use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value as Toml};
 
+/// Where chat services are posted to: their URIs are secrets from the path on.
+const HOOK: &str = "hook.url";
 /// In place of what is not told.
 const MASK: &str = "***";
 /// Shorter values are no secrets, and would be found everywhere.
@@ -51,11 +53,16 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// One that knows the secrets of these TOML files.
-    pub(super) fn new<'t>(files: impl IntoIterator<Item = &'t str>) -> Result<Self, regex::Error> {
+    /// One that knows the secrets of these TOML files, and others.
+    pub(super) fn new<'t>(
+        files: impl IntoIterator<Item = &'t str>,
+        others: impl IntoIterator<Item = String>,
+    ) -> Result<Self, regex::Error> {
+        let long = |secret: &String| secret.len() >= SHORTEST;
         // Also as a log writes them, which escapes what could be taken for the end of a text.
         let escaped = |secret: String| [secret.escape_debug().to_string(), secret];
-        let mut known: Vec<String> = files.into_iter().flat_map(secrets_of).flat_map(escaped).collect();
+        let mut known: Vec<String> =
+            files.into_iter().flat_map(secrets_of).chain(others).filter(long).flat_map(escaped).collect();
         // A longer one may hold a shorter one.
         known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         known.dedup();
@@ -144,6 +151,9 @@ impl Redactor {
 
     fn value(&self, path: &str, value: Toml) -> Toml {
         match value {
+            Toml::String(text) if path == HOOK => {
+                Toml::String(host_of(&text).map_or_else(|| self.mask(), |host| format!("{host}/{}", self.mask())))
+            }
             Toml::String(text) => Toml::String(self.text(&text)),
             Toml::Array(items) => Toml::Array(items.into_iter().map(|item| self.value(path, item)).collect()),
             Toml::Table(table) => Toml::Table(self.table(path, table)),
@@ -247,11 +257,23 @@ fn collect_table(above: &str, table: &toml::Table, secret: bool, secrets: &mut V
 fn collect(path: &str, value: &Toml, secret: bool, secrets: &mut Vec<String>) {
     match value {
         Toml::String(text) if secret => secrets.push(text.clone()),
-        Toml::String(text) => secrets.extend(in_uri(text)),
+        Toml::String(text) => {
+            secrets.extend(in_uri(text));
+            // All of such a path is the way in.
+            let way = host_of(text).filter(|_| path == HOOK).and_then(|host| text.get(host.len() + 1..));
+            secrets.extend(way.map(str::to_owned));
+        }
         Toml::Array(items) => items.iter().for_each(|item| collect(path, item, secret, secrets)),
         Toml::Table(table) => collect_table(path, table, secret, secrets),
         _ => {}
     }
+}
+
+/// A URI up to its path.
+fn host_of(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    text.get(..scheme.len() + "://".len() + host.len())
 }
 
 /// User with password, the password alone, and the query of a URI.
@@ -269,7 +291,7 @@ mod tests {
     use super::*;
 
     fn redactor(files: &[&str]) -> Redactor {
-        Redactor::new(files.iter().copied()).expect("the patterns are right")
+        Redactor::new(files.iter().copied(), []).expect("the patterns are right")
     }
 
     #[track_caller]
@@ -293,6 +315,8 @@ tls_key_file = "/nowhere/key.pem"
 keys = "/nowhere/keys"
 [download]
 allow = ["https://fw.example.org/?sig=query-secret"]
+[[hook]]
+url = "https://chat.example.org/services/way-in"
 [vars]
 "secret.ssid" = "dotted-secret"
 [vars.secret]
@@ -317,12 +341,19 @@ pins = [1234567, "list-secret"]
             "1234567",
             "list-secret",
             "dotted-secret",
+            "services/way-in",
         ] {
             hides(&shown, secret);
         }
-        for kept in
-            ["name = \"pi\"", "kitchen", "dm.example.org:5683", "/nowhere/keys", "/nowhere/key.pem", "https://fw"]
-        {
+        for kept in [
+            "name = \"pi\"",
+            "kitchen",
+            "dm.example.org:5683",
+            "/nowhere/keys",
+            "/nowhere/key.pem",
+            "https://fw",
+            "https://chat.example.org/***",
+        ] {
             assert!(shown.contains(kept), "{kept} is missing in {shown}");
         }
         assert!(redactor.masked() >= 8, "{}", redactor.masked());

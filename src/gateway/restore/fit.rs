@@ -25,21 +25,18 @@ pub(super) fn fit(manifest: &Manifest, text: &Path, state: &Path, file: &Path) -
         Err(error) => return Err(error).context("the configuration in the backup"),
     };
     let mut fitted = Fitted::default();
+    let failed = |error| anyhow!("the configuration in the backup: {error}");
     let mut now = before.clone();
-    // Paths below the state folder that nobody wrote down move with it: so it comes first.
-    for step in [first, second] {
-        let config = match config::parse(file, Some(&now)) {
-            Ok(config) => config,
-            Err(error) => {
-                fitted.notes.push(format!("the configuration is not right for this version:\n{error}"));
-                break;
-            }
-        };
-        let wanted = step(&config, manifest, state, file);
-        let values: Vec<_> = wanted.iter().map(|(section, key, value)| (*section, *key, value.clone())).collect();
-        now =
-            config::with_values(&now, &values).map_err(|error| anyhow!("the configuration in the backup: {error}"))?;
-        fitted.changed.extend(values.iter().map(|(section, key, _)| format!("{section}.{key}")));
+    if manifest.state != state {
+        (now, fitted.changed) = config::with_folder_moved(&now, &manifest.state, state).map_err(failed)?;
+    }
+    match config::parse(file, Some(&now)) {
+        Ok(config) => {
+            let wanted = wanted(&config, manifest, state, file);
+            now = config::with_values(&now, &wanted).map_err(failed)?;
+            fitted.changed.extend(wanted.iter().map(|(section, key, _)| format!("{section}.{key}")));
+        }
+        Err(error) => fitted.notes.push(format!("the configuration is not right for this version:\n{error}")),
     }
     if now != before {
         let mut options = std::fs::OpenOptions::new();
@@ -59,29 +56,16 @@ fn path(path: &Path) -> Setting {
     Setting::Text(path.to_string_lossy().into_owned())
 }
 
-/// Name and state folder.
-fn first(config: &Config, manifest: &Manifest, state: &Path, _: &Path) -> Values {
+/// The name that the gateway had, the state folder, and where what was named elsewhere lies now.
+fn wanted(config: &Config, manifest: &Manifest, state: &Path, file: &Path) -> Values {
     let mut values = Values::new();
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let has = |name: &str| manifest.of(Tree::Config).any(|(path, _)| path == Path::new(name));
     if config.gateway.name != manifest.gateway {
         values.push(("gateway", "name", Setting::Text(manifest.gateway.clone())));
     }
     if config.gateway.state != state {
         values.push(("gateway", "state", path(state)));
-    }
-    values
-}
-
-/// All other paths.
-fn second(config: &Config, manifest: &Manifest, state: &Path, file: &Path) -> Values {
-    let mut values = Values::new();
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let has = |name: &str| manifest.of(Tree::Config).any(|(path, _)| path == Path::new(name));
-    let moved = |old: &Path| Some(state.join(old.strip_prefix(&manifest.state).ok()?)).filter(|new| new != old);
-    if let Some(socket) = moved(&config.gateway.socket) {
-        values.push(("gateway", "socket", path(&socket)));
-    }
-    if let Some(socket) = config.web.socket.as_deref().and_then(moved) {
-        values.push(("web", "socket", path(&socket)));
     }
     let keys = folder.join(KEYS);
     if config.update.keys != keys && manifest.of(Tree::Config).any(|(path, _)| path.starts_with(KEYS)) {

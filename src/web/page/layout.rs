@@ -99,7 +99,8 @@ pub(super) fn progress(device: &DeviceStatus) -> Markup {
             span.what { (word) }
             @if matches!(update.state, FirmwareState::Downloading | FirmwareState::Updating) {
                 progress max="100" value=[update.percent] aria-label={ "Update of " (device.id) } {}
-                @if let Some(percent) = update.percent { span.percent { (percent) " %" } }
+                // Empty at first: what comes live is written into it.
+                span.percent { @if let Some(percent) = update.percent { (percent) " %" } }
             }
         }
     }

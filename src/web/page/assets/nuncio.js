@@ -59,14 +59,17 @@ function renew() {
   }, 400);
 }
 
+const PHASES = { prepare: "preparing", write: "writing", verify: "verifying" };
 function progress(news) {
-  const percent = news.what.percent;
+  const { percent, phase } = news.what;
   for (const shown of document.querySelectorAll("[data-progress]")) {
     if (shown.dataset.progress !== news.device) continue;
     const bar = shown.querySelector("progress");
     if (bar) bar.value = percent;
     const number = shown.querySelector(".percent");
     if (number) number.textContent = percent + " %";
+    const word = shown.querySelector(".what");
+    if (word && PHASES[phase]) word.textContent = PHASES[phase];
   }
 }
 
