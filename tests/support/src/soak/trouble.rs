@@ -33,11 +33,15 @@ const CAUSES: &[Cause] = &[];
 
 /// All warnings and errors by kind.
 pub(super) fn all(log: &str, events: &[Event]) -> Vec<Trouble> {
+    judged(log, events, CAUSES)
+}
+
+fn judged(log: &str, events: &[Event], causes: &[Cause]) -> Vec<Trouble> {
     let mut kinds: BTreeMap<(String, String), Trouble> = BTreeMap::new();
     for line in log.lines() {
         let Some((at, level, rest)) = parts(line) else { continue };
         let message = bare(rest);
-        let cause = CAUSES.iter().find(|cause| is_caused(cause, at, rest, events));
+        let cause = causes.iter().find(|cause| is_caused(cause, at, rest, events));
         let kind = kinds.entry((level.to_owned(), message.clone())).or_insert_with(|| Trouble {
             level: level.to_owned(),
             message,
@@ -129,5 +133,17 @@ mod tests {
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!((all[0].caused, all[0].uncaused), (0, 2));
         assert_eq!(all[0].message, "nuncio::one: it fails device error n");
+    }
+    #[test]
+    fn a_cause_counts_for_its_own_device_and_for_a_while_only() {
+        let causes = [Cause { message: "it fails", events: &["lost"], within: 130.0, why: "power" }];
+        let line = |time: &str, device: &str| {
+            format!("2026-11-30T{time}.000000Z  WARN nuncio::one: it fails device={device}\n")
+        };
+        let log = line("18:41:00", "mac-02") + &line("18:41:00", "mac-03") + &line("18:43:00", "mac-02");
+        let lost =
+            Event { at: 1_796_064_000.0, kind: "lost".to_owned(), subject: "mac-02".to_owned(), detail: String::new() };
+        let all = judged(&log, &[lost], &causes);
+        assert_eq!((all.len(), all[0].caused, all[0].uncaused, all[0].why), (1, 1, 2, Some("power")));
     }
 }
