@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 
-.PHONY: help demo test test-vm torture check deb bench peers world fuzz fmt clean-world
+.PHONY: help demo test test-vm torture soak check deb bench peers world fuzz fmt clean-world
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test-vm: ## USB boards under the real kernel drivers, in a virtual machine; not 
 torture: peers world ## kills daemon, tool and link 600 times in the middle of flashes; KILLS=100 each, AT_ONCE=8, TORTURE="tool=esptool victim=link step=flashing case=17"
 	$(CARGO) build --locked --bins -p nuncio -p world
 	$(CARGO) run --locked --quiet -p world --bin torture
+
+soak: ## two hours of the release build with 200 devices that come and go and an update a minute; MINUTES=120 DEVICES=200 SEED=1, what is seen lies in FOLDER=target/soak
+	tests/peers/install.sh avr lan leshan mqtt
+	tests/world/build.sh avr
+	$(CARGO) build --locked --release -p nuncio
+	$(CARGO) run --locked --quiet -p world --bin soak
 
 check: ## formatting, lints, licences, documentation
 	tests/peers/install.sh deny

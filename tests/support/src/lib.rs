@@ -31,6 +31,7 @@ mod ports;
 mod powercut;
 mod process;
 mod scene;
+pub mod soak;
 mod status;
 mod terminal;
 mod tls;

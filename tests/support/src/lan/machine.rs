@@ -60,9 +60,9 @@ impl Machine {
     }
 
     /// Announces a service without waiting for the network to agree to its name.
-    pub fn announce_at_once(&mut self, name: &str, kind: &str, port: u16, txt: &[(&str, &str)]) {
+    pub fn announce_at_once(&mut self, name: &str, kind: &str, port: u16, txt: &[(&str, &str)]) -> Announced {
         let entries = entries(txt);
-        self.add(name, kind, port, &entries, false);
+        self.add(name, kind, port, &entries, false).0
     }
 
     fn add(&mut self, name: &str, kind: &str, port: u16, txt: &[Vec<u8>], wait: bool) -> (Announced, String) {
