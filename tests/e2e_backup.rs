@@ -261,6 +261,27 @@ fn the_configuration_comes_with_all_that_it_names_and_paths_lead_into_the_new_fo
 }
 
 #[test]
+fn credentials_stay_behind_and_the_rest_of_the_configuration_fits_all_the_same() {
+    let (world, there) = (world!(), world!());
+    let keys = world.file("keys/site.pub", include_str!("peers/README.md"));
+    let credential = world.file("config/credentials/kitchen", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n");
+    let keys = keys.parent().expect("a folder");
+    let toml = format!("[update]\nkeys = {keys:?}\n[esphome.keys]\nkitchen = {{ credential = \"kitchen\" }}\n");
+    let daemon = world.daemon().toml(&toml).prepare();
+    let file = world.home().join("a.nuncio");
+    let made = daemon.cli(&["backup", text(&file), "--json"]);
+    assert_eq!(made.json()["named_only"], serde_json::json!([credential]), "{}", made.output);
+    let moved = another_machine(&there);
+    let restored = restore(&moved, &there, &file, &["--json"]);
+    assert_eq!(restored.json()["changed"], serde_json::json!(["gateway.state", "update.keys"]), "{}", restored.output);
+    assert_eq!(restored.json()["notes"], serde_json::json!([]), "{}", restored.output);
+    assert!(!moved.config().with_file_name("credentials").exists());
+    fs::remove_file(&credential).expect("it was there");
+    let again = daemon.cli(&["restore", text(&file), "--force"]);
+    assert_eq!(again.code, Some(0), "where the state goes is in the configuration here: {}", again.output);
+}
+
+#[test]
 fn a_state_folder_that_is_not_named_is_never_taken_from_the_backup() {
     let world = world!();
     let daemon = world.daemon().start();

@@ -185,8 +185,15 @@ fn texts(config: &Config) -> anyhow::Result<(Vec<Item>, Vec<PathBuf>)> {
     }
     let named = config.text().map(|text| config::paths_in(Path::new(FILE), text)).transpose()?.unwrap_or_default();
     let only = named.into_iter().filter(|path| !texts.taken.contains(path) && path.is_file());
-    let named_only = only.collect();
+    let named_only = only.chain(credentials(config)?).collect();
     Ok((texts.items, named_only))
+}
+
+/// Where the credentials that the configuration names are looked for, beside it.
+fn credentials(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
+    let (Some(file), Some(text)) = (config.file(), config.text()) else { return Ok(Vec::new()) };
+    let folder = std::path::absolute(file)?.with_file_name("credentials");
+    Ok(config::credentials_in(file, text)?.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// The place of a certificate authority.
