@@ -261,6 +261,25 @@ fn the_configuration_comes_with_all_that_it_names_and_paths_lead_into_the_new_fo
 }
 
 #[test]
+fn what_was_dropped_stays_behind_and_keeps_nothing_from_being_kept() {
+    let (world, there) = (world!(), world!());
+    let incoming = state(&world).join("images/incoming");
+    let daemon = world.daemon().builtin(world::free_both(), &format!("drop = {incoming:?}")).prepare();
+    for name in ["press-3/a.hex", "press-3/odd\\name.hex", "under-way/0123456789ab/offer.json"] {
+        world.file(&format!("state/images/incoming/{name}"), "x");
+    }
+    world.file("state/images/other/kept.hex", "x");
+    let file = world.home().join("a.nuncio");
+    let made = daemon.cli(&["backup", text(&file)]);
+    assert_eq!(made.code, Some(0), "{}", made.output);
+    let restored = restore(&another_machine(&there), &there, &file, &[]);
+    assert_eq!(restored.code, Some(0), "{}", restored.output);
+    let images = state(&there).join("images");
+    assert_eq!(listing(&images), [images.join("other")]);
+    assert_eq!(listing(&images.join("other")), [images.join("other/kept.hex")]);
+}
+
+#[test]
 fn credentials_stay_behind_and_the_rest_of_the_configuration_fits_all_the_same() {
     let (world, there) = (world!(), world!());
     let keys = world.file("keys/site.pub", include_str!("peers/README.md"));

@@ -65,8 +65,11 @@ pub fn back_up(
         .is_dir()
         .then(|| Holding::new(&state.join(HOLDING)).context("is another backup under way?"))
         .transpose()?;
+    // What was dropped there was meant for now: executed by a restore, it would be flashed again.
+    let drop = config.builtin_server.drop.as_deref().and_then(|drop| drop.strip_prefix(state).ok());
+    let drop = drop.filter(|drop| !drop.as_os_str().is_empty());
     let held = match &mut holding {
-        Some(holding) => hold(holding, state, reader.as_mut(), stop)?,
+        Some(holding) => hold(holding, state, &|path| is_kept(path, drop), reader.as_mut(), stop)?,
         None => Held { items: Vec::new(), at_rest: true },
     };
     let items: Vec<Item> = held.items.into_iter().chain(texts).collect();
@@ -120,16 +123,22 @@ struct Held {
     at_rest: bool,
 }
 
-fn hold(holding: &mut Holding, state: &Path, mut reader: Option<&mut Reader>, stop: &Stop) -> anyhow::Result<Held> {
+fn hold(
+    holding: &mut Holding,
+    state: &Path,
+    is_kept: &dyn Fn(&Path) -> bool,
+    mut reader: Option<&mut Reader>,
+    stop: &Stop,
+) -> anyhow::Result<Held> {
     let moment = |reader: Option<&Reader>| -> anyhow::Result<_> {
-        let files = archive::listing(state, &is_kept)?;
+        let files = archive::listing(state, is_kept)?;
         Ok((reader.map(Reader::moment).transpose()?, files))
     };
     for round in 1.. {
         stop.check()?;
         holding.clear()?;
         let before = moment(reader.as_deref())?;
-        let items = holding.hold(state, Tree::State.as_str(), &is_kept)?;
+        let items = holding.hold(state, Tree::State.as_str(), is_kept)?;
         let copy = holding.path(DATABASE);
         if let Some(reader) = &mut reader {
             let asked = stop.clone();
@@ -154,12 +163,12 @@ fn hold(holding: &mut Holding, state: &Path, mut reader: Option<&mut Reader>, st
     bail!("the state folder changes all the time: files go before they can be read")
 }
 
-/// What of the state folder goes into a backup, besides the database.
-fn is_kept(path: &Path) -> bool {
+/// What of the state folder goes into a backup, besides the database; `drop` is the drop folder in there.
+fn is_kept(path: &Path, drop: Option<&Path>) -> bool {
     let Some(first) = path.components().next().and_then(|first| first.as_os_str().to_str()) else { return false };
     let passing = PASSING.contains(&first) || first.starts_with(ASIDE) || first.starts_with(DATABASE);
     // What is written anew has this ending until it is whole.
-    !passing && path.extension().is_none_or(|ending| ending != "new")
+    !passing && drop.is_none_or(|drop| !path.starts_with(drop)) && path.extension().is_none_or(|ending| ending != "new")
 }
 
 /// The configuration with all that lies beside it or is named in it, and what is only named.
