@@ -280,6 +280,31 @@ fn what_was_dropped_stays_behind_and_keeps_nothing_from_being_kept() {
 }
 
 #[test]
+fn a_restore_that_was_cut_off_halfway_is_repeated_before_a_daemon_starts() {
+    let world = world!();
+    let mut daemon = world.daemon().start();
+    let file = world.home().join("a.nuncio");
+    assert_eq!(daemon.cli(&["backup", text(&file)]).code, Some(0));
+    assert_eq!(daemon.stop(STOP), Some(0));
+    // What a power cut leaves between the two moves: the old one aside, and of the new one nothing yet.
+    let (aside, mark) = (state(&world).join("before-restore-1"), state(&world).join("restore.unfinished"));
+    fs::create_dir(&aside).expect("made");
+    fs::rename(state(&world).join("nuncio.db"), aside.join("nuncio.db")).expect("moved");
+    fs::write(&mark, "").expect("written");
+    let refused = daemon.command(&["run"]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("cut off halfway"), "{told}");
+    assert!(!state(&world).join("nuncio.db").exists(), "none is begun");
+    let kept = daemon.cli(&["backup", text(&world.home().join("b.nuncio"))]);
+    assert!(kept.code == Some(1) && kept.output.contains("cut off halfway"), "{}", kept.output);
+    let again = restore(&daemon, &world, &file, &["--force"]);
+    assert_eq!(again.code, Some(0), "{}", again.output);
+    assert!(!mark.exists() && aside.join("nuncio.db").exists());
+    daemon.run();
+    assert_eq!(daemon.stop(STOP), Some(0));
+}
+
+#[test]
 fn credentials_stay_behind_and_the_rest_of_the_configuration_fits_all_the_same() {
     let (world, there) = (world!(), world!());
     let keys = world.file("keys/site.pub", include_str!("peers/README.md"));

@@ -14,7 +14,7 @@ use super::start::unix_now;
 use crate::archive::{self, Holding, Item, Manifest, Passphrase, Source, Stop, Tree};
 use crate::config::{self, Config};
 use crate::control::BackupReport;
-use crate::store::{DATABASE, Reader};
+use crate::store::{CUT_OFF, DATABASE, Reader, StoreError};
 
 /// Where files are held while they are read, in the state folder.
 pub(super) const HOLDING: &str = "backup.tmp";
@@ -23,7 +23,7 @@ pub(super) const UNPACKING: &str = "restore.tmp";
 /// What lies aside of an earlier restore.
 pub(super) const ASIDE: &str = "before-restore-";
 /// Of the state folder, what is of the moment only.
-const PASSING: [&str; 6] = ["nuncio.lock", "jobs", "uploads", "hub-ports", HOLDING, UNPACKING];
+const PASSING: [&str; 7] = ["nuncio.lock", "jobs", "uploads", "hub-ports", HOLDING, UNPACKING, CUT_OFF];
 /// The configuration file in a backup, however it is called.
 pub(super) const FILE: &str = "nuncio.toml";
 /// Beside it.
@@ -56,6 +56,9 @@ pub fn back_up(
     stop: &Stop,
 ) -> anyhow::Result<BackupReport> {
     let state = &config.gateway.state;
+    if state.join(CUT_OFF).symlink_metadata().is_ok() {
+        return Err(StoreError::HalfRestored(state.clone()).into());
+    }
     let mut reader = Reader::open(state).context("the state cannot be read")?;
     if reader.is_none() && config.file().is_none() {
         bail!("there is nothing to keep: no database in {}, and no configuration file", state.display());
@@ -267,6 +270,6 @@ impl Texts {
 
 /// Whether a folder of the state holds anything that a restore would take the place of.
 pub(super) fn is_state(name: &str) -> bool {
-    let ours = [HOLDING, UNPACKING, "nuncio.lock"];
+    let ours = [HOLDING, UNPACKING, CUT_OFF, "nuncio.lock"];
     !ours.contains(&name) && !name.starts_with(ASIDE)
 }
