@@ -167,6 +167,10 @@ fn what_is_there_stays_and_a_running_daemon_is_not_robbed() {
     assert_eq!(daemon.cli(&["backup", text(&file)]).code, Some(0));
     let again = daemon.cli(&["backup", text(&file)]);
     assert!(again.code == Some(1) && again.output.contains("is there already"), "{}", again.output);
+    let link = world.home().join("link");
+    std::os::unix::fs::symlink(state(&world), &link).expect("linked");
+    let within = daemon.cli(&["backup", text(&link.join("a.nuncio"))]);
+    assert!(within.code == Some(1) && within.output.contains("lies in the state folder"), "{}", within.output);
     let robbed = restore(&daemon, &world, &file, &["--force"]);
     assert!(robbed.code == Some(5) && robbed.output.contains("(pid "), "{}", robbed.output);
     assert_eq!(daemon.stop(STOP), Some(0));

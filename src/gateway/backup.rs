@@ -56,6 +56,10 @@ pub fn back_up(
     stop: &Stop,
 ) -> anyhow::Result<BackupReport> {
     let state = &config.gateway.state;
+    if lies_in(to, state) {
+        let (to, state) = (to.display(), state.display());
+        bail!("{to} lies in the state folder {state}, all of which goes into the next backup: write it elsewhere");
+    }
     if state.join(CUT_OFF).symlink_metadata().is_ok() {
         return Err(StoreError::HalfRestored(state.clone()).into());
     }
@@ -79,6 +83,12 @@ pub fn back_up(
     let manifest = manifest(config, reader.as_ref(), named_only, held.at_rest)?;
     let manifest = archive::pack(to, manifest, &items, passphrase, stop)?;
     Ok(report(to, &manifest, passphrase.is_some()))
+}
+
+/// Whether a file that is about to be made would lie in a folder, whatever links lead there.
+fn lies_in(file: &Path, folder: &Path) -> bool {
+    let place = std::path::absolute(file).ok().and_then(|file| file.parent()?.canonicalize().ok());
+    place.zip(folder.canonicalize().ok()).is_some_and(|(place, folder)| place.starts_with(folder))
 }
 
 /// What a manifest tells of a backup.
