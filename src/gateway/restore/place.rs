@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -130,7 +130,8 @@ fn give(from: &Path, place: &Path, folders: u32) -> anyhow::Result<()> {
     let as_root = rustix::process::geteuid().is_root();
     let handed = |path: &Path| -> io::Result<()> {
         if as_root {
-            chown(path, Some(owner.uid()), Some(owner.gid()))?;
+            // Its place is somebody's who could lay a link there.
+            lchown(path, Some(owner.uid()), Some(owner.gid()))?;
         }
         Ok(())
     };
@@ -259,6 +260,22 @@ mod tests {
         assert!(is_half(state.path()) && state.path().join("b").exists(), "taken back, and still what was left");
         Moves::begin(state.path()).and_then(Moves::keep).expect("done");
         assert!(!is_half(state.path()));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_given_to_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [from, place, target] = ["from", "place", "target"].map(|name| folder.path().join(name));
+        fs::create_dir(&from).and_then(|()| fs::create_dir(&place)).expect("made");
+        fs::write(&target, "x").expect("written");
+        std::os::unix::fs::symlink(&target, from.join("link")).expect("linked");
+        let owner = |path: &Path| path.symlink_metadata().expect("there").uid();
+        let before = owner(&target);
+        // Who is not root gives nothing away.
+        let other = if rustix::process::geteuid().is_root() { 65534 } else { before };
+        std::os::unix::fs::chown(&place, Some(other), None).expect("given away");
+        give(&from, &place, 0o750).expect("given");
+        assert_eq!((owner(&from.join("link")), owner(&target)), (other, before));
     }
 
     #[test]
