@@ -42,8 +42,6 @@ const BEGIN: Duration = Duration::from_secs(20);
 const PARTS_PAUSE: Duration = Duration::from_secs(2);
 /// All boards of a type have had their time to register after a start.
 const BOARDS_SETTLE: Duration = Duration::from_secs(5);
-/// A device that does not come back for so long, in seconds, does not get what it was offered.
-const PATIENCE: i64 = 7 * 24 * 3600;
 /// Devices that are named where none of them is meant.
 const MAX_NAMED: usize = 10;
 /// 26300/0/4.
@@ -162,12 +160,13 @@ impl Task {
         let endpoint: Arc<str> = record.endpoint.as_str().into();
         let Some(seen) = self.pages.get(&endpoint).and_then(seen) else {
             going.says = "it is not registered at the built-in server".to_owned();
-            if unix_now().saturating_sub(offer.record.since) > PATIENCE {
+            if going.is_given_up(now) {
                 let says = "it was not there for seven days".to_owned();
                 self.end(at, target, Over { ok: false, says, version: None });
             }
             return;
         };
+        going.absent = None;
         if waited {
             return self.ask_for(at, target, What::Look);
         }
