@@ -24,8 +24,25 @@ pub(super) struct Offer {
     pub(super) uri: String,
     /// Beside each target of the record.
     pub(super) going: Vec<Going>,
+    pub(super) notes: Notes,
     /// It is over everywhere, and the disk is about to know.
     pub(super) finishing: bool,
+}
+
+/// Notes of one image that are on their way to the disk, one after the other: each says all that those before it do.
+#[derive(Debug, Default)]
+pub(super) struct Notes(u32);
+
+impl Notes {
+    pub(super) fn begun(&mut self) {
+        self.0 += 1;
+    }
+
+    /// One is on the disk; whether none is on its way any more.
+    pub(super) fn is_last(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
 }
 
 /// What is not worth noting of an image at one device.
@@ -91,7 +108,7 @@ impl Offer {
     /// A new one, or one that comes back after a restart.
     pub(super) fn new(id: String, record: Record, uri: String) -> Self {
         let going = record.targets.iter().map(|_| Going::default()).collect();
-        Self { id, record, uri, going, finishing: false }
+        Self { id, record, uri, going, notes: Notes::default(), finishing: false }
     }
 
     /// The place of a device in it.
@@ -242,6 +259,18 @@ mod tests {
         let mut offers = Offers::default();
         offers.add(Offer::new("0".to_owned(), record, "http://x/".to_owned()));
         offers
+    }
+
+    #[test]
+    fn an_earlier_note_does_not_stand_for_a_later_one() {
+        let mut notes = Notes::default();
+        notes.begun();
+        notes.begun();
+        assert!(!notes.is_last(), "what was noted last waits still");
+        notes.begun();
+        assert!(!notes.is_last() && notes.is_last());
+        notes.begun();
+        assert!(notes.is_last());
     }
 
     #[test]
