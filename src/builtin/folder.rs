@@ -301,8 +301,13 @@ fn load(under_way: &OwnedFd, id: &str) -> io::Result<Option<Record>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let record: Record = serde_json::from_slice(&text)?;
+    let mut record: Record = serde_json::from_slice(&text)?;
     let there = stat(&folder, OsStr::new(&record.image)).is_ok_and(|stat| is(&stat, FileType::RegularFile));
+    if there && record.size == 0 {
+        // A restart came between the move and the look at what was moved.
+        (record.size, record.sha256) = take::measured(&folder, OsStr::new(&record.image), u64::MAX)?;
+        save(&folder, &record)?;
+    }
     Ok((there && !record.targets.is_empty()).then_some(record))
 }
 

@@ -300,6 +300,19 @@ fn what_was_about_to_be_taken_up_is_left_where_it_was_laid_and_nonsense_is_left_
 }
 
 #[test]
+fn what_was_moved_and_not_yet_looked_at_is_looked_at_by_the_next_start() {
+    let mut bench = Bench::new();
+    bench.lay("a.hex", "image");
+    let taken = bench.look().taken.expect("taken");
+    // As if the start before had ended while it read the image.
+    let half = Record { size: 0, sha256: Sha256Digest([0; 32]), ..taken.record.clone() };
+    bench.root.save(&taken.id, &half).expect("noted");
+    assert_eq!(bench.root.load(), [(taken.id.clone(), taken.record.clone())]);
+    let noted = fs::read(bench.root.offer_path(&taken.id).join(RECORD)).expect("noted");
+    assert_eq!(serde_json::from_slice::<Record>(&noted).expect("JSON"), taken.record);
+}
+
+#[test]
 fn folders_are_for_a_group_and_under_way_is_for_the_gateway_alone() {
     let bench = Bench::new();
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
