@@ -177,8 +177,14 @@ impl Root {
         let mut loaded = Vec::new();
         for id in folders(&under_way) {
             match load(&under_way, &id) {
-                Ok(Some(record)) => loaded.push((id, record)),
-                Ok(None) => discard(&under_way, &id),
+                Ok(Loaded::UnderWay(record)) => loaded.push((id, record)),
+                Ok(Loaded::NotMoved(record)) => {
+                    if let Err(error) = self.give_back(&under_way, &id, &record) {
+                        let path = self.offer_path(&id);
+                        tracing::warn!(path = %path.display(), %error, "what lay beside an image cannot be put back there");
+                    }
+                }
+                Ok(Loaded::Nothing) => discard(&under_way, &id),
                 Err(error) => {
                     tracing::warn!(path = %self.offer_path(&id).display(), %error, "cannot be read, and is left alone");
                 }
@@ -186,6 +192,22 @@ impl Root {
         }
         loaded.sort_by_key(|(_, record)| record.since);
         loaded
+    }
+
+    /// What lies beside an image was about to be moved with it: it goes back to the image, unless something newer lies there.
+    fn give_back(&self, under_way: &OwnedFd, id: &str, record: &Record) -> io::Result<()> {
+        let own = open(under_way, id)?;
+        let beside = SIDECARS.map(|ending| with(OsStr::new(&record.image), ending));
+        for name in beside.iter().filter(|name| stat(&own, name).is_ok()) {
+            self.make(&record.place)?;
+            let folder = self.folder_of(&record.place)?;
+            match stat(&folder, name) {
+                Ok(_) => rustix::fs::unlinkat(&own, name, AtFlags::empty())?,
+                Err(_) => rustix::fs::renameat(&own, name, &folder, name)?,
+            }
+        }
+        discard(under_way, id);
+        Ok(())
     }
 
     /// Notes how far an offer is.
@@ -292,13 +314,22 @@ fn with(name: &OsStr, ending: &str) -> OsString {
     name
 }
 
-/// Reads what is noted of an offer; `None` where its image never came.
-fn load(under_way: &OwnedFd, id: &str) -> io::Result<Option<Record>> {
+/// What is found of an offer.
+enum Loaded {
+    UnderWay(Record),
+    /// Its image was not moved there any more.
+    NotMoved(Record),
+    /// Nothing that would be led on.
+    Nothing,
+}
+
+/// Reads what is noted of an offer.
+fn load(under_way: &OwnedFd, id: &str) -> io::Result<Loaded> {
     let folder = open(under_way, id)?;
     let mut text = Vec::new();
     match open_plain(&folder, OsStr::new(RECORD)) {
         Ok(file) => file.take(MAX_RECORD).read_to_end(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
         Err(error) => return Err(error),
     };
     let mut record: Record = serde_json::from_slice(&text)?;
@@ -308,7 +339,12 @@ fn load(under_way: &OwnedFd, id: &str) -> io::Result<Option<Record>> {
         (record.size, record.sha256) = take::measured(&folder, OsStr::new(&record.image), u64::MAX)?;
         save(&folder, &record)?;
     }
-    Ok((there && !record.targets.is_empty()).then_some(record))
+    Ok(match there {
+        true if !record.targets.is_empty() => Loaded::UnderWay(record),
+        // One that has ended anywhere was there, and was moved on.
+        false if record.targets.iter().all(|target| target.over.is_none()) => Loaded::NotMoved(record),
+        _ => Loaded::Nothing,
+    })
 }
 
 fn save(folder: &OwnedFd, record: &Record) -> io::Result<()> {

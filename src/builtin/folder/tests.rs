@@ -300,6 +300,23 @@ fn what_was_about_to_be_taken_up_is_left_where_it_was_laid_and_nonsense_is_left_
 }
 
 #[test]
+fn what_lies_beside_an_image_goes_back_to_it_when_a_crash_came_between() {
+    let mut bench = Bench::new();
+    for (name, bytes) in [("a.hex", "image"), ("a.hex.version", "1"), ("a.hex.sha256", "x")] {
+        bench.lay(name, bytes);
+    }
+    let taken = bench.look().taken.expect("taken");
+    let under_way = bench.root.offer_path(&taken.id);
+    // Files beside an image are moved first; somebody has laid a newer one there since.
+    fs::rename(under_way.join("a.hex"), bench.path("a.hex")).expect("moved back");
+    bench.lay("a.hex.version", "2");
+    assert!(bench.root.load().is_empty() && !under_way.exists());
+    assert_eq!(names_in(&bench.path("")), ["a.hex", "a.hex.sha256", "a.hex.version"]);
+    assert_eq!(fs::read_to_string(bench.path("a.hex.version")).expect("there"), "2");
+    assert!(bench.look().taken.is_some_and(|taken| taken.record.has_digest), "with its digest");
+}
+
+#[test]
 fn what_was_moved_and_not_yet_looked_at_is_looked_at_by_the_next_start() {
     let mut bench = Bench::new();
     bench.lay("a.hex", "image");
