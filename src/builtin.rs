@@ -53,6 +53,7 @@ pub struct Device {
 enum Order {
     DeviceIs(Device),
     DeviceGone(DeviceId),
+    DeviceForgotten(DeviceId),
     Look(oneshot::Sender<BuiltinView>),
 }
 
@@ -119,6 +120,11 @@ impl Handle {
     /// A device is gone.
     pub async fn device_gone(&self, device: DeviceId) {
         self.tell(Order::DeviceGone(device)).await;
+    }
+
+    /// A device is not known any more, after it is gone.
+    pub async fn device_forgotten(&self, device: DeviceId) {
+        self.tell(Order::DeviceForgotten(device)).await;
     }
 
     /// What it knows; `None` when it has ended.

@@ -162,6 +162,14 @@ impl Root {
         }
     }
 
+    /// Removes the folder of a device that is forgotten, where nothing lies in it.
+    pub(super) fn remove(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Device(name) => Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::REMOVEDIR)?),
+            Place::Root | Place::Boards | Place::Board(_) => Ok(()),
+        }
+    }
+
     /// All folders that files may be laid into, up to a number of them.
     pub(super) fn places(&self, most: usize) -> Vec<Place> {
         let ours = |name: &str| [BY_BOARD, UNDER_WAY, DONE, FAILED].contains(&name) || name.starts_with('.');

@@ -192,6 +192,13 @@ impl Task {
                 self.server.admission.device_is(device);
             }
             Order::DeviceGone(device) => self.server.admission.device_gone(device.as_str()),
+            Order::DeviceForgotten(device) => {
+                let name = folder(device.as_str());
+                // It may be back already.
+                if self.server.admission.devices().all(|one| folder(one.id.as_str()) != name) {
+                    self.hopper.forget(&Place::Device(name));
+                }
+            }
             // Nobody waiting for it any more is no concern of the server.
             Order::Look(reply) => drop(reply.send(self.view())),
         }

@@ -317,6 +317,19 @@ fn what_lies_beside_an_image_goes_back_to_it_when_a_crash_came_between() {
 }
 
 #[test]
+fn the_folder_of_a_device_that_is_forgotten_goes_when_it_is_empty() {
+    let bench = Bench::new();
+    bench.lay("a.hex.result", "ok\n");
+    bench.root.remove(&place()).expect_err("it tells somebody something");
+    assert!(bench.path("a.hex.result").exists());
+    fs::remove_file(bench.path("a.hex.result")).expect("read");
+    bench.root.remove(&place()).expect("removed");
+    assert_eq!(bench.root.places(100), [Place::Root, Place::Boards]);
+    symlink(bench.folder.path(), bench.folder.path().join("drop/press-3")).expect("linked");
+    bench.root.remove(&place()).expect_err("a link is no folder");
+}
+
+#[test]
 fn what_was_moved_and_not_yet_looked_at_is_looked_at_by_the_next_start() {
     let mut bench = Bench::new();
     bench.lay("a.hex", "image");
