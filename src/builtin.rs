@@ -22,7 +22,7 @@ mod task;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use check::{Finding, check};
 pub use settings::BuiltinSettings;
@@ -53,6 +53,7 @@ pub struct Device {
 enum Order {
     DeviceIs(Device),
     DeviceGone(DeviceId),
+    DeviceForgotten(DeviceId),
     Look(oneshot::Sender<BuiltinView>),
 }
 
@@ -69,6 +70,7 @@ pub struct Builtin {
 #[derive(Debug, Clone)]
 pub struct Handle {
     orders: mpsc::Sender<Order>,
+    listens: watch::Receiver<bool>,
 }
 
 impl Builtin {
@@ -98,12 +100,18 @@ impl Builtin {
     /// Starts it. `troubles` is told what keeps it from its work, and that nothing does any more.
     pub fn spawn(self, troubles: mpsc::Sender<Option<String>>) -> Handle {
         let (orders, inbox) = mpsc::channel(ORDERS);
-        tokio::spawn(Task::new(self, troubles).run(inbox));
-        Handle { orders }
+        let (listening, listens) = watch::channel(false);
+        tokio::spawn(Task::new(self, troubles, listening).run(inbox));
+        Handle { orders, listens }
     }
 }
 
 impl Handle {
+    /// Whether it has its port. Before that somebody else may, who must not be shown the key.
+    pub fn listens(&self) -> &watch::Receiver<bool> {
+        &self.listens
+    }
+
     /// A device is there, or is another one now. To be told before its client begins.
     pub async fn device_is(&self, device: Device) {
         self.tell(Order::DeviceIs(device)).await;
@@ -112,6 +120,11 @@ impl Handle {
     /// A device is gone.
     pub async fn device_gone(&self, device: DeviceId) {
         self.tell(Order::DeviceGone(device)).await;
+    }
+
+    /// A device is not known any more, after it is gone.
+    pub async fn device_forgotten(&self, device: DeviceId) {
+        self.tell(Order::DeviceForgotten(device)).await;
     }
 
     /// What it knows; `None` when it has ended.

@@ -31,7 +31,7 @@ use crate::transports::{
 use crate::update::{DownloadSettings, UpdateSettings};
 use crate::web::WebSettings;
 
-pub use edit::{Setting, paths_in, with_folder_moved, with_values};
+pub use edit::{Setting, credentials_in, paths_in, with_folder_moved, with_values};
 
 use source::Source;
 
@@ -150,7 +150,8 @@ pub fn socket(chosen: Option<&Path>) -> Result<PathBuf, ConfigError> {
     let file = chosen.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let text = text_of(file, chosen.is_some())?;
     let read = sections(file, text.as_deref(), &no_credentials)?;
-    let gateway = read.problems.into_iter().filter(|error| error.key.split('.').next() == Some("gateway"));
+    let problems = read.problems.into_iter().chain(read.unread);
+    let gateway = problems.filter(|error| error.key.split('.').next() == Some("gateway"));
     match (read.gateway, gateway.collect::<Vec<_>>()) {
         (Some(gateway), problems) if problems.is_empty() => Ok(gateway.socket),
         (_, problems) => Err(ConfigError::new(problems)),
@@ -165,11 +166,35 @@ pub fn parse(file: &Path, text: Option<&str>) -> Result<Config, ConfigError> {
     whole(file, sections(file, text, &no_credentials)?)
 }
 
+/// The same for a file of another machine, or of a service whose credentials are not at hand: what names a credential counts as
+/// not written, and is no error. With it comes what else is wrong, except where a credential may be the reason.
+///
+/// # Errors
+/// Where a whole section cannot be read.
+pub fn parse_leniently(file: &Path, text: Option<&str>) -> Result<(Config, Option<ConfigError>), ConfigError> {
+    let mut read = sections(file, text, &no_credentials)?;
+    let units: Vec<String> = read.unread.drain(..).map(|error| unit(&error.key).to_owned()).collect();
+    read.problems.retain(|error| !units.iter().any(|known| known == unit(&error.key)));
+    match (read.gateway, read.rest) {
+        (Some(gateway), Some(rest)) => {
+            let wrong = (!read.problems.is_empty()).then(|| ConfigError::new(read.problems));
+            Ok((assemble(gateway, rest, file, read.user, read.builtin), wrong))
+        }
+        _ => Err(ConfigError::new(read.problems)),
+    }
+}
+
+/// The section or entry of a key: `server[1]` of `server[1].uri`.
+fn unit(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
+}
+
 fn no_credentials(name: &str) -> Result<String, String> {
     Err(format!("credential `{name}` is not read here"))
 }
 
-fn whole(file: &Path, read: Read) -> Result<Config, ConfigError> {
+fn whole(file: &Path, mut read: Read) -> Result<Config, ConfigError> {
+    read.problems.append(&mut read.unread);
     match (read.gateway, read.rest) {
         (Some(gateway), Some(rest)) if read.problems.is_empty() => {
             Ok(assemble(gateway, rest, file, read.user, read.builtin))
@@ -183,6 +208,8 @@ struct Read {
     gateway: Option<GatewaySettings>,
     rest: Option<check::Checked>,
     problems: Vec<FileError>,
+    /// Credentials that could not be read.
+    unread: Vec<FileError>,
     user: Option<Source>,
     builtin: Source,
 }
@@ -192,12 +219,12 @@ fn sections(file: &Path, text: Option<&str>, credentials: secrets::Read<'_>) -> 
     let parsed = text.map(|text| Source::parse(file, text)).transpose().map_err(ConfigError::new)?;
     let (user, table) = parsed.map_or((None, None), |(source, table)| (Some(source), Some(table)));
     let source = user.as_ref().unwrap_or(&builtin);
-    let mut problems = Vec::new();
+    let (mut problems, mut unread) = (Vec::new(), Vec::new());
     let mut table = table.unwrap_or_default();
-    secrets::fill(&mut table, source, credentials, &mut problems);
+    secrets::fill(&mut table, source, credentials, &mut unread);
     let raw = shape::read(&defaults, table, source, &mut problems);
     let (gateway, rest) = check::check(raw, source, &mut problems);
-    Ok(Read { gateway, rest, problems, user, builtin })
+    Ok(Read { gateway, rest, problems, unread, user, builtin })
 }
 
 fn assemble(
@@ -385,6 +412,25 @@ mod tests {
     fn the_socket_lies_in_a_state_folder_of_its_own() {
         let config = parse(Path::new("/x/n.toml"), Some("[gateway]\nstate = \"/srv/n\"\n")).expect("valid");
         assert_eq!(config.gateway.socket, Path::new("/srv/n/control.sock"));
+    }
+
+    #[test]
+    fn leniently_a_credential_is_no_error_and_hides_none_elsewhere() {
+        let of = |more: &str| {
+            let text = format!(
+                "[gateway]\nname = \"here\"\n[esphome.keys]\na = {{ credential = \"x\" }}\n\
+                 [[server]]\nname = {{ credential = \"n\" }}\nshort_id = 1\nuri = \"coap://h\"\n{more}"
+            );
+            parse(Path::new("/x/n.toml"), Some(&text)).expect_err("none is read here");
+            parse_leniently(Path::new("/x/n.toml"), Some(&text)).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let (config, wrong) = of("[download]\nca = [\"/a.pem\", { credential = \"ca\" }]\n");
+        assert_eq!((config.gateway.name.as_str(), wrong), ("here", None));
+        assert_eq!(config.download.ca, [Path::new("/a.pem")]);
+        let (config, wrong) = of("[[server]]\nname = \"s\"\nshort_id = 0\nuri = \"coap://h\"\n");
+        let wrong = wrong.expect("an error").errors;
+        assert_eq!((config.servers.len(), wrong.len(), wrong[0].key.as_str()), (1, 1, "server[1].short_id"));
+        parse_leniently(Path::new("/x/n.toml"), Some("[gateway]\nnaem = 1\n")).expect_err("no section to go by");
     }
 
     #[test]

@@ -161,6 +161,11 @@ impl Proxy {
         }
     }
 
+    /// Clients that are added from now on go to this server only once `open` says so: what it is told is for nobody else's ears.
+    pub fn waits_for(&mut self, short_id: u16, open: &watch::Receiver<bool>) {
+        self.shared.waits_for(short_id, open);
+    }
+
     /// Starts a client for a device; one that is there already is told the news instead.
     pub async fn add(&mut self, info: DeviceInfo, view: FirmwareView) {
         let id = info.id.clone();

@@ -48,6 +48,9 @@ pub const MAX_WORKED: usize = 1024;
 /// The database in a state folder.
 pub const DATABASE: &str = "nuncio.db";
 
+/// Lies in a state folder while a restore moves things in and out of it: what it leaves when it is cut off is no gateway.
+pub const CUT_OFF: &str = "restore.unfinished";
+
 /// The newest layout of the database that this program knows.
 pub fn schema() -> u32 {
     schema::newest()
@@ -68,10 +71,14 @@ impl Store {
     /// error and told by [`damaged`](Self::damaged).
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another daemon holds the folder; else what the folder or the database said.
+    /// [`StoreError::InUse`] when another daemon holds the folder, [`StoreError::HalfRestored`] after a restore that was cut off;
+    /// else what the folder or the database said.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         make_folder(dir)?;
         let lock = Lock::take(dir)?;
+        if dir.join(CUT_OFF).symlink_metadata().is_ok() {
+            return Err(StoreError::HalfRestored(dir.to_owned()));
+        }
         let (connection, damaged) = schema::open(&dir.join(DATABASE))?;
         let (orders, queue) = sync_channel(MAX_WAITING);
         std::thread::Builder::new()
@@ -282,6 +289,9 @@ pub enum StoreError {
         /// The other daemon's process id, where it could be read.
         pid: Option<u32>,
     },
+    /// A restore was cut off while it moved things.
+    #[error("a restore into {} was cut off halfway: repeat it (nuncio restore --force FILE)", .0.display())]
+    HalfRestored(PathBuf),
     /// The folder or a file in it cannot be used.
     #[error("cannot use {}", .path.display())]
     Folder {

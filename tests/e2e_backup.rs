@@ -167,6 +167,10 @@ fn what_is_there_stays_and_a_running_daemon_is_not_robbed() {
     assert_eq!(daemon.cli(&["backup", text(&file)]).code, Some(0));
     let again = daemon.cli(&["backup", text(&file)]);
     assert!(again.code == Some(1) && again.output.contains("is there already"), "{}", again.output);
+    let link = world.home().join("link");
+    std::os::unix::fs::symlink(state(&world), &link).expect("linked");
+    let within = daemon.cli(&["backup", text(&link.join("a.nuncio"))]);
+    assert!(within.code == Some(1) && within.output.contains("lies in the state folder"), "{}", within.output);
     let robbed = restore(&daemon, &world, &file, &["--force"]);
     assert!(robbed.code == Some(5) && robbed.output.contains("(pid "), "{}", robbed.output);
     assert_eq!(daemon.stop(STOP), Some(0));
@@ -258,6 +262,71 @@ fn the_configuration_comes_with_all_that_it_names_and_paths_lead_into_the_new_fo
     for name in ["boards.d/mine.toml", "keys/site.pub", "tls/certificate.pem", "tls/key.pem", "ca/0-ca.pem"] {
         assert!(folder.join(name).exists(), "{name}");
     }
+}
+
+#[test]
+fn what_was_dropped_stays_behind_and_keeps_nothing_from_being_kept() {
+    let (world, there) = (world!(), world!());
+    let incoming = state(&world).join("images/incoming");
+    let daemon = world.daemon().builtin(world::free_both(), &format!("drop = {incoming:?}")).prepare();
+    for name in ["press-3/a.hex", "press-3/odd\\name.hex", "under-way/0123456789ab/offer.json"] {
+        world.file(&format!("state/images/incoming/{name}"), "x");
+    }
+    world.file("state/images/other/kept.hex", "x");
+    let file = world.home().join("a.nuncio");
+    let made = daemon.cli(&["backup", text(&file)]);
+    assert_eq!(made.code, Some(0), "{}", made.output);
+    let restored = restore(&another_machine(&there), &there, &file, &[]);
+    assert_eq!(restored.code, Some(0), "{}", restored.output);
+    let images = state(&there).join("images");
+    assert_eq!(listing(&images), [images.join("other")]);
+    assert_eq!(listing(&images.join("other")), [images.join("other/kept.hex")]);
+}
+
+#[test]
+fn a_restore_that_was_cut_off_halfway_is_repeated_before_a_daemon_starts() {
+    let world = world!();
+    let mut daemon = world.daemon().start();
+    let file = world.home().join("a.nuncio");
+    assert_eq!(daemon.cli(&["backup", text(&file)]).code, Some(0));
+    assert_eq!(daemon.stop(STOP), Some(0));
+    // What a power cut leaves between the two moves: the old one aside, and of the new one nothing yet.
+    let (aside, mark) = (state(&world).join("before-restore-1"), state(&world).join("restore.unfinished"));
+    fs::create_dir(&aside).expect("made");
+    fs::rename(state(&world).join("nuncio.db"), aside.join("nuncio.db")).expect("moved");
+    fs::write(&mark, "").expect("written");
+    let refused = daemon.command(&["run"]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("cut off halfway"), "{told}");
+    assert!(!state(&world).join("nuncio.db").exists(), "none is begun");
+    let kept = daemon.cli(&["backup", text(&world.home().join("b.nuncio"))]);
+    assert!(kept.code == Some(1) && kept.output.contains("cut off halfway"), "{}", kept.output);
+    let again = restore(&daemon, &world, &file, &["--force"]);
+    assert_eq!(again.code, Some(0), "{}", again.output);
+    assert!(!mark.exists() && aside.join("nuncio.db").exists());
+    daemon.run();
+    assert_eq!(daemon.stop(STOP), Some(0));
+}
+
+#[test]
+fn credentials_stay_behind_and_the_rest_of_the_configuration_fits_all_the_same() {
+    let (world, there) = (world!(), world!());
+    let keys = world.file("keys/site.pub", include_str!("peers/README.md"));
+    let credential = world.file("config/credentials/kitchen", "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n");
+    let keys = keys.parent().expect("a folder");
+    let toml = format!("[update]\nkeys = {keys:?}\n[esphome.keys]\nkitchen = {{ credential = \"kitchen\" }}\n");
+    let daemon = world.daemon().toml(&toml).prepare();
+    let file = world.home().join("a.nuncio");
+    let made = daemon.cli(&["backup", text(&file), "--json"]);
+    assert_eq!(made.json()["named_only"], serde_json::json!([credential]), "{}", made.output);
+    let moved = another_machine(&there);
+    let restored = restore(&moved, &there, &file, &["--json"]);
+    assert_eq!(restored.json()["changed"], serde_json::json!(["gateway.state", "update.keys"]), "{}", restored.output);
+    assert_eq!(restored.json()["notes"], serde_json::json!([]), "{}", restored.output);
+    assert!(!moved.config().with_file_name("credentials").exists());
+    fs::remove_file(&credential).expect("it was there");
+    let again = daemon.cli(&["restore", text(&file), "--force"]);
+    assert_eq!(again.code, Some(0), "where the state goes is in the configuration here: {}", again.output);
 }
 
 #[test]

@@ -216,6 +216,11 @@ fn a_port_that_is_taken_is_named_with_its_holder_and_tried_again() {
     assert!(status.contains(&told) && status.contains(&std::process::id().to_string()), "{status}");
     let check = scene.daemon.cli(&["check"]);
     assert!(check.output.contains(&told) && check.output.contains("[builtin_server] port"), "{}", check.output);
+    // Longer than a client takes to try again: whoever has the port is not shown the key.
+    scene.await_device_present();
+    holder.set_read_timeout(Some(Duration::from_secs(6))).expect("set");
+    let heard = holder.recv(&mut [0; 2048]).map_err(|error| error.kind());
+    assert_eq!(heard, Err(std::io::ErrorKind::WouldBlock), "nobody registers with a stranger");
     drop(holder);
     scene.daemon.await_registered(&scene.name, "builtin");
     let check = scene.daemon.cli(&["check"]).output;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 use super::ArchiveError;
 use super::manifest::{MAX_DEPTH, MAX_FILES};
@@ -28,14 +28,25 @@ impl Holding {
     /// # Errors
     /// When it cannot be made, or somebody else has it.
     pub fn new(folder: &Path) -> Result<Self, ArchiveError> {
+        let fresh = || fs::DirBuilder::new().mode(0o700).create(folder);
         let make = || {
-            let mut made = fs::DirBuilder::new();
-            made.mode(0o700).create(folder).or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists if folder.symlink_metadata().is_ok_and(|found| found.is_dir()) => Ok(()),
-                _ => Err(error),
-            })?;
-            let lock = File::open(folder)?;
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            let lock = match fresh() {
+                Ok(()) => locked(folder)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match locked(folder)? {
+                    lock if is_ours(&lock)? => lock,
+                    // Of another user, who may do there what he likes.
+                    lock => {
+                        drop(lock);
+                        fs::remove_dir_all(folder)?;
+                        fresh()?;
+                        locked(folder)?
+                    }
+                },
+                Err(error) => return Err(error),
+            };
+            if !is_ours(&lock)? {
+                return Err(io::Error::other("somebody else made it"));
+            }
             let holding = Self { folder: folder.to_owned(), _lock: lock, count: 0 };
             holding.clear()?;
             Ok(holding)
@@ -95,6 +106,18 @@ impl Holding {
         }
         Ok(Some(items))
     }
+}
+
+/// A folder that is no link, locked.
+fn locked(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = File::from(rustix::fs::open(folder, flags, Mode::empty())?);
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
+}
+
+fn is_ours(folder: &File) -> io::Result<bool> {
+    Ok(folder.metadata()?.uid() == rustix::process::geteuid().as_raw())
 }
 
 impl Drop for Holding {

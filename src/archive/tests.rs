@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -369,4 +369,21 @@ fn a_bundle_lies_below_one_folder() {
     let names =
         tar.entries().expect("a tar").map(|entry| entry.expect("an entry").path().expect("a path").into_owned());
     assert_eq!(names.collect::<Vec<_>>(), ["report/a.txt", "report/b/c.txt"].map(PathBuf::from));
+}
+
+#[test]
+fn a_folder_that_somebody_else_made_is_not_taken_for_ours() {
+    let place = Place::new();
+    let [linked, foreign] = ["linked", "foreign"].map(|name| place.0.path().join(name));
+    symlink(place.0.path().join("state"), &linked).expect("linked");
+    Holding::new(&linked).expect_err("a link");
+    fs::create_dir(&foreign).expect("made");
+    fs::write(foreign.join("theirs"), "x").expect("written");
+    let user = rustix::process::geteuid();
+    // Who is not root gives nothing away; to him it is his own.
+    let other = if user.is_root() { 65534 } else { user.as_raw() };
+    std::os::unix::fs::chown(&foreign, Some(other), None).expect("given away");
+    let holding = Holding::new(&foreign).expect("made");
+    assert_eq!(fs::metadata(holding.folder()).expect("there").uid(), user.as_raw());
+    assert!(!foreign.join("theirs").exists());
 }

@@ -162,6 +162,14 @@ impl Root {
         }
     }
 
+    /// Removes the folder of a device that is forgotten, where nothing lies in it.
+    pub(super) fn remove(&self, place: &Place) -> io::Result<()> {
+        match place {
+            Place::Device(name) => Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::REMOVEDIR)?),
+            Place::Root | Place::Boards | Place::Board(_) => Ok(()),
+        }
+    }
+
     /// All folders that files may be laid into, up to a number of them.
     pub(super) fn places(&self, most: usize) -> Vec<Place> {
         let ours = |name: &str| [BY_BOARD, UNDER_WAY, DONE, FAILED].contains(&name) || name.starts_with('.');
@@ -177,8 +185,14 @@ impl Root {
         let mut loaded = Vec::new();
         for id in folders(&under_way) {
             match load(&under_way, &id) {
-                Ok(Some(record)) => loaded.push((id, record)),
-                Ok(None) => discard(&under_way, &id),
+                Ok(Loaded::UnderWay(record)) => loaded.push((id, record)),
+                Ok(Loaded::NotMoved(record)) => {
+                    if let Err(error) = self.give_back(&under_way, &id, &record) {
+                        let path = self.offer_path(&id);
+                        tracing::warn!(path = %path.display(), %error, "what lay beside an image cannot be put back there");
+                    }
+                }
+                Ok(Loaded::Nothing) => discard(&under_way, &id),
                 Err(error) => {
                     tracing::warn!(path = %self.offer_path(&id).display(), %error, "cannot be read, and is left alone");
                 }
@@ -186,6 +200,22 @@ impl Root {
         }
         loaded.sort_by_key(|(_, record)| record.since);
         loaded
+    }
+
+    /// What lies beside an image was about to be moved with it: it goes back to the image, unless something newer lies there.
+    fn give_back(&self, under_way: &OwnedFd, id: &str, record: &Record) -> io::Result<()> {
+        let own = open(under_way, id)?;
+        let beside = SIDECARS.map(|ending| with(OsStr::new(&record.image), ending));
+        for name in beside.iter().filter(|name| stat(&own, name).is_ok()) {
+            self.make(&record.place)?;
+            let folder = self.folder_of(&record.place)?;
+            match stat(&folder, name) {
+                Ok(_) => rustix::fs::unlinkat(&own, name, AtFlags::empty())?,
+                Err(_) => rustix::fs::renameat(&own, name, &folder, name)?,
+            }
+        }
+        discard(under_way, id);
+        Ok(())
     }
 
     /// Notes how far an offer is.
@@ -292,18 +322,37 @@ fn with(name: &OsStr, ending: &str) -> OsString {
     name
 }
 
-/// Reads what is noted of an offer; `None` where its image never came.
-fn load(under_way: &OwnedFd, id: &str) -> io::Result<Option<Record>> {
+/// What is found of an offer.
+enum Loaded {
+    UnderWay(Record),
+    /// Its image was not moved there any more.
+    NotMoved(Record),
+    /// Nothing that would be led on.
+    Nothing,
+}
+
+/// Reads what is noted of an offer.
+fn load(under_way: &OwnedFd, id: &str) -> io::Result<Loaded> {
     let folder = open(under_way, id)?;
     let mut text = Vec::new();
     match open_plain(&folder, OsStr::new(RECORD)) {
         Ok(file) => file.take(MAX_RECORD).read_to_end(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
         Err(error) => return Err(error),
     };
-    let record: Record = serde_json::from_slice(&text)?;
+    let mut record: Record = serde_json::from_slice(&text)?;
     let there = stat(&folder, OsStr::new(&record.image)).is_ok_and(|stat| is(&stat, FileType::RegularFile));
-    Ok((there && !record.targets.is_empty()).then_some(record))
+    if there && record.size == 0 {
+        // A restart came between the move and the look at what was moved.
+        (record.size, record.sha256) = take::measured(&folder, OsStr::new(&record.image), u64::MAX)?;
+        save(&folder, &record)?;
+    }
+    Ok(match there {
+        true if !record.targets.is_empty() => Loaded::UnderWay(record),
+        // One that has ended anywhere was there, and was moved on.
+        false if record.targets.iter().all(|target| target.over.is_none()) => Loaded::NotMoved(record),
+        _ => Loaded::Nothing,
+    })
 }
 
 fn save(folder: &OwnedFd, record: &Record) -> io::Result<()> {

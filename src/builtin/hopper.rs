@@ -146,6 +146,15 @@ impl Hopper {
         self.watch(&root, place.clone(), Instant::now() + QUIET);
     }
 
+    /// Removes the folder of a device that is forgotten, unless something lies in it. Its watch ends by itself.
+    pub(super) fn forget(&self, place: &Place) {
+        if let Some(root) = &self.root
+            && let Err(error) = root.remove(place)
+        {
+            tracing::debug!(path = %root.path().join(place.path()).display(), %error, "the folder of a forgotten device stays");
+        }
+    }
+
     /// What waited in folders may have its turn.
     pub(super) fn stir(&mut self, ripe: impl Fn(&Place) -> Option<Instant>) {
         let waiting = std::mem::take(&mut self.waiting);
@@ -328,6 +337,7 @@ impl Hopper {
             if let Some(place) = self.watches.remove(&watch) {
                 self.growing.remove(&place);
                 self.waiting.remove(&place);
+                self.full_told = false;
             }
             return;
         }

@@ -42,8 +42,6 @@ const BEGIN: Duration = Duration::from_secs(20);
 const PARTS_PAUSE: Duration = Duration::from_secs(2);
 /// All boards of a type have had their time to register after a start.
 const BOARDS_SETTLE: Duration = Duration::from_secs(5);
-/// A device that does not come back for so long, in seconds, does not get what it was offered.
-const PATIENCE: i64 = 7 * 24 * 3600;
 /// Devices that are named where none of them is meant.
 const MAX_NAMED: usize = 10;
 /// 26300/0/4.
@@ -80,7 +78,7 @@ impl Task {
                     self.looked(&place, looked);
                 }
             }
-            Done::Saved(id, outcome) => self.saved(&id, outcome.map_err(|error| error.to_string())),
+            Done::Saved(id, outcome) => self.saved(&id, &outcome.map_err(|error| error.to_string())),
             Done::Finished(id, outcome) => {
                 if let Err(error) = outcome {
                     warn!(id, %error, "what came of an image cannot be written beside it");
@@ -162,12 +160,13 @@ impl Task {
         let endpoint: Arc<str> = record.endpoint.as_str().into();
         let Some(seen) = self.pages.get(&endpoint).and_then(seen) else {
             going.says = "it is not registered at the built-in server".to_owned();
-            if unix_now().saturating_sub(offer.record.since) > PATIENCE {
+            if going.is_given_up(now) {
                 let says = "it was not there for seven days".to_owned();
                 self.end(at, target, Over { ok: false, says, version: None });
             }
             return;
         };
+        going.absent = None;
         if waited {
             return self.ask_for(at, target, What::Look);
         }
@@ -201,13 +200,13 @@ impl Task {
             Step::Write => self.ask_for(at, target, What::Write),
             Step::Is(stage) => {
                 offer.record.targets[target].stage = stage;
-                self.hopper.save(&offer.id, offer.record.clone());
+                self.save(at);
                 self.stirred = true;
             }
             Step::Execute => {
                 offer.record.targets[target].stage = Stage::Executed;
                 (going.busy, going.saving) = (true, true);
-                self.hopper.save(&offer.id, offer.record.clone());
+                self.save(at);
             }
             Step::Ended(Ok(())) => self.close(at, target, true, String::new()),
             Step::Ended(Err(why)) => self.close(at, target, false, why.told()),
@@ -228,29 +227,39 @@ impl Task {
             false => warn!(image, device, why = over.says, "the dropped image did not arrive"),
         }
         offer.end(target, over);
-        self.hopper.save(&offer.id, offer.record.clone());
+        self.save(at);
         self.stirred = true;
     }
 
-    /// The note is on the disk: now it may be executed.
-    fn saved(&mut self, id: &str, outcome: Result<(), String>) {
+    /// Notes how far an image is.
+    fn save(&mut self, at: usize) {
+        let offer = &mut self.offers.list[at];
+        offer.notes.begun();
+        self.hopper.save(&offer.id, offer.record.clone());
+    }
+
+    /// A note is on the disk: when it is the last one, what it says may be executed.
+    fn saved(&mut self, id: &str, outcome: &Result<(), String>) {
+        if let Err(error) = outcome {
+            warn!(id, error, "how far an image is cannot be noted");
+        }
         let Some(at) = self.offers.list.iter().position(|offer| offer.id == id) else { return };
+        if !self.offers.list[at].notes.is_last() {
+            return;
+        }
         for target in 0..self.offers.list[at].going.len() {
             let going = &mut self.offers.list[at].going[target];
             if !std::mem::take(&mut going.saving) {
                 continue;
             }
             going.busy = false;
-            match &outcome {
+            match outcome {
                 Ok(()) => self.ask_for(at, target, What::Execute),
                 Err(error) => {
                     let says = format!("how far it is cannot be noted ({error}): it is not flashed");
                     self.close(at, target, false, says);
                 }
             }
-        }
-        if let Err(error) = outcome {
-            warn!(id, error, "how far an image is cannot be noted");
         }
     }
 
@@ -292,7 +301,7 @@ impl Task {
                 // The gateway's own clients show what an order came to before they answer it.
                 offer.going[target].moved = own;
                 offer.going[target].written = Some(Instant::now());
-                self.hopper.save(&offer.id, offer.record.clone());
+                self.save(at);
                 // What is known may be older than the write.
                 self.ask_for(at, target, What::Look);
             }

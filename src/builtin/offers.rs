@@ -1,7 +1,7 @@
 //! What is under way: each image with how far it is at each of its devices, as data. The server's task moves it on.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::folder::{Over, Place, Record, TargetRecord};
 use super::offer::Stage;
@@ -12,6 +12,9 @@ pub(super) const MAX_OFFERS: usize = 64;
 /// Images that have ended and are still told of.
 const MAX_ENDED: usize = 32;
 
+/// A device that does not come back for so long does not get what it was offered.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// One image.
 #[derive(Debug)]
 pub(super) struct Offer {
@@ -21,8 +24,25 @@ pub(super) struct Offer {
     pub(super) uri: String,
     /// Beside each target of the record.
     pub(super) going: Vec<Going>,
+    pub(super) notes: Notes,
     /// It is over everywhere, and the disk is about to know.
     pub(super) finishing: bool,
+}
+
+/// Notes of one image that are on their way to the disk, one after the other: each says all that those before it do.
+#[derive(Debug, Default)]
+pub(super) struct Notes(u32);
+
+impl Notes {
+    pub(super) fn begun(&mut self) {
+        self.0 += 1;
+    }
+
+    /// One is on the disk; whether none is on its way any more.
+    pub(super) fn is_last(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
 }
 
 /// What is not worth noting of an image at one device.
@@ -42,6 +62,8 @@ pub(super) struct Going {
     pub(super) written: Option<Instant>,
     /// The write of the URI was answered 4.00: either the URI is no good, or something is in the way.
     pub(super) refused: bool,
+    /// Since when it is not there; after a restart, since that.
+    pub(super) absent: Option<Instant>,
     /// Nothing is asked before.
     pub(super) not_before: Option<Instant>,
     /// It waits for what the device tells; when that does not come, it is looked at.
@@ -70,11 +92,23 @@ pub(super) struct Offers {
     ended: VecDeque<BuiltinOffer>,
 }
 
+impl Going {
+    /// Whether a device that is not there has been away for too long.
+    pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
+        now >= *self.absent.get_or_insert(now) + PATIENCE
+    }
+
+    /// When there is something to do though nothing happens.
+    fn due(&self) -> Option<Instant> {
+        self.not_before.or_else(|| Some(self.absent? + PATIENCE))
+    }
+}
+
 impl Offer {
     /// A new one, or one that comes back after a restart.
     pub(super) fn new(id: String, record: Record, uri: String) -> Self {
         let going = record.targets.iter().map(|_| Going::default()).collect();
-        Self { id, record, uri, going, finishing: false }
+        Self { id, record, uri, going, notes: Notes::default(), finishing: false }
     }
 
     /// The place of a device in it.
@@ -192,16 +226,67 @@ impl Offers {
 
     /// When something is to be tried again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.list
-            .iter()
-            .flat_map(|offer| &offer.going)
-            .filter(|going| !going.busy)
-            .filter_map(|going| going.not_before)
-            .min()
+        self.list.iter().flat_map(|offer| &offer.going).filter(|going| !going.busy).filter_map(Going::due).min()
     }
 
     /// What is under way, the oldest first, and then what has ended, the newest first.
     pub(super) fn view(&self) -> Vec<BuiltinOffer> {
         self.list.iter().map(Offer::view).chain(self.ended.iter().rev().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Sha256Digest;
+
+    /// One image at one device, taken up long ago.
+    fn offers() -> Offers {
+        let record = Record {
+            image: "a.hex".to_owned(),
+            place: Place::Device("press-3".to_owned()),
+            size: 1,
+            sha256: Sha256Digest([1; 32]),
+            has_digest: false,
+            since: 7,
+            targets: vec![TargetRecord {
+                endpoint: "e".to_owned(),
+                device: "press-3".to_owned(),
+                stage: Stage::Executed,
+                over: None,
+            }],
+        };
+        let mut offers = Offers::default();
+        offers.add(Offer::new("0".to_owned(), record, "http://x/".to_owned()));
+        offers
+    }
+
+    #[test]
+    fn an_earlier_note_does_not_stand_for_a_later_one() {
+        let mut notes = Notes::default();
+        notes.begun();
+        notes.begun();
+        assert!(!notes.is_last(), "what was noted last waits still");
+        notes.begun();
+        assert!(!notes.is_last() && notes.is_last());
+        notes.begun();
+        assert!(notes.is_last());
+    }
+
+    #[test]
+    fn patience_begins_when_a_device_is_missed_and_not_when_its_image_was_taken_up() {
+        let (mut offers, start) = (offers(), Instant::now());
+        assert_eq!(offers.due(), None);
+        let day = |number: u32| start + number * Duration::from_secs(24 * 3600);
+        let going = &mut offers.list[0].going[0];
+        assert!(!going.is_given_up(start) && !going.is_given_up(day(6)));
+        assert_eq!(offers.due(), Some(day(7)), "looked at then, though nothing happens");
+        let going = &mut offers.list[0].going[0];
+        assert!(going.is_given_up(day(7)));
+        // It came back meanwhile.
+        going.absent = None;
+        assert!(!going.is_given_up(day(8)) && !going.is_given_up(day(14)) && going.is_given_up(day(15)));
+        going.not_before = Some(day(99));
+        assert_eq!(offers.due(), Some(day(99)), "before that, nothing is done");
     }
 }

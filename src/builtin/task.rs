@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lwm2m::path::Path;
 use lwm2m::server::{CallId, Config, Event, Registration, Server, ask, records};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, trace};
 
@@ -59,6 +59,7 @@ pub(super) struct Task {
     pub(super) builtin: Builtin,
     troubles: mpsc::Sender<Option<String>>,
     trouble: Option<String>,
+    listening: watch::Sender<bool>,
     pub(super) server: Server<Door>,
     pub(super) pages: HashMap<Arc<str>, Page>,
     calls: HashMap<CallId, Purpose>,
@@ -73,13 +74,18 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(builtin: Builtin, troubles: mpsc::Sender<Option<String>>) -> Self {
+    pub(super) fn new(
+        builtin: Builtin,
+        troubles: mpsc::Sender<Option<String>>,
+        listening: watch::Sender<bool>,
+    ) -> Self {
         let coap = coap::Config { max_body: MAX_BODY, max_outstanding: MAX_OUTSTANDING, ..coap::Config::default() };
         let config = Config { coap: Arc::new(coap), ..Config::default() };
         let server = Server::new(Door::new(builtin.key()), config, fastrand::u64(..));
         Self {
             troubles,
             trouble: None,
+            listening,
             server,
             pages: HashMap::new(),
             calls: HashMap::new(),
@@ -128,6 +134,7 @@ impl Task {
                     info!(address = %self.uri(), drop = %self.builtin.drop.display(), "the built-in server listens");
                     self.serving = Some(tokio::spawn(self.shelf.clone().serve(listener)));
                     self.trouble_is(None);
+                    self.listening.send_replace(true);
                     return Some(socket);
                 }
                 Err(error) => self.trouble_is(Some(error)),
@@ -185,6 +192,13 @@ impl Task {
                 self.server.admission.device_is(device);
             }
             Order::DeviceGone(device) => self.server.admission.device_gone(device.as_str()),
+            Order::DeviceForgotten(device) => {
+                let name = folder(device.as_str());
+                // It may be back already.
+                if self.server.admission.devices().all(|one| folder(one.id.as_str()) != name) {
+                    self.hopper.forget(&Place::Device(name));
+                }
+            }
             // Nobody waiting for it any more is no concern of the server.
             Order::Look(reply) => drop(reply.send(self.view())),
         }
@@ -387,6 +401,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
+        self.listening.send_replace(false);
         if let Some(serving) = &self.serving {
             serving.abort();
         }

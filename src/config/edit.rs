@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value, value};
 
 use super::ConfigError;
+use super::secrets;
 use super::source::Source;
 
 /// A value of a file.
@@ -109,6 +110,26 @@ pub fn paths_in(file: &Path, text: &str) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(paths)
 }
 
+/// The names of the credentials that a text of a configuration names.
+///
+/// # Errors
+/// Where the text is no TOML.
+pub fn credentials_in(file: &Path, text: &str) -> Result<Vec<String>, ConfigError> {
+    let (_, table) = Source::parse(file, text).map_err(ConfigError::new)?;
+    let (mut waiting, mut names) = (table.iter().map(|(_, value)| value.get_ref()).collect::<Vec<_>>(), Vec::new());
+    while let Some(value) = waiting.pop() {
+        match (secrets::named(value), value) {
+            (Some(name), _) => names.push(name),
+            (None, DeValue::Table(table)) => waiting.extend(table.iter().map(|(_, value)| value.get_ref())),
+            (None, DeValue::Array(array)) => waiting.extend(array.iter().map(toml::Spanned::get_ref)),
+            (None, _) => {}
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 fn collect_table(table: &DeTable<'_>, paths: &mut Vec<PathBuf>) {
     table.iter().for_each(|(_, value)| collect(value.get_ref(), paths));
 }
@@ -167,6 +188,13 @@ mod tests {
             "[a]\nb = \"/new/er\" # here\nc = [\"/new/er/x\", \"/older\"]\n[[d]]\ne = { f = \"/new/er/y/z\" }\n"
         );
         assert_eq!(changed, ["a.b", "a.c[0]", "d[0].e.f"]);
+    }
+
+    #[test]
+    fn credentials_are_found_wherever_they_stand() {
+        let text = "[a]\nb = { credential = \"one\" }\nc = [{ credential = \"two\" }, \"three\"]\n[[d]]\ne = { credential = \"one\" }\n\
+                    [d.f]\ncredential = \"x\"\nmore = 1\n";
+        assert_eq!(credentials_in(Path::new("n.toml"), text).expect("TOML"), ["one", "two"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::device::FileError;
 
@@ -53,9 +53,14 @@ fn filled(
     match value {
         DeValue::Table(table) => fill(table, source, read, problems),
         DeValue::Array(array) => {
+            let mut right = Vec::with_capacity(array.len());
             for item in array.iter_mut() {
                 let at = item.span();
-                filled(item.get_mut(), at, source, read, problems);
+                right.push(filled(item.get_mut(), at, source, read, problems));
+            }
+            if right.contains(&false) {
+                let items = std::mem::replace(array, DeArray::new()).into_iter().zip(right);
+                *array = items.filter_map(|(item, right)| right.then_some(item)).collect();
             }
         }
         _ => {}
@@ -64,7 +69,7 @@ fn filled(
 }
 
 /// The name, when a value is a table of that one key.
-fn named(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn named(value: &DeValue<'_>) -> Option<String> {
     let table = value.as_table().filter(|table| table.len() == 1)?;
     Some(table.get(KEY)?.get_ref().as_str()?.to_owned())
 }

@@ -14,7 +14,7 @@ use super::start::unix_now;
 use crate::archive::{self, Holding, Item, Manifest, Passphrase, Source, Stop, Tree};
 use crate::config::{self, Config};
 use crate::control::BackupReport;
-use crate::store::{DATABASE, Reader};
+use crate::store::{CUT_OFF, DATABASE, Reader, StoreError};
 
 /// Where files are held while they are read, in the state folder.
 pub(super) const HOLDING: &str = "backup.tmp";
@@ -23,7 +23,7 @@ pub(super) const UNPACKING: &str = "restore.tmp";
 /// What lies aside of an earlier restore.
 pub(super) const ASIDE: &str = "before-restore-";
 /// Of the state folder, what is of the moment only.
-const PASSING: [&str; 6] = ["nuncio.lock", "jobs", "uploads", "hub-ports", HOLDING, UNPACKING];
+const PASSING: [&str; 7] = ["nuncio.lock", "jobs", "uploads", "hub-ports", HOLDING, UNPACKING, CUT_OFF];
 /// The configuration file in a backup, however it is called.
 pub(super) const FILE: &str = "nuncio.toml";
 /// Beside it.
@@ -56,6 +56,13 @@ pub fn back_up(
     stop: &Stop,
 ) -> anyhow::Result<BackupReport> {
     let state = &config.gateway.state;
+    if lies_in(to, state) {
+        let (to, state) = (to.display(), state.display());
+        bail!("{to} lies in the state folder {state}, all of which goes into the next backup: write it elsewhere");
+    }
+    if state.join(CUT_OFF).symlink_metadata().is_ok() {
+        return Err(StoreError::HalfRestored(state.clone()).into());
+    }
     let mut reader = Reader::open(state).context("the state cannot be read")?;
     if reader.is_none() && config.file().is_none() {
         bail!("there is nothing to keep: no database in {}, and no configuration file", state.display());
@@ -65,14 +72,23 @@ pub fn back_up(
         .is_dir()
         .then(|| Holding::new(&state.join(HOLDING)).context("is another backup under way?"))
         .transpose()?;
+    // What was dropped there was meant for now: executed by a restore, it would be flashed again.
+    let drop = config.builtin_server.drop.as_deref().and_then(|drop| drop.strip_prefix(state).ok());
+    let drop = drop.filter(|drop| !drop.as_os_str().is_empty());
     let held = match &mut holding {
-        Some(holding) => hold(holding, state, reader.as_mut(), stop)?,
+        Some(holding) => hold(holding, state, &|path| is_kept(path, drop), reader.as_mut(), stop)?,
         None => Held { items: Vec::new(), at_rest: true },
     };
     let items: Vec<Item> = held.items.into_iter().chain(texts).collect();
     let manifest = manifest(config, reader.as_ref(), named_only, held.at_rest)?;
     let manifest = archive::pack(to, manifest, &items, passphrase, stop)?;
     Ok(report(to, &manifest, passphrase.is_some()))
+}
+
+/// Whether a file that is about to be made would lie in a folder, whatever links lead there.
+fn lies_in(file: &Path, folder: &Path) -> bool {
+    let place = std::path::absolute(file).ok().and_then(|file| file.parent()?.canonicalize().ok());
+    place.zip(folder.canonicalize().ok()).is_some_and(|(place, folder)| place.starts_with(folder))
 }
 
 /// What a manifest tells of a backup.
@@ -120,16 +136,22 @@ struct Held {
     at_rest: bool,
 }
 
-fn hold(holding: &mut Holding, state: &Path, mut reader: Option<&mut Reader>, stop: &Stop) -> anyhow::Result<Held> {
+fn hold(
+    holding: &mut Holding,
+    state: &Path,
+    is_kept: &dyn Fn(&Path) -> bool,
+    mut reader: Option<&mut Reader>,
+    stop: &Stop,
+) -> anyhow::Result<Held> {
     let moment = |reader: Option<&Reader>| -> anyhow::Result<_> {
-        let files = archive::listing(state, &is_kept)?;
+        let files = archive::listing(state, is_kept)?;
         Ok((reader.map(Reader::moment).transpose()?, files))
     };
     for round in 1.. {
         stop.check()?;
         holding.clear()?;
         let before = moment(reader.as_deref())?;
-        let items = holding.hold(state, Tree::State.as_str(), &is_kept)?;
+        let items = holding.hold(state, Tree::State.as_str(), is_kept)?;
         let copy = holding.path(DATABASE);
         if let Some(reader) = &mut reader {
             let asked = stop.clone();
@@ -154,12 +176,12 @@ fn hold(holding: &mut Holding, state: &Path, mut reader: Option<&mut Reader>, st
     bail!("the state folder changes all the time: files go before they can be read")
 }
 
-/// What of the state folder goes into a backup, besides the database.
-fn is_kept(path: &Path) -> bool {
+/// What of the state folder goes into a backup, besides the database; `drop` is the drop folder in there.
+fn is_kept(path: &Path, drop: Option<&Path>) -> bool {
     let Some(first) = path.components().next().and_then(|first| first.as_os_str().to_str()) else { return false };
     let passing = PASSING.contains(&first) || first.starts_with(ASIDE) || first.starts_with(DATABASE);
     // What is written anew has this ending until it is whole.
-    !passing && path.extension().is_none_or(|ending| ending != "new")
+    !passing && drop.is_none_or(|drop| !path.starts_with(drop)) && path.extension().is_none_or(|ending| ending != "new")
 }
 
 /// The configuration with all that lies beside it or is named in it, and what is only named.
@@ -185,8 +207,15 @@ fn texts(config: &Config) -> anyhow::Result<(Vec<Item>, Vec<PathBuf>)> {
     }
     let named = config.text().map(|text| config::paths_in(Path::new(FILE), text)).transpose()?.unwrap_or_default();
     let only = named.into_iter().filter(|path| !texts.taken.contains(path) && path.is_file());
-    let named_only = only.collect();
+    let named_only = only.chain(credentials(config)?).collect();
     Ok((texts.items, named_only))
+}
+
+/// Where the credentials that the configuration names are looked for, beside it.
+fn credentials(config: &Config) -> anyhow::Result<Vec<PathBuf>> {
+    let (Some(file), Some(text)) = (config.file(), config.text()) else { return Ok(Vec::new()) };
+    let folder = std::path::absolute(file)?.with_file_name("credentials");
+    Ok(config::credentials_in(file, text)?.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// The place of a certificate authority.
@@ -251,6 +280,6 @@ impl Texts {
 
 /// Whether a folder of the state holds anything that a restore would take the place of.
 pub(super) fn is_state(name: &str) -> bool {
-    let ours = [HOLDING, UNPACKING, "nuncio.lock"];
+    let ours = [HOLDING, UNPACKING, CUT_OFF, "nuncio.lock"];
     !ours.contains(&name) && !name.starts_with(ASIDE)
 }

@@ -68,6 +68,9 @@ impl Gateway {
                 let decisions = self.registry.forget(&device, deny).map_err(|error| refused(&device, &error))?;
                 self.carry_out(decisions).await;
                 if let Some((device, endpoint)) = names {
+                    if let Some(builtin) = &self.builtin {
+                        builtin.device_forgotten(device.clone()).await;
+                    }
                     self.feed.tell(News::DeviceForgotten { device, endpoint });
                 }
                 let done = if deny { "forgotten, and kept out from now on" } else { "forgotten" };

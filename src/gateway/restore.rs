@@ -119,8 +119,9 @@ fn state(wish: &Wish, file: &Path, manifest: &Manifest) -> anyhow::Result<PathBu
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
-    let here =
-        config::parse(file, text.as_deref()).context("the configuration that is here; --state DIR does without")?;
+    let without = "the configuration that is here; --state DIR does without";
+    let (here, wrong) = config::parse_leniently(file, text.as_deref()).context(without)?;
+    wrong.map_or(Ok(()), Err).context(without)?;
     let here = here.gateway.state;
     if here != manifest.state {
         let there = manifest.state.display();

@@ -82,6 +82,9 @@ pub(super) async fn start(
     let (clients_out, clients) = mpsc::channel(EVENTS_WAITING);
     let mut proxy = Proxy::new(told_servers(&config, builtin.as_ref()), clients_out);
     let builtin = builtin.map(|builtin| builtin.spawn(trouble(BUILTIN, &events)));
+    if let (Some(builtin), Some(short_id)) = (&builtin, config.builtin_server.short_id) {
+        proxy.waits_for(short_id, builtin.listens());
+    }
     let itself = begin_own(&config, &mut proxy).await?;
     let (leases, releases) = leases::Table::new();
     let (points_out, points) = mpsc::channel(EVENTS_WAITING);

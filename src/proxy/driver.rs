@@ -71,6 +71,16 @@ impl Shared {
         Self { servers: servers.into(), resolvers, outages, configs, coap, counters }
     }
 
+    /// A server that is gone to only once `open` says so.
+    pub(super) fn waits_for(&mut self, short_id: u16, open: &watch::Receiver<bool>) {
+        let each = self.servers.iter().zip(self.resolvers.iter());
+        let resolvers = each.map(|(server, resolver)| match server.short_id == short_id {
+            true => Arc::new(Resolver::once(open.clone(), &server.uri)),
+            false => Arc::clone(resolver),
+        });
+        self.resolvers = resolvers.collect();
+    }
+
     fn client_config(&self, endpoint: &str) -> client::ClientConfig {
         let (servers, coap) = (Arc::clone(&self.configs), Arc::clone(&self.coap));
         client::ClientConfig { endpoint: endpoint.into(), servers, coap }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::translate::Address;
@@ -18,6 +18,8 @@ const ADDRESSES_MAX: usize = 16;
 pub(super) struct Resolver {
     address: Address,
     last: Mutex<Option<Answer>>,
+    /// Nobody goes there before this is true.
+    open: Option<watch::Receiver<bool>>,
 }
 
 /// What a look-up came to.
@@ -30,14 +32,22 @@ struct Answer {
 impl Resolver {
     /// For a server's URI.
     pub(super) fn of(uri: &str) -> Self {
-        Self { address: Address::of(uri), last: Mutex::new(None) }
+        Self { address: Address::of(uri), last: Mutex::new(None), open: None }
+    }
+
+    /// For one whose port somebody else may have as long as `open` does not say otherwise.
+    pub(super) fn once(open: watch::Receiver<bool>, uri: &str) -> Self {
+        Self { open: Some(open), ..Self::of(uri) }
     }
 
     /// The server's addresses, never from a look-up that began before this was asked for.
     ///
     /// # Errors
-    /// When the name resolves to nothing.
+    /// When the name resolves to nothing, or the server is gone for good.
     pub(super) async fn addresses(&self) -> io::Result<Arc<[SocketAddr]>> {
+        if let Some(open) = &self.open {
+            open.clone().wait_for(|open| *open).await.map_err(|_| io::Error::other("the server has ended"))?;
+        }
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         let answer = match last.take().filter(|answer| answer.began >= asked) {
@@ -84,6 +94,20 @@ mod tests {
         drop(held);
         let answers: Vec<_> = waiting.await.into_iter().map(|answer| answer.expect("an address")).collect();
         assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_an_address_before_the_server_has_it() {
+        let (open, seen) = watch::channel(false);
+        let resolver = Resolver::once(seen, "coap://127.0.0.1:5693/?gateway=key");
+        let waiting = resolver.addresses();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        open.send_replace(true);
+        assert_eq!(waiting.await.expect("an address").len(), 1);
+        open.send_replace(false);
+        drop(open);
+        resolver.addresses().await.expect_err("it has ended");
     }
 
     #[tokio::test]

@@ -285,6 +285,9 @@ impl<A: Admission> Server<A> {
     fn forget_peer(&mut self, peer: SocketAddr) {
         if let Some(known) = self.peers.remove(&peer) {
             self.timers.disarm(known.armed, &Timer::Peer(peer));
+            // Whoever asked waits for a word.
+            let failed = |call: Call| Event::Failed { call: call.id, reason: coap::Failure::Timeout };
+            self.events.extend(known.calls.into_iter().map(failed));
         }
     }
 

@@ -274,6 +274,23 @@ fn tables_are_bounded_and_strangers_make_room_for_each_other() {
 }
 
 #[test]
+fn a_question_to_one_who_makes_room_has_failed() {
+    let mut bench = Bench::new(100);
+    let location = bench.registered(0, "d0", &[]);
+    let call = bench.server.call("d0", ask::read("/3/0"), bench.now).expect("registered");
+    bench.settle();
+    assert_eq!(bench.ask(0, delete(&location)).code, Code::DELETED);
+    let failed = Event::Failed { call, reason: coap::Failure::Timeout };
+    assert!(!bench.events.contains(&failed));
+    for client in 1..100 {
+        bench.ask(client, Request::new(Code::GET).with_path("/x"));
+    }
+    assert_eq!(bench.events.iter().filter(|event| **event == failed).count(), 1, "{:?}", bench.events);
+    bench.pass(Duration::from_secs(300));
+    assert_eq!(bench.events.iter().filter(|event| **event == failed).count(), 1, "once");
+}
+
+#[test]
 fn nothing_but_lifetimes_wakes_a_server_that_is_idle() {
     let mut bench = Bench::new(2);
     bench.registered(0, "a", &["lt=3600"]);

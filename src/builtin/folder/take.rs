@@ -267,7 +267,7 @@ fn not_plain(found: &Stat) -> Option<String> {
 }
 
 /// Length and digest of a file of ours.
-fn measured(folder: &OwnedFd, name: &OsStr, most: u64) -> io::Result<(u64, Sha256Digest)> {
+pub(super) fn measured(folder: &OwnedFd, name: &OsStr, most: u64) -> io::Result<(u64, Sha256Digest)> {
     let file = open_plain(folder, name)?;
     let size = file.metadata()?.size();
     if size > most || file.metadata()?.nlink() > 1 {

@@ -300,6 +300,49 @@ fn what_was_about_to_be_taken_up_is_left_where_it_was_laid_and_nonsense_is_left_
 }
 
 #[test]
+fn what_lies_beside_an_image_goes_back_to_it_when_a_crash_came_between() {
+    let mut bench = Bench::new();
+    for (name, bytes) in [("a.hex", "image"), ("a.hex.version", "1"), ("a.hex.sha256", "x")] {
+        bench.lay(name, bytes);
+    }
+    let taken = bench.look().taken.expect("taken");
+    let under_way = bench.root.offer_path(&taken.id);
+    // Files beside an image are moved first; somebody has laid a newer one there since.
+    fs::rename(under_way.join("a.hex"), bench.path("a.hex")).expect("moved back");
+    bench.lay("a.hex.version", "2");
+    assert!(bench.root.load().is_empty() && !under_way.exists());
+    assert_eq!(names_in(&bench.path("")), ["a.hex", "a.hex.sha256", "a.hex.version"]);
+    assert_eq!(fs::read_to_string(bench.path("a.hex.version")).expect("there"), "2");
+    assert!(bench.look().taken.is_some_and(|taken| taken.record.has_digest), "with its digest");
+}
+
+#[test]
+fn the_folder_of_a_device_that_is_forgotten_goes_when_it_is_empty() {
+    let bench = Bench::new();
+    bench.lay("a.hex.result", "ok\n");
+    bench.root.remove(&place()).expect_err("it tells somebody something");
+    assert!(bench.path("a.hex.result").exists());
+    fs::remove_file(bench.path("a.hex.result")).expect("read");
+    bench.root.remove(&place()).expect("removed");
+    assert_eq!(bench.root.places(100), [Place::Root, Place::Boards]);
+    symlink(bench.folder.path(), bench.folder.path().join("drop/press-3")).expect("linked");
+    bench.root.remove(&place()).expect_err("a link is no folder");
+}
+
+#[test]
+fn what_was_moved_and_not_yet_looked_at_is_looked_at_by_the_next_start() {
+    let mut bench = Bench::new();
+    bench.lay("a.hex", "image");
+    let taken = bench.look().taken.expect("taken");
+    // As if the start before had ended while it read the image.
+    let half = Record { size: 0, sha256: Sha256Digest([0; 32]), ..taken.record.clone() };
+    bench.root.save(&taken.id, &half).expect("noted");
+    assert_eq!(bench.root.load(), [(taken.id.clone(), taken.record.clone())]);
+    let noted = fs::read(bench.root.offer_path(&taken.id).join(RECORD)).expect("noted");
+    assert_eq!(serde_json::from_slice::<Record>(&noted).expect("JSON"), taken.record);
+}
+
+#[test]
 fn folders_are_for_a_group_and_under_way_is_for_the_gateway_alone() {
     let bench = Bench::new();
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;

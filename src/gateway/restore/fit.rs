@@ -30,13 +30,16 @@ pub(super) fn fit(manifest: &Manifest, text: &Path, state: &Path, file: &Path) -
     if manifest.state != state {
         (now, fitted.changed) = config::with_folder_moved(&now, &manifest.state, state).map_err(failed)?;
     }
-    match config::parse(file, Some(&now)) {
-        Ok(config) => {
+    let note = |error| format!("the configuration is not right for this version:\n{error}");
+    // Credentials stay behind, and may not be here yet.
+    match config::parse_leniently(file, Some(&now)) {
+        Ok((config, wrong)) => {
+            fitted.notes.extend(wrong.map(note));
             let wanted = wanted(&config, manifest, state, file);
             now = config::with_values(&now, &wanted).map_err(failed)?;
             fitted.changed.extend(wanted.iter().map(|(section, key, _)| format!("{section}.{key}")));
         }
-        Err(error) => fitted.notes.push(format!("the configuration is not right for this version:\n{error}")),
+        Err(error) => fitted.notes.push(note(error)),
     }
     if now != before {
         let mut options = std::fs::OpenOptions::new();

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
 use super::super::backup::{ASIDE, AUTHORITIES, BOARDS, FILE, KEYS, TOOLS, UNPACKING, is_state};
 use crate::archive::{Folders, Holding, Manifest, Tree};
-use crate::store::Reserved;
+use crate::store::{CUT_OFF, Reserved};
 
 /// What of the configuration's folder a backup takes the place of.
 const TEXTS: [&str; 6] = [FILE, BOARDS, TOOLS, KEYS, "tls", AUTHORITIES];
@@ -66,7 +66,7 @@ impl Target {
         let config = self.file.parent().unwrap_or(Path::new("/"));
         give(&folders.state, &self.state, 0o750)?;
         give(&folders.config, config, 0o755)?;
-        let (mut moves, mut aside) = (Moves::default(), Vec::new());
+        let (mut moves, mut aside) = (Moves::begin(&self.state)?, Vec::new());
         for (folder, taken) in [(&*self.state, present(&self.state)?), (config, beside(config, &self.file))] {
             if taken.is_empty() {
                 continue;
@@ -75,6 +75,7 @@ impl Target {
             for path in taken {
                 moves.rename(&path, &place.join(path.file_name().unwrap_or_default()))?;
             }
+            sync(&place)?;
             aside.push(place);
         }
         for (from, to) in [(&folders.state, &*self.state), (&folders.config, config)] {
@@ -85,7 +86,7 @@ impl Target {
             }
             sync(to)?;
         }
-        moves.keep();
+        moves.keep()?;
         Ok(aside)
     }
 }
@@ -129,7 +130,8 @@ fn give(from: &Path, place: &Path, folders: u32) -> anyhow::Result<()> {
     let as_root = rustix::process::geteuid().is_root();
     let handed = |path: &Path| -> io::Result<()> {
         if as_root {
-            chown(path, Some(owner.uid()), Some(owner.gid()))?;
+            // Its place is somebody's who could lay a link there.
+            lchown(path, Some(owner.uid()), Some(owner.gid()))?;
         }
         Ok(())
     };
@@ -169,28 +171,125 @@ fn aside_folder(folder: &Path) -> anyhow::Result<PathBuf> {
     bail!("no name left in {} for what is there", folder.display())
 }
 
-/// Renames that are taken back unless they are kept.
-#[derive(Default)]
-struct Moves(Vec<(PathBuf, PathBuf)>);
+/// Renames that are taken back unless they are kept. As long as it is neither, a mark keeps the daemon away.
+struct Moves {
+    done: Vec<(PathBuf, PathBuf)>,
+    mark: PathBuf,
+    /// An earlier restore was cut off: taking this one back does not make a gateway of what that left.
+    was_half: bool,
+}
 
 impl Moves {
+    fn begin(state: &Path) -> anyhow::Result<Self> {
+        let mark = state.join(CUT_OFF);
+        let was_half = match File::create_new(&mark).and_then(|file| file.sync_all()) {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+            Err(error) => return Err(error).with_context(|| format!("cannot write {}", mark.display())),
+        };
+        sync(state)?;
+        Ok(Self { done: Vec::new(), mark, was_half })
+    }
+
     fn rename(&mut self, from: &Path, to: &Path) -> anyhow::Result<()> {
         fs::rename(from, to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))?;
-        self.0.push((from.to_owned(), to.to_owned()));
+        self.done.push((from.to_owned(), to.to_owned()));
         Ok(())
     }
 
-    fn keep(mut self) {
-        self.0.clear();
+    /// All of it is safely on the disk.
+    fn keep(mut self) -> anyhow::Result<()> {
+        self.done.clear();
+        self.was_half = true;
+        fs::remove_file(&self.mark).with_context(|| format!("cannot remove {}", self.mark.display()))?;
+        sync(self.mark.parent().unwrap_or(Path::new("/")))
+    }
+
+    /// Whether all is where it was, on the disk, too.
+    fn take_back(&mut self) -> bool {
+        let mut whole = true;
+        for (from, to) in self.done.drain(..).rev() {
+            let folders = [&from, &to].map(|path| path.parent().unwrap_or(Path::new("/")));
+            if let Err(error) = fs::rename(&to, &from) {
+                tracing::error!(%error, from = %to.display(), to = %from.display(), "cannot be moved back");
+                whole = false;
+            }
+            whole &= folders.into_iter().all(|folder| sync(folder).is_ok());
+        }
+        whole
     }
 }
 
 impl Drop for Moves {
     fn drop(&mut self) {
-        for (from, to) in self.0.drain(..).rev() {
-            if let Err(error) = fs::rename(&to, &from) {
-                tracing::error!(%error, from = %to.display(), to = %from.display(), "cannot be moved back");
-            }
+        if self.take_back() && !self.was_half {
+            // Where it stays, the daemon says what to do.
+            let _ = fs::remove_file(&self.mark);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreError};
+
+    /// A state folder with a file in it, and where that goes.
+    fn moved() -> (tempfile::TempDir, Moves) {
+        let state = tempfile::tempdir().expect("a folder");
+        let (from, to) = (state.path().join("a"), state.path().join("b"));
+        fs::write(&from, "x").expect("written");
+        let mut moves = Moves::begin(state.path()).expect("begun");
+        moves.rename(&from, &to).expect("moved");
+        (state, moves)
+    }
+
+    fn is_half(state: &Path) -> bool {
+        matches!(Store::open(state), Err(StoreError::HalfRestored(_)))
+    }
+
+    #[test]
+    fn no_daemon_starts_on_what_is_left_by_a_restore_that_was_cut_off() {
+        let (state, moves) = moved();
+        // As a power cut does.
+        std::mem::forget(moves);
+        assert!(is_half(state.path()));
+        let mut again = Moves::begin(state.path()).expect("begun anew");
+        again.rename(&state.path().join("b"), &state.path().join("c")).expect("moved");
+        drop(again);
+        assert!(is_half(state.path()) && state.path().join("b").exists(), "taken back, and still what was left");
+        Moves::begin(state.path()).and_then(Moves::keep).expect("done");
+        assert!(!is_half(state.path()));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_given_to_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [from, place, target] = ["from", "place", "target"].map(|name| folder.path().join(name));
+        fs::create_dir(&from).and_then(|()| fs::create_dir(&place)).expect("made");
+        fs::write(&target, "x").expect("written");
+        std::os::unix::fs::symlink(&target, from.join("link")).expect("linked");
+        let owner = |path: &Path| path.symlink_metadata().expect("there").uid();
+        let before = owner(&target);
+        // Who is not root gives nothing away.
+        let other = if rustix::process::geteuid().is_root() { 65534 } else { before };
+        std::os::unix::fs::chown(&place, Some(other), None).expect("given away");
+        give(&from, &place, 0o750).expect("given");
+        assert_eq!((owner(&from.join("link")), owner(&target)), (other, before));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_as_it_was() {
+        let (state, moves) = moved();
+        drop(moves);
+        assert!(state.path().join("a").exists() && !is_half(state.path()));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_back_is_no_gateway() {
+        let (state, moves) = moved();
+        fs::remove_file(state.path().join("b")).expect("somebody took it");
+        drop(moves);
+        assert!(is_half(state.path()));
     }
 }
