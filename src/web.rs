@@ -10,6 +10,7 @@
 
 mod access;
 mod api;
+mod body;
 mod events;
 mod listen;
 mod metrics;

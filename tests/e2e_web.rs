@@ -201,6 +201,8 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", "{", &format!("{api}/brakes")]), 400);
     let body = format!("{{\"order\":\"pull\",\"board\":\"{}\"}}", "x".repeat(70_000));
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", &body, &format!("{api}/brakes")]), 413);
+    let form = format!("token={}", "x".repeat(17_000));
+    is(curl(&["-d", &form, &format!("http://127.0.0.1:{port}/login")]), 413);
     is(curl(&["-H", &auth, &format!("{api}/devices/nobody")]), 404);
     is(curl(&["-H", &auth, &format!("{api}/nothing")]), 404);
     is(curl(&["-H", &auth, "-X", "PUT", &format!("{api}/devices")]), 405);
@@ -225,6 +227,36 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     let mut nothing = Vec::new();
     head.read_to_end(&mut nothing).expect("cut by the gateway, not by this test");
     is(curl(&["-H", &auth, &format!("{api}/devices")]), 200);
+}
+
+#[test]
+fn a_peer_that_holds_connections_shuts_nobody_out() {
+    let world = world!();
+    let (_daemon, base) = daemon(&world, "");
+    let address = base.trim_start_matches("http://");
+    let begun = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nt";
+    let mut held: Vec<TcpStream> = Vec::new();
+    for _ in 0..140 {
+        let mut connection = TcpStream::connect(address).expect("connected");
+        connection.set_read_timeout(Some(LONG)).expect("set");
+        // One too many is closed at once.
+        let _ = connection.write_all(begun.as_bytes());
+        held.push(connection);
+    }
+    // Another address of this machine is another peer.
+    let url = format!("{base}/healthz");
+    let other = curl(&["--interface", "127.0.0.2", "--max-time", "5", &url]);
+    assert_eq!(other.status, 200, "{other:?}");
+    let mut answers: Vec<String> = Vec::new();
+    for connection in &mut held {
+        let mut answer = Vec::new();
+        // Reset or closed where it was one too many.
+        let _ = connection.read_to_end(&mut answer);
+        answers.push(String::from_utf8_lossy(&answer).into_owned());
+    }
+    let late = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 408")).count();
+    assert_eq!((late, answers.iter().filter(|answer| answer.is_empty()).count()), (32, 108), "{answers:?}");
+    assert_eq!(curl(&[&url]).status, 200, "it may again");
 }
 
 #[test]

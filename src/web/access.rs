@@ -9,7 +9,7 @@ use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -68,7 +68,7 @@ pub(super) async fn authorize(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let is_api = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
+    let is_api = is_api(request.uri());
     let caller = match caller(&context, way, request.headers()).await {
         Ok(caller) => caller,
         Err(Refused::Wait(wait)) => return later("too many wrong tokens", wait),
@@ -157,8 +157,17 @@ fn who_are_you() -> Response {
 }
 
 fn refuse(is_api: bool, why: &str) -> Response {
-    let problem = Problem::new(FailureCode::Forbidden, why);
+    answer(is_api, Problem::new(FailureCode::Forbidden, why))
+}
+
+/// A refusal for a program, or for a person.
+pub(super) fn answer(is_api: bool, problem: Problem) -> Response {
     if is_api { problem.into_response() } else { page::problem(&problem, None) }
+}
+
+/// Whether a program asks, which wants JSON.
+pub(super) fn is_api(uri: &Uri) -> bool {
+    uri.path().starts_with("/api/") || uri.path() == "/metrics"
 }
 
 fn later(why: &str, wait: Duration) -> Response {

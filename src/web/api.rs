@@ -13,7 +13,7 @@ use utoipa::{OpenApi as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Context, events, metrics};
+use super::{Context, body, events, metrics};
 use crate::control::Failure;
 
 pub(super) use asked::{Asked, Named};
@@ -70,6 +70,7 @@ fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(updates::rollback))
         .routes(routes!(updates::cancel))
         .routes(routes!(updates::brakes, updates::brake))
+        .layer(axum::middleware::from_fn(body::in_time))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         // Bounded as they come in: what is too large is told by the form's reader.
         .merge(

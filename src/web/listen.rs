@@ -1,5 +1,8 @@
 //! Connections: accepted, bounded, given to the routes.
 
+mod impatient;
+mod seats;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -20,10 +23,19 @@ use tokio_rustls::TlsAcceptor;
 use super::{WebSettings, tls};
 use crate::procfs;
 
-/// So many connections at once, of all ways in.
+use impatient::Impatient;
+use seats::Seats;
+
+/// So many connections over TCP at once.
 const MAX_CONNECTIONS: usize = 128;
+/// So many of them are one peer's.
+const MAX_PER_PEER: usize = 32;
+/// So many connections over the Unix socket at once: a full house on the network keeps nobody on the machine out.
+const MAX_LOCAL: usize = 32;
 /// A request's head, and a TLS handshake, must have come within this.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A peer must have taken the next piece of an answer within this.
+const TAKING_TIME: Duration = Duration::from_secs(30);
 /// Room for a request's head, in bytes.
 const HEAD_ROOM: usize = 32 << 10;
 /// What cannot be bound is tried again after this.
@@ -61,15 +73,15 @@ pub(super) fn spawn(
     routes: Router,
     trouble: mpsc::Sender<Option<String>>,
 ) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tls = if settings.listen.iter().any(needs_tls) { Some(tls::acceptor(settings, state, name)?) } else { None };
-    let served = Served { routes, places };
+    let served = |most| Served { routes: routes.clone(), places: Arc::new(Semaphore::new(most)) };
+    let (far, near, seats) = (served(MAX_CONNECTIONS), served(MAX_LOCAL), Seats::default());
     for address in settings.listen.clone() {
         let tls = tls.clone().filter(|_| needs_tls(&address));
-        tokio::spawn(serve_tcp(address, tls, served.clone(), trouble.clone()));
+        tokio::spawn(serve_tcp(address, tls, (far.clone(), seats.clone()), trouble.clone()));
     }
     let socket = settings.socket.clone().unwrap_or_else(|| state.join("http.sock"));
-    tokio::spawn(serve_unix(socket, served, trouble));
+    tokio::spawn(serve_unix(socket, near, trouble));
     Ok(())
 }
 
@@ -82,7 +94,7 @@ struct Served {
 async fn serve_tcp(
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
-    served: Served,
+    (served, seats): (Served, Seats),
     trouble: mpsc::Sender<Option<String>>,
 ) {
     let listener = bound(|| TcpListener::bind(address), |error| taken(address, error), &trouble).await;
@@ -92,8 +104,13 @@ async fn serve_tcp(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let way = Way::Tcp { peer: peer.ip().to_canonical(), tls: tls.is_some() };
+                let Some(seat) = seats.take(peer.ip().to_canonical(), MAX_PER_PEER) else {
+                    tracing::debug!(%peer, "a peer has {MAX_PER_PEER} connections already");
+                    continue;
+                };
                 let (served, tls) = (served.clone(), tls.clone());
                 tokio::spawn(async move {
+                    let _seat = seat;
                     match tls {
                         None => served.attend(stream, way, place).await,
                         Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
@@ -209,7 +226,7 @@ impl Served {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(HEAD_ROOM)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, TAKING_TIME)), service);
         if let Err(error) = connection.await {
             tracing::debug!(%error, ?way, "a connection ended");
         }

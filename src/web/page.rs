@@ -16,13 +16,14 @@ mod update;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::html;
 
-use super::Context;
 use super::access::Caller;
 use super::problem::Problem;
+use super::{Context, body};
 use crate::control::FailureCode;
 
 /// Largest form without an image, in bytes.
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/devices/{device}/forget", post(forms::forget))
         .route("/approve", post(forms::approve))
         .route("/brakes", post(forms::brake))
+        .layer(from_fn(body::in_time))
         .layer(DefaultBodyLimit::max(MAX_FORM));
     let images = Router::new().route("/devices/{device}/flash", post(forms::flash)).layer(DefaultBodyLimit::disable());
     Router::new()
@@ -54,8 +56,10 @@ pub(super) fn routes() -> Router<Context> {
 /// What is open to everybody: the way in, and what it is drawn with.
 pub(super) fn open_routes() -> Router<Context> {
     Router::new()
-        .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(MAX_FORM)))
+        .route("/login", get(login::page).post(login::login))
         .route("/logout", post(login::logout))
+        .layer(from_fn(body::in_time))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
         .route("/assets/nuncio.css", get(assets::style))
         .route("/assets/nuncio.js", get(assets::script))
         .route("/assets/nuncio.svg", get(assets::icon))
