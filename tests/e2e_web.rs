@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use world::{
@@ -97,6 +97,31 @@ fn an_update_over_rest_is_followed_and_proven_and_a_bad_image_says_why_not() {
 }
 
 #[test]
+fn as_many_updates_wait_for_their_window_as_there_are_devices() {
+    let world = world!();
+    let port = free_tcp();
+    let mut builder = world.daemon();
+    let names: Vec<String> = (1..=6).map(|number| format!("press-{number}")).collect();
+    for (at, name) in names.iter().enumerate() {
+        builder = builder.device(name, "arduino-uno", &format!("tcp:127.0.0.1:{}", at + 1), "probe = \"never\"");
+    }
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() / 86_400 + 4;
+    let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let window = format!("{} 10:00-10:01", days[(today as usize + 3) % 7]);
+    let text =
+        format!("[update]\nwindow = [\"{window}\"]\n[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
+    let daemon = builder.toml(&text).start();
+    let (api, auth) = (format!("http://127.0.0.1:{port}/api/v1"), token(&daemon, "ci", "operator"));
+    let image = format!("image=@{}", avr_image("uno-1.3.0.hex").display());
+    for name in &names {
+        let accepted = curl(&["-H", &auth, "-F", &image, &format!("{api}/devices/{name}/firmware")]);
+        assert_eq!(accepted.status, 202, "{name}: {accepted:?}");
+    }
+    let left = std::fs::read_dir(world.dir().join("state/uploads")).map(Iterator::count);
+    assert!(matches!(left, Ok(0)), "uploads are kept while updates wait: {left:?}");
+}
+
+#[test]
 fn who_may_and_who_may_not() {
     let world = world!();
     let (daemon, base) = daemon(&world, "");
@@ -128,7 +153,14 @@ fn who_may_and_who_may_not() {
 
     let short = format!("Authorization: Bearer {short}");
     eventually("its time is over", LONG, || (curl(&["-H", &short, &devices]).status == 401).then_some(()));
+    let mut follower = curling(&["-H", &orders, &format!("{api}/events")]);
+    eventually("the follower is counted", LONG, || {
+        let text = curl(&["-H", &reads, &format!("{base}/metrics")]).body;
+        text.contains("nuncio_http_followers 1").then_some(())
+    });
     assert_eq!(daemon.cli(&["token", "revoke", "ci"]).code, Some(0));
+    // It ends by itself, and not because curl's patience is over.
+    assert_eq!(follower.wait().expect("ended").code(), Some(0));
     is(curl(&["-H", &orders, &devices]), 401, "unauthorized");
     assert!(!daemon.cli(&["token", "--json"]).output.contains("short"), "what is over is not listed");
 

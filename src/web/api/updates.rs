@@ -120,30 +120,40 @@ async fn begin(
 impl Begun {
     /// Waits until the image is staged, or the update over; what is left of it then goes on in a task.
     pub(in crate::web) async fn first(mut self) -> Result<First, Problem> {
-        loop {
-            tokio::select! {
-                biased;
-                verdict = &mut self.verdict => return ended(verdict).map(First::Over),
-                Some(event) = self.events.recv() => if matches!(event, UpdateEvent::ImageStaged { .. }) { break },
-            }
+        if let Some(verdict) = self.staged().await {
+            return ended(verdict).map(First::Over);
         }
+        let verdict = self.verdict;
         tokio::spawn(async move {
-            let Self { verdict, upload, .. } = self;
             // Nobody waits for it; the history has it.
             let _ = verdict.await;
-            drop(upload);
         });
         Ok(First::GoesOn)
     }
 
-    async fn answer(self, wait: bool) -> Result<Response, Problem> {
+    /// Waits until the image is staged, and gives its files and their place up: from then on the update may wait for hours. The
+    /// verdict where the update was over before.
+    async fn staged(&mut self) -> Option<Result<Result<Verdict, Failure>, oneshot::error::RecvError>> {
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut self.verdict => return Some(verdict),
+                Some(event) = self.events.recv() => if matches!(event, UpdateEvent::ImageStaged { .. }) { break },
+            }
+        }
+        self.upload = None;
+        // Nobody reads the others: they are lost, never waited for.
+        self.events.close();
+        None
+    }
+
+    async fn answer(mut self, wait: bool) -> Result<Response, Problem> {
         if wait {
-            let Self { verdict, upload, events, .. } = self;
-            // Nobody reads them: they are lost, never waited for.
-            drop(events);
-            let verdict = ended(verdict.await)?;
-            drop(upload);
-            return Ok(Json(verdict).into_response());
+            let verdict = match self.staged().await {
+                Some(verdict) => verdict,
+                None => self.verdict.await,
+            };
+            return Ok(Json(ended(verdict)?).into_response());
         }
         let device = DeviceId::new(self.device.as_str());
         Ok(match self.first().await? {
