@@ -108,8 +108,7 @@ fn as_many_updates_wait_for_their_window_as_there_are_devices() {
     let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() / 86_400 + 4;
     let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     let window = format!("{} 10:00-10:01", days[(today as usize + 3) % 7]);
-    let text =
-        format!("[update]\nwindow = [\"{window}\"]\n[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
+    let text = format!("[update]\nwindow = [\"{window}\"]\n[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
     let daemon = builder.toml(&text).start();
     let (api, auth) = (format!("http://127.0.0.1:{port}/api/v1"), token(&daemon, "ci", "operator"));
     let image = format!("image=@{}", avr_image("uno-1.3.0.hex").display());

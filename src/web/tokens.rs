@@ -143,6 +143,16 @@ impl Tokens {
         })
     }
 
+    /// What is on record of a token of this name.
+    pub(super) fn record(&self, name: &str) -> Option<TokenRecord> {
+        self.with(|known| known.records.get(name).cloned())
+    }
+
+    /// Whether a record still is what it was, and its time not over.
+    pub(super) fn still_holds(&self, record: &TokenRecord) -> bool {
+        is_valid(record, unix_now()) && self.with(|known| known.records.get(&record.name) == Some(record))
+    }
+
     /// Whose token that is; `None` when it is nobody's, or worth nothing any more.
     pub(super) async fn holder(&self, token: &str) -> Option<Holder> {
         let (name, secret) = token.strip_prefix(PREFIX).filter(|_| token.len() <= MAX_TOKEN)?.rsplit_once('.')?;
@@ -217,10 +227,14 @@ mod tests {
         }
         let taken = MintError::Taken("phone".to_owned());
         assert_eq!(tokens.mint(Some("phone".to_owned()), Role::Operator, None), Err(taken));
+        assert!(tokens.still_holds(&record));
         assert!(tokens.revoke("phone"));
+        assert!(!tokens.still_holds(&record), "of what is revoked");
         assert_eq!(tokens.holder(&token).await, None, "worthless now");
 
-        tokens.take(TokenRecord { expires: Some(unix_now() - 1), ..record });
+        let over = TokenRecord { expires: Some(unix_now() - 1), ..record };
+        tokens.take(over.clone());
+        assert!(!tokens.still_holds(&over), "of what is over");
         assert_eq!(tokens.holder(&token).await, None, "its time is over");
         assert_eq!(tokens.list(), (Vec::new(), vec!["phone".to_owned()]));
     }
