@@ -232,7 +232,9 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", "{", &format!("{api}/brakes")]), 400);
     let body = format!("{{\"order\":\"pull\",\"board\":\"{}\"}}", "x".repeat(70_000));
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", &body, &format!("{api}/brakes")]), 413);
-    daemon.edit_config(|text| text.replace("[web]\n", "[web]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n"));
+    daemon.edit_config(|text| {
+        text.replace("[web]\n", "[web]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"\n")
+    });
     let reloaded = curl(&["-H", &auth, "-X", "POST", &format!("{api}/reload")]);
     assert_eq!((reloaded.status, reloaded.json()), (200, json!(["[web]"])), "{reloaded:?}");
     let form = format!("token={}", "x".repeat(17_000));

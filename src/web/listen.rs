@@ -2,6 +2,7 @@
 
 mod impatient;
 mod seats;
+mod troubles;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -25,6 +27,7 @@ use crate::procfs;
 
 use impatient::Impatient;
 use seats::Seats;
+use troubles::Troubles;
 
 /// So many connections over TCP at once.
 const MAX_CONNECTIONS: usize = 128;
@@ -76,12 +79,13 @@ pub(super) fn spawn(
     let tls = if settings.listen.iter().any(needs_tls) { Some(tls::acceptor(settings, state, name)?) } else { None };
     let served = |most| Served { routes: routes.clone(), places: Arc::new(Semaphore::new(most)) };
     let (far, near, seats) = (served(MAX_CONNECTIONS), served(MAX_LOCAL), Seats::default());
+    let troubles = Troubles::new(trouble);
     for address in settings.listen.clone() {
         let tls = tls.clone().filter(|_| needs_tls(&address));
-        tokio::spawn(serve_tcp(address, tls, (far.clone(), seats.clone()), trouble.clone()));
+        tokio::spawn(serve_tcp(address, tls, (far.clone(), seats.clone()), troubles.clone()));
     }
     let socket = settings.socket.clone().unwrap_or_else(|| state.join("http.sock"));
-    tokio::spawn(serve_unix(socket, near, trouble));
+    tokio::spawn(serve_unix(socket, near, troubles));
     Ok(())
 }
 
@@ -95,9 +99,10 @@ async fn serve_tcp(
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     (served, seats): (Served, Seats),
-    trouble: mpsc::Sender<Option<String>>,
+    troubles: Troubles,
 ) {
-    let listener = bound(|| TcpListener::bind(address), |error| taken(address, error), &trouble).await;
+    let listener =
+        bound(|| TcpListener::bind(address), |error| taken(address, error), &address.to_string(), &troubles).await;
     tracing::info!(%address, tls = tls.is_some(), "the page and the API are here");
     loop {
         let place = served.place().await;
@@ -126,11 +131,11 @@ async fn serve_tcp(
     }
 }
 
-async fn serve_unix(path: PathBuf, served: Served, trouble: mpsc::Sender<Option<String>>) {
+async fn serve_unix(path: PathBuf, served: Served, troubles: Troubles) {
     let at = path.clone();
     let bind = || std::future::ready(bind_unix(&at));
-    let told = |error: &std::io::Error| format!("[web] socket {} cannot be made: {error}", at.display());
-    let listener = bound(bind, told, &trouble).await;
+    let told = |error| std::future::ready(format!("[web] socket {} cannot be made: {error}", at.display()));
+    let listener = bound(bind, told, "socket", &troubles).await;
     let _file = RemovedAtEnd(path);
     loop {
         let place = served.place().await;
@@ -167,41 +172,38 @@ impl Drop for RemovedAtEnd {
 }
 
 /// Tries until it works, and tells what keeps it from it.
-async fn bound<T, F: Future<Output = std::io::Result<T>>>(
+async fn bound<T, F: Future<Output = std::io::Result<T>>, W: Future<Output = String>>(
     mut bind: impl FnMut() -> F,
-    told: impl Fn(&std::io::Error) -> String,
-    trouble: &mpsc::Sender<Option<String>>,
+    told: impl Fn(std::io::Error) -> W,
+    part: &str,
+    troubles: &Troubles,
 ) -> T {
-    let mut failed = false;
     loop {
         match bind().await {
             Ok(listener) => {
-                if failed {
-                    // The gateway may end just now.
-                    let _ = trouble.send(None).await;
-                }
+                troubles.set(part, None).await;
                 return listener;
             }
-            Err(error) if failed => tracing::debug!(%error, "still not to be bound"),
-            Err(error) => {
-                failed = true;
-                let _ = trouble.send(Some(told(&error))).await;
-            }
+            // Who holds it may be another one by now.
+            Err(error) => troubles.set(part, Some(told(error).await)).await,
         }
         sleep(AGAIN).await;
     }
 }
 
 /// Why an address cannot be had, and who has it.
-fn taken(address: SocketAddr, error: &std::io::Error) -> String {
-    let holder = match error.kind() {
-        ErrorKind::AddrInUse => procfs::port_holder(procfs::Transport::Tcp, address.port()).map_or_else(
-            || "; who has it cannot be seen from here: `sudo ss -ltnp` tells".to_owned(),
-            |holder| format!(": {} has it (pid {})", holder.name, holder.pid),
-        ),
-        _ => String::new(),
-    };
-    format!("[web] listen {address}: {error}{holder}")
+async fn taken(address: SocketAddr, error: std::io::Error) -> String {
+    if error.kind() != ErrorKind::AddrInUse {
+        return format!("[web] listen {address}: {error}");
+    }
+    // It looks at every process.
+    let looked = spawn_blocking(move || procfs::port_holder(procfs::Transport::Tcp, address.port()));
+    match looked.await.ok().flatten() {
+        Some(holder) => format!("[web] listen {address}: {error}: {} has it (pid {})", holder.name, holder.pid),
+        None => {
+            format!("[web] listen {address}: {error}; who has it cannot be seen from here: `sudo ss -ltnp` tells")
+        }
+    }
 }
 
 async fn refused(error: &std::io::Error) {
