@@ -80,7 +80,7 @@ struct Shared {
 /// Listens, if it shall. What cannot be bound is tried again and told meanwhile; nothing here keeps a gateway from starting.
 ///
 /// # Errors
-/// When the certificate cannot be read or made, or the folder for images not be emptied.
+/// When the folder for images cannot be emptied.
 pub fn spawn(setup: Setup) -> anyhow::Result<()> {
     let Setup { settings, state, max_image, name, door, feed, tokens, trouble } = setup;
     if !settings.enabled {
@@ -96,7 +96,8 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
         wrong: rate::Rate::new(WRONG.0, WRONG.1),
         followers: Arc::new(tokio::sync::Semaphore::new(events::MAX_FOLLOWERS)),
     }));
-    listen::spawn(&settings, &state, &name, router(context), trouble)
+    listen::spawn(&settings, &state, &name, router(context), trouble);
+    Ok(())
 }
 
 /// Where the page is, for a person: at the address that most browsers reach.

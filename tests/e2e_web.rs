@@ -3,13 +3,14 @@
 //! Needs the peers avr, leshan and rest: `make peers`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use world::{
-    Curled, Daemon, Scene, World, avr_image, curl, curling, eventually, free_tcp, parsed_metrics, schemathesis, world,
+    Authority, Curled, Daemon, Scene, World, avr_image, curl, curling, eventually, free_tcp, parsed_metrics,
+    schemathesis, world,
 };
 
 /// Generous: only a hang runs into it.
@@ -299,8 +300,10 @@ fn a_peer_that_holds_connections_shuts_nobody_out() {
 fn other_machines_speak_tls_and_a_taken_port_is_named_with_its_holder_and_taken_later() {
     let world = world!();
     let (inner, outer) = (free_tcp(), free_tcp());
-    let taken = std::net::TcpListener::bind(("127.0.0.1", inner)).expect("free");
-    let web = format!("[web]\nenabled = true\nlisten = [\"127.0.0.1:{inner}\", \"0.0.0.0:{outer}\"]");
+    let also = free_tcp();
+    let [taken, longer] = [inner, also].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("free"));
+    let listen = format!("\"127.0.0.1:{inner}\", \"127.0.0.1:{also}\", \"0.0.0.0:{outer}\"");
+    let web = format!("[web]\nenabled = true\nlisten = [{listen}]");
     let daemon = world.daemon().toml(&web).start();
     let auth = token(&daemon, "wall", "read-only");
     let over = |scheme: &str, more: &[&str]| {
@@ -315,10 +318,38 @@ fn other_machines_speak_tls_and_a_taken_port_is_named_with_its_holder_and_taken_
 
     let notes = || daemon.cli(&["status", "--json"]).json()["gateway"]["notes"].to_string();
     let holder = format!("(pid {})", std::process::id());
-    eventually("the holder is named", LONG, || notes().contains(&holder).then_some(()));
+    eventually("the holder is named", LONG, || (notes().matches(&holder).count() == 2).then_some(()));
     drop(taken);
     let url = format!("http://127.0.0.1:{inner}/healthz");
     eventually("it is there by itself", LONG, || (curl(&[&url]).status == 200).then_some(()));
+    let other = format!("127.0.0.1:{also}");
+    assert!(notes().contains(&other) && !notes().contains(&format!("127.0.0.1:{inner}")), "{}", notes());
+    drop(longer);
+    eventually("nothing wants looking at", LONG, || (notes() == "[]").then_some(()));
+}
+
+#[test]
+fn ones_own_certificate_may_be_missing_for_a_while_and_is_taken_when_it_is_renewed() {
+    let world = world!();
+    let (inner, outer) = (free_tcp(), free_tcp());
+    let [certificate, key] = ["own.pem", "own.key"].map(|name| world.dir().join(name));
+    let listen = format!("\"127.0.0.1:{inner}\", \"0.0.0.0:{outer}\"");
+    let files = format!("certificate = {certificate:?}\nkey = {key:?}");
+    let daemon = world.daemon().toml(&format!("[web]\nenabled = true\nlisten = [{listen}]\n{files}")).start();
+    let notes = || daemon.cli(&["status", "--json"]).json()["gateway"]["notes"].to_string();
+    eventually("what is missing is told", LONG, || notes().contains("own.pem").then_some(()));
+    let inside = format!("http://127.0.0.1:{inner}/healthz");
+    eventually("this machine is served", LONG, || (curl(&[&inside]).status == 200).then_some(()));
+    let outside = format!("https://localhost:{outer}/healthz");
+    for name in ["first", "renewed"] {
+        let authority = Authority::new(&world, name);
+        let (fresh, its_key) = authority.server();
+        std::fs::copy(its_key, &key).expect("copied");
+        std::fs::copy(fresh, &certificate).expect("copied");
+        let trusted = authority.certificate();
+        let trusted = trusted.to_str().expect("text");
+        eventually(name, LONG, || (curl(&["--cacert", trusted, &outside]).status == 200).then_some(()));
+    }
     eventually("nothing wants looking at", LONG, || (notes() == "[]").then_some(()));
 }
 

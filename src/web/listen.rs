@@ -1,5 +1,6 @@
 //! Connections: accepted, bounded, given to the routes.
 
+mod certificate;
 mod impatient;
 mod seats;
 mod troubles;
@@ -20,11 +21,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 
-use super::{WebSettings, tls};
+use super::WebSettings;
 use crate::procfs;
 
+use certificate::Current;
 use impatient::Impatient;
 use seats::Seats;
 use troubles::Troubles;
@@ -75,18 +76,17 @@ pub(super) fn spawn(
     name: &str,
     routes: Router,
     trouble: mpsc::Sender<Option<String>>,
-) -> anyhow::Result<()> {
-    let tls = if settings.listen.iter().any(needs_tls) { Some(tls::acceptor(settings, state, name)?) } else { None };
+) {
     let served = |most| Served { routes: routes.clone(), places: Arc::new(Semaphore::new(most)) };
     let (far, near, seats) = (served(MAX_CONNECTIONS), served(MAX_LOCAL), Seats::default());
     let troubles = Troubles::new(trouble);
+    let tls = settings.listen.iter().any(needs_tls).then(|| certificate::keep(settings, state, name, troubles.clone()));
     for address in settings.listen.clone() {
         let tls = tls.clone().filter(|_| needs_tls(&address));
         tokio::spawn(serve_tcp(address, tls, (far.clone(), seats.clone()), troubles.clone()));
     }
     let socket = settings.socket.clone().unwrap_or_else(|| state.join("http.sock"));
     tokio::spawn(serve_unix(socket, near, troubles));
-    Ok(())
 }
 
 #[derive(Debug, Clone)]
@@ -97,10 +97,16 @@ struct Served {
 
 async fn serve_tcp(
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    mut tls: Option<Current>,
     (served, seats): (Served, Seats),
     troubles: Troubles,
 ) {
+    // Without a certificate nobody is let in here, and the other ways in are open all the same.
+    if let Some(tls) = &mut tls
+        && tls.wait_for(Option::is_some).await.is_err()
+    {
+        return;
+    }
     let listener =
         bound(|| TcpListener::bind(address), |error| taken(address, error), &address.to_string(), &troubles).await;
     tracing::info!(%address, tls = tls.is_some(), "the page and the API are here");
@@ -118,11 +124,14 @@ async fn serve_tcp(
                     let _seat = seat;
                     match tls {
                         None => served.attend(stream, way, place).await,
-                        Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => served.attend(stream, way, place).await,
-                            Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS with a peer"),
-                            Err(_) => tracing::debug!(%peer, "a peer does not get on with its TLS handshake"),
-                        },
+                        Some(tls) => {
+                            let Some(tls) = tls.borrow().clone() else { return };
+                            match timeout(HEAD_TIME, tls.accept(stream)).await {
+                                Ok(Ok(stream)) => served.attend(stream, way, place).await,
+                                Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS with a peer"),
+                                Err(_) => tracing::debug!(%peer, "a peer does not get on with its TLS handshake"),
+                            }
+                        }
                     }
                 });
             }
