@@ -74,6 +74,8 @@ struct Shared {
     counts: metrics::Counts,
     rate: rate::Rate,
     wrong: rate::Rate,
+    /// One token that is not known by heart is looked at a time: guesses that come at once count one by one.
+    guessing: tokio::sync::Mutex<()>,
     followers: Arc<tokio::sync::Semaphore>,
 }
 
@@ -94,6 +96,7 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
         feed,
         rate: rate::Rate::new(RATE.0, RATE.1),
         wrong: rate::Rate::new(WRONG.0, WRONG.1),
+        guessing: tokio::sync::Mutex::default(),
         followers: Arc::new(tokio::sync::Semaphore::new(events::MAX_FOLLOWERS)),
     }));
     listen::spawn(&settings, &state, &name, router(context), trouble);

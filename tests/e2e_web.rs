@@ -178,10 +178,26 @@ fn wrong_tokens_make_a_peer_wait_and_so_does_asking_without_end() {
     let (daemon, base) = daemon(&world, "");
     let auth = token(&daemon, "wall", "read-only");
     let devices = format!("{base}/api/v1/devices");
+    assert_eq!(curl(&["-H", &auth, &devices]).status, 200);
     let guesses: Vec<u16> =
         (0..14).map(|_| curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).status).collect();
     assert!(guesses.starts_with(&[401; 8]) && guesses.ends_with(&[429; 2]), "{guesses:?}");
     assert!(curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).head.contains("retry-after"), "until when");
+    // As many at once as one likes are no more than one after another.
+    let begin = Instant::now();
+    let guess = || {
+        let wrong = "Authorization: Bearer nuncio.wall.x";
+        curl(&["--interface", "127.0.0.3", "-H", wrong, &devices]).status
+    };
+    let at_once: Vec<u16> = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..30).map(|_| scope.spawn(guess)).collect();
+        guesses.into_iter().map(|guess| guess.join().expect("no panic")).collect()
+    });
+    let looked_at = at_once.iter().filter(|status| **status == 401).count() as u64;
+    assert!(looked_at <= 11 + begin.elapsed().as_secs() / 6, "{at_once:?}");
+    assert!(at_once.iter().all(|status| [401, 429].contains(status)), "{at_once:?}");
+    // At the same address somebody has been found right before.
+    assert_eq!(curl(&["-H", &auth, &devices]).status, 200, "who is right waits for who is wrong");
     let begin = Instant::now();
     let mut connection = TcpStream::connect(base.trim_start_matches("http://")).expect("connected");
     let mut limited = false;

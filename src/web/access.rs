@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::listen::Way;
 use super::problem::Problem;
+use super::tokens::Holder;
 use super::{Context, page};
 use crate::control::FailureCode;
 use crate::device::Role;
@@ -38,6 +39,12 @@ pub(super) struct Caller {
 impl Caller {
     pub(super) fn is_operator(&self) -> bool {
         self.role == Role::Operator
+    }
+}
+
+impl From<Holder> for Caller {
+    fn from(holder: Holder) -> Self {
+        Self { name: Some(holder.name), role: holder.role }
     }
 }
 
@@ -100,9 +107,21 @@ async fn caller(context: &Context, way: Way, head: &HeaderMap) -> Result<Caller,
 
 /// Whose a token is; a peer that is wrong too often has to wait.
 async fn check(context: &Context, peer: IpAddr, token: &str) -> Result<Caller, Refused> {
+    // Somebody else behind the same address may be wrong all the time.
+    if let Some(holder) = context.0.tokens.remembered(token) {
+        return Ok(holder.into());
+    }
+    // In a task of its own: it counts also for a peer that does not wait for its answer.
+    let (context, token) = (context.clone(), token.to_owned());
+    let guess = tokio::spawn(async move { guess(&context, peer, &token).await });
+    guess.await.unwrap_or(Err(Refused::Who))
+}
+
+async fn guess(context: &Context, peer: IpAddr, token: &str) -> Result<Caller, Refused> {
+    let _turn = context.0.guessing.lock().await;
     context.0.wrong.has_some(peer, Instant::now()).map_err(Refused::Wait)?;
     match context.0.tokens.holder(token).await {
-        Some(holder) => Ok(Caller { name: Some(holder.name), role: holder.role }),
+        Some(holder) => Ok(holder.into()),
         None => {
             tracing::info!(%peer, "refused: a token that is worth nothing");
             context.0.wrong.take(peer, Instant::now()).map_err(Refused::Wait)?;
