@@ -233,6 +233,13 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     is(curl(&["-H", &auth, "-F", &form(&large), &firmware]), 413);
     is(curl(&["-H", &auth, "-F", "signature=x", &firmware]), 400);
     is(curl(&["-H", &auth, "-F", "nonsense=x", &firmware]), 400);
+    let small = form(&world.file("small.hex", ":00000001FF\n"));
+    is(curl(&["-H", &auth, "-F", &small, "-F", &small, &firmware]), 400);
+    let field = format!("version={}", "1".repeat(200));
+    let mut many = vec!["-H", &auth, "-F", &small];
+    many.extend((0..400).flat_map(|_| ["-F", field.as_str()]));
+    many.push(&firmware);
+    is(curl(&many), 413);
     is(curl(&["-H", &auth, "-d", "x=y", &firmware]), 400);
     is(
         curl(&[

@@ -30,7 +30,7 @@ use crate::control::FailureCode;
 const MAX_FORM: usize = 16 << 10;
 
 /// What takes a token.
-pub(super) fn routes() -> Router<Context> {
+pub(super) fn routes(largest: usize) -> Router<Context> {
     let forms = Router::new()
         .route("/devices/{device}/rollback", post(forms::rollback))
         .route("/devices/{device}/cancel", post(forms::cancel))
@@ -41,7 +41,7 @@ pub(super) fn routes() -> Router<Context> {
         .route("/brakes", post(forms::brake))
         .layer(from_fn(body::in_time))
         .layer(DefaultBodyLimit::max(MAX_FORM));
-    let images = Router::new().route("/devices/{device}/flash", post(forms::flash)).layer(DefaultBodyLimit::disable());
+    let images = Router::new().route("/devices/{device}/flash", post(forms::flash)).layer(DefaultBodyLimit::max(largest));
     Router::new()
         .route("/", get(list::page))
         .route("/devices/{device}", get(device::page))
