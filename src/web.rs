@@ -88,6 +88,7 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
     if !settings.enabled {
         return Ok(());
     }
+    let largest = usize::try_from(max_image).unwrap_or(usize::MAX).saturating_add(upload::MAX_AROUND);
     let context = Context(Arc::new(Shared {
         door,
         tokens,
@@ -99,7 +100,7 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
         guessing: tokio::sync::Mutex::default(),
         followers: Arc::new(tokio::sync::Semaphore::new(events::MAX_FOLLOWERS)),
     }));
-    listen::spawn(&settings, &state, &name, router(context), trouble);
+    listen::spawn(&settings, &state, &name, router(context, largest), trouble);
     Ok(())
 }
 
@@ -114,9 +115,10 @@ pub fn page_url(settings: &WebSettings) -> Option<String> {
     Some(format!("{scheme}://{shown}")).filter(|_| settings.enabled)
 }
 
-fn router(context: Context) -> Router {
+/// `largest`: a form with an image has at most so many bytes.
+fn router(context: Context, largest: usize) -> Router {
     let open = api::open_routes().merge(page::open_routes());
-    let closed = api::routes().merge(page::routes());
+    let closed = api::routes(largest).merge(page::routes(largest));
     let closed = closed.layer(axum::middleware::from_fn_with_state(context.clone(), access::authorize));
     let all = open.merge(closed).fallback(page::not_found).method_not_allowed_fallback(problem::wrong_method);
     all.layer(axum::middleware::from_fn_with_state(context.clone(), access::guard)).with_state(context)
