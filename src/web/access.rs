@@ -80,7 +80,9 @@ pub(super) async fn authorize(
         Ok(caller) => caller,
         Err(Refused::Wait(wait)) => return later("too many wrong tokens", wait),
         Err(Refused::Who) if is_api => return who_are_you(),
-        Err(Refused::Who) => return Redirect::to(&page::login_for(request.uri())).into_response(),
+        Err(Refused::Who) => {
+            return Redirect::to(&page::login_for(!is_safe(request.method()), request.uri())).into_response();
+        }
     };
     if !is_safe(request.method()) {
         if way != Way::Socket && !is_same_site(request.headers()) {
