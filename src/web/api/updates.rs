@@ -20,6 +20,9 @@ use crate::web::upload::Upload;
 /// So many events of an order may wait for it.
 const MAX_EVENTS: usize = 64;
 
+/// So many updates of the past are told at once.
+const MAX_ROWS: u32 = 1000;
+
 /// Whether to wait for the end.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -214,8 +217,14 @@ pub(super) struct Which {
     /// Only those that failed.
     #[serde(default)]
     failed: bool,
-    /// At most so many, the newest.
+    /// At most so many, the newest; default and most: 1000. `more` tells of the rest.
     limit: Option<u32>,
+}
+
+impl Which {
+    fn rows(&self) -> u32 {
+        self.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS)
+    }
 }
 
 /// The updates of a device, newest first
@@ -236,7 +245,7 @@ pub(super) async fn history(State(context): State<Context>, Asked(which): Asked<
 }
 
 async fn list(context: &Context, device: Option<String>, which: Which) -> Answered<HistoryList> {
-    let Which { failed, limit } = which;
+    let (failed, limit) = (which.failed, Some(which.rows()));
     Ok(Json(context.0.door.ask(|reply| ControlRequest::History { device, failed, limit, reply }).await?))
 }
 
@@ -262,4 +271,16 @@ pub(super) async fn brake(State(context): State<Context>, Body(order): Body<Brak
 
 async fn order_brake(context: &Context, order: BrakeOrder) -> Answered<BrakeReport> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Brake { order, reply }).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_is_told_in_pieces() {
+        for (limit, rows) in [(None, MAX_ROWS), (Some(3), 3), (Some(u32::MAX), MAX_ROWS), (Some(0), 0)] {
+            assert_eq!(Which { failed: false, limit }.rows(), rows, "{limit:?}");
+        }
+    }
 }
