@@ -10,6 +10,7 @@
 
 mod access;
 mod api;
+mod body;
 mod events;
 mod listen;
 mod metrics;
@@ -73,18 +74,21 @@ struct Shared {
     counts: metrics::Counts,
     rate: rate::Rate,
     wrong: rate::Rate,
+    /// One token that is not known by heart is looked at a time: guesses that come at once count one by one.
+    guessing: tokio::sync::Mutex<()>,
     followers: Arc<tokio::sync::Semaphore>,
 }
 
 /// Listens, if it shall. What cannot be bound is tried again and told meanwhile; nothing here keeps a gateway from starting.
 ///
 /// # Errors
-/// When the certificate cannot be read or made, or the folder for images not be emptied.
+/// When the folder for images cannot be emptied.
 pub fn spawn(setup: Setup) -> anyhow::Result<()> {
     let Setup { settings, state, max_image, name, door, feed, tokens, trouble } = setup;
     if !settings.enabled {
         return Ok(());
     }
+    let largest = usize::try_from(max_image).unwrap_or(usize::MAX).saturating_add(upload::MAX_AROUND);
     let context = Context(Arc::new(Shared {
         door,
         tokens,
@@ -93,9 +97,11 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
         feed,
         rate: rate::Rate::new(RATE.0, RATE.1),
         wrong: rate::Rate::new(WRONG.0, WRONG.1),
+        guessing: tokio::sync::Mutex::default(),
         followers: Arc::new(tokio::sync::Semaphore::new(events::MAX_FOLLOWERS)),
     }));
-    listen::spawn(&settings, &state, &name, router(context), trouble)
+    listen::spawn(&settings, &state, &name, router(context, largest), trouble);
+    Ok(())
 }
 
 /// Where the page is, for a person: at the address that most browsers reach.
@@ -109,9 +115,10 @@ pub fn page_url(settings: &WebSettings) -> Option<String> {
     Some(format!("{scheme}://{shown}")).filter(|_| settings.enabled)
 }
 
-fn router(context: Context) -> Router {
+/// `largest`: a form with an image has at most so many bytes.
+fn router(context: Context, largest: usize) -> Router {
     let open = api::open_routes().merge(page::open_routes());
-    let closed = api::routes().merge(page::routes());
+    let closed = api::routes(largest).merge(page::routes(largest));
     let closed = closed.layer(axum::middleware::from_fn_with_state(context.clone(), access::authorize));
     let all = open.merge(closed).fallback(page::not_found).method_not_allowed_fallback(problem::wrong_method);
     all.layer(axum::middleware::from_fn_with_state(context.clone(), access::guard)).with_state(context)

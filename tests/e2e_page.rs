@@ -198,3 +198,28 @@ fn without_scripts_and_with_a_token_that_may_only_read_the_page_still_serves() {
     browser.goto(&format!("{base}/"));
     assert!(browser.url().contains("/login"));
 }
+
+#[test]
+fn a_page_finds_a_gateway_again_and_leads_to_the_login_when_its_token_is_worth_nothing() {
+    let world = world!();
+    let port = free_tcp();
+    let device = ("arduino-uno", "tcp:127.0.0.1:9", "probe = \"never\"");
+    let web = format!("[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
+    let mut daemon = world.daemon().device("press-3", device.0, device.1, device.2).toml(&web).start();
+    let token = daemon.cli(&["token", "add", "wall"]).line("nuncio.");
+    let mut browser = Browser::start();
+    eventually("the page answers", FLASH, || {
+        (world::curl(&[&format!("http://127.0.0.1:{port}/healthz")]).status == 200).then_some(())
+    });
+    browser.goto(&format!("http://127.0.0.1:{port}/"));
+    browser.fill("#token", &token);
+    browser.follow("button.main");
+    browser.waits_for("main", "press-3");
+    assert!(daemon.stop(FLASH).is_some());
+    browser.waits_for("#said", "trying again");
+    daemon.edit_config(|text| text.replace("press-3", "press-4").replace("127.0.0.1:9\"", "127.0.0.1:7\""));
+    daemon.run();
+    browser.waits_for("main", "press-4");
+    assert_eq!(daemon.cli(&["token", "revoke", "wall"]).code, Some(0));
+    eventually("the login", FLASH, || browser.url().contains("/login").then_some(()));
+}

@@ -3,13 +3,14 @@
 //! Needs the peers avr, leshan and rest: `make peers`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use world::{
-    Curled, Daemon, Scene, World, avr_image, curl, curling, eventually, free_tcp, parsed_metrics, schemathesis, world,
+    Authority, Curled, Daemon, Scene, World, avr_image, curl, curling, eventually, free_tcp, parsed_metrics,
+    schemathesis, world,
 };
 
 /// Generous: only a hang runs into it.
@@ -97,6 +98,30 @@ fn an_update_over_rest_is_followed_and_proven_and_a_bad_image_says_why_not() {
 }
 
 #[test]
+fn as_many_updates_wait_for_their_window_as_there_are_devices() {
+    let world = world!();
+    let port = free_tcp();
+    let mut builder = world.daemon();
+    let names: Vec<String> = (1..=6).map(|number| format!("press-{number}")).collect();
+    for (at, name) in names.iter().enumerate() {
+        builder = builder.device(name, "arduino-uno", &format!("tcp:127.0.0.1:{}", at + 1), "probe = \"never\"");
+    }
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() / 86_400 + 4;
+    let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let window = format!("{} 10:00-10:01", days[(today as usize + 3) % 7]);
+    let text = format!("[update]\nwindow = [\"{window}\"]\n[web]\nenabled = true\nlisten = [\"127.0.0.1:{port}\"]");
+    let daemon = builder.toml(&text).start();
+    let (api, auth) = (format!("http://127.0.0.1:{port}/api/v1"), token(&daemon, "ci", "operator"));
+    let image = format!("image=@{}", avr_image("uno-1.3.0.hex").display());
+    for name in &names {
+        let accepted = curl(&["-H", &auth, "-F", &image, &format!("{api}/devices/{name}/firmware")]);
+        assert_eq!(accepted.status, 202, "{name}: {accepted:?}");
+    }
+    let left = std::fs::read_dir(world.dir().join("state/uploads")).map(Iterator::count);
+    assert!(matches!(left, Ok(0)), "uploads are kept while updates wait: {left:?}");
+}
+
+#[test]
 fn who_may_and_who_may_not() {
     let world = world!();
     let (daemon, base) = daemon(&world, "");
@@ -128,7 +153,14 @@ fn who_may_and_who_may_not() {
 
     let short = format!("Authorization: Bearer {short}");
     eventually("its time is over", LONG, || (curl(&["-H", &short, &devices]).status == 401).then_some(()));
+    let mut follower = curling(&["-H", &orders, &format!("{api}/events")]);
+    eventually("the follower is counted", LONG, || {
+        let text = curl(&["-H", &reads, &format!("{base}/metrics")]).body;
+        text.contains("nuncio_http_followers 1").then_some(())
+    });
     assert_eq!(daemon.cli(&["token", "revoke", "ci"]).code, Some(0));
+    // It ends by itself, and not because curl's patience is over.
+    assert_eq!(follower.wait().expect("ended").code(), Some(0));
     is(curl(&["-H", &orders, &devices]), 401, "unauthorized");
     assert!(!daemon.cli(&["token", "--json"]).output.contains("short"), "what is over is not listed");
 
@@ -146,10 +178,26 @@ fn wrong_tokens_make_a_peer_wait_and_so_does_asking_without_end() {
     let (daemon, base) = daemon(&world, "");
     let auth = token(&daemon, "wall", "read-only");
     let devices = format!("{base}/api/v1/devices");
+    assert_eq!(curl(&["-H", &auth, &devices]).status, 200);
     let guesses: Vec<u16> =
         (0..14).map(|_| curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).status).collect();
     assert!(guesses.starts_with(&[401; 8]) && guesses.ends_with(&[429; 2]), "{guesses:?}");
     assert!(curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).head.contains("retry-after"), "until when");
+    // As many at once as one likes are no more than one after another.
+    let begin = Instant::now();
+    let guess = || {
+        let wrong = "Authorization: Bearer nuncio.wall.x";
+        curl(&["--interface", "127.0.0.3", "-H", wrong, &devices]).status
+    };
+    let at_once: Vec<u16> = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..30).map(|_| scope.spawn(guess)).collect();
+        guesses.into_iter().map(|guess| guess.join().expect("no panic")).collect()
+    });
+    let looked_at = at_once.iter().filter(|status| **status == 401).count() as u64;
+    assert!(looked_at <= 11 + begin.elapsed().as_secs() / 6, "{at_once:?}");
+    assert!(at_once.iter().all(|status| [401, 429].contains(status)), "{at_once:?}");
+    // At the same address somebody has been found right before.
+    assert_eq!(curl(&["-H", &auth, &devices]).status, 200, "who is right waits for who is wrong");
     let begin = Instant::now();
     let mut connection = TcpStream::connect(base.trim_start_matches("http://")).expect("connected");
     let mut limited = false;
@@ -185,6 +233,13 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     is(curl(&["-H", &auth, "-F", &form(&large), &firmware]), 413);
     is(curl(&["-H", &auth, "-F", "signature=x", &firmware]), 400);
     is(curl(&["-H", &auth, "-F", "nonsense=x", &firmware]), 400);
+    let small = form(&world.file("small.hex", ":00000001FF\n"));
+    is(curl(&["-H", &auth, "-F", &small, "-F", &small, &firmware]), 400);
+    let field = format!("version={}", "1".repeat(200));
+    let mut many = vec!["-H", &auth, "-F", &small];
+    many.extend((0..400).flat_map(|_| ["-F", field.as_str()]));
+    many.push(&firmware);
+    is(curl(&many), 413);
     is(curl(&["-H", &auth, "-d", "x=y", &firmware]), 400);
     is(
         curl(&[
@@ -201,6 +256,13 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", "{", &format!("{api}/brakes")]), 400);
     let body = format!("{{\"order\":\"pull\",\"board\":\"{}\"}}", "x".repeat(70_000));
     is(curl(&["-H", &auth, "-H", "Content-Type: application/json", "-d", &body, &format!("{api}/brakes")]), 413);
+    daemon.edit_config(|text| {
+        text.replace("[web]\n", "[web]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"\n")
+    });
+    let reloaded = curl(&["-H", &auth, "-X", "POST", &format!("{api}/reload")]);
+    assert_eq!((reloaded.status, reloaded.json()), (200, json!(["[web]"])), "{reloaded:?}");
+    let form = format!("token={}", "x".repeat(17_000));
+    is(curl(&["-d", &form, &format!("http://127.0.0.1:{port}/login")]), 413);
     is(curl(&["-H", &auth, &format!("{api}/devices/nobody")]), 404);
     is(curl(&["-H", &auth, &format!("{api}/nothing")]), 404);
     is(curl(&["-H", &auth, "-X", "PUT", &format!("{api}/devices")]), 405);
@@ -228,11 +290,43 @@ fn what_is_large_slow_or_malformed_is_cut_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_peer_that_holds_connections_shuts_nobody_out() {
+    let world = world!();
+    let (_daemon, base) = daemon(&world, "");
+    let address = base.trim_start_matches("http://");
+    let begun = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nt";
+    let mut held: Vec<TcpStream> = Vec::new();
+    for _ in 0..140 {
+        let mut connection = TcpStream::connect(address).expect("connected");
+        connection.set_read_timeout(Some(LONG)).expect("set");
+        // One too many is closed at once.
+        let _ = connection.write_all(begun.as_bytes());
+        held.push(connection);
+    }
+    // Another address of this machine is another peer.
+    let url = format!("{base}/healthz");
+    let other = curl(&["--interface", "127.0.0.2", "--max-time", "5", &url]);
+    assert_eq!(other.status, 200, "{other:?}");
+    let mut answers: Vec<String> = Vec::new();
+    for connection in &mut held {
+        let mut answer = Vec::new();
+        // Reset or closed where it was one too many.
+        let _ = connection.read_to_end(&mut answer);
+        answers.push(String::from_utf8_lossy(&answer).into_owned());
+    }
+    let late = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 408")).count();
+    assert_eq!((late, answers.iter().filter(|answer| answer.is_empty()).count()), (32, 108), "{answers:?}");
+    assert_eq!(curl(&[&url]).status, 200, "it may again");
+}
+
+#[test]
 fn other_machines_speak_tls_and_a_taken_port_is_named_with_its_holder_and_taken_later() {
     let world = world!();
     let (inner, outer) = (free_tcp(), free_tcp());
-    let taken = std::net::TcpListener::bind(("127.0.0.1", inner)).expect("free");
-    let web = format!("[web]\nenabled = true\nlisten = [\"127.0.0.1:{inner}\", \"0.0.0.0:{outer}\"]");
+    let also = free_tcp();
+    let [taken, longer] = [inner, also].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("free"));
+    let listen = format!("\"127.0.0.1:{inner}\", \"127.0.0.1:{also}\", \"0.0.0.0:{outer}\"");
+    let web = format!("[web]\nenabled = true\nlisten = [{listen}]");
     let daemon = world.daemon().toml(&web).start();
     let auth = token(&daemon, "wall", "read-only");
     let over = |scheme: &str, more: &[&str]| {
@@ -247,10 +341,38 @@ fn other_machines_speak_tls_and_a_taken_port_is_named_with_its_holder_and_taken_
 
     let notes = || daemon.cli(&["status", "--json"]).json()["gateway"]["notes"].to_string();
     let holder = format!("(pid {})", std::process::id());
-    eventually("the holder is named", LONG, || notes().contains(&holder).then_some(()));
+    eventually("the holder is named", LONG, || (notes().matches(&holder).count() == 2).then_some(()));
     drop(taken);
     let url = format!("http://127.0.0.1:{inner}/healthz");
     eventually("it is there by itself", LONG, || (curl(&[&url]).status == 200).then_some(()));
+    let other = format!("127.0.0.1:{also}");
+    assert!(notes().contains(&other) && !notes().contains(&format!("127.0.0.1:{inner}")), "{}", notes());
+    drop(longer);
+    eventually("nothing wants looking at", LONG, || (notes() == "[]").then_some(()));
+}
+
+#[test]
+fn ones_own_certificate_may_be_missing_for_a_while_and_is_taken_when_it_is_renewed() {
+    let world = world!();
+    let (inner, outer) = (free_tcp(), free_tcp());
+    let [certificate, key] = ["own.pem", "own.key"].map(|name| world.dir().join(name));
+    let listen = format!("\"127.0.0.1:{inner}\", \"0.0.0.0:{outer}\"");
+    let files = format!("certificate = {certificate:?}\nkey = {key:?}");
+    let daemon = world.daemon().toml(&format!("[web]\nenabled = true\nlisten = [{listen}]\n{files}")).start();
+    let notes = || daemon.cli(&["status", "--json"]).json()["gateway"]["notes"].to_string();
+    eventually("what is missing is told", LONG, || notes().contains("own.pem").then_some(()));
+    let inside = format!("http://127.0.0.1:{inner}/healthz");
+    eventually("this machine is served", LONG, || (curl(&[&inside]).status == 200).then_some(()));
+    let outside = format!("https://localhost:{outer}/healthz");
+    for name in ["first", "renewed"] {
+        let authority = Authority::new(&world, name);
+        let (fresh, its_key) = authority.server();
+        std::fs::copy(its_key, &key).expect("copied");
+        std::fs::copy(fresh, &certificate).expect("copied");
+        let trusted = authority.certificate();
+        let trusted = trusted.to_str().expect("text");
+        eventually(name, LONG, || (curl(&["--cacert", trusted, &outside]).status == 200).then_some(()));
+    }
     eventually("nothing wants looking at", LONG, || (notes() == "[]").then_some(()));
 }
 

@@ -94,6 +94,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[history]", old.history != new.history),
         ("[mqtt]", old.mqtt != new.mqtt),
         ("[[hook]]", old.hooks != new.hooks),
+        ("[web]", old.web != new.web),
     ];
     parts.into_iter().filter_map(|(part, changed)| changed.then_some(part)).collect()
 }

@@ -9,12 +9,13 @@ use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::listen::Way;
 use super::problem::Problem;
+use super::tokens::Holder;
 use super::{Context, page};
 use crate::control::FailureCode;
 use crate::device::Role;
@@ -38,6 +39,12 @@ pub(super) struct Caller {
 impl Caller {
     pub(super) fn is_operator(&self) -> bool {
         self.role == Role::Operator
+    }
+}
+
+impl From<Holder> for Caller {
+    fn from(holder: Holder) -> Self {
+        Self { name: Some(holder.name), role: holder.role }
     }
 }
 
@@ -68,12 +75,14 @@ pub(super) async fn authorize(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let is_api = request.uri().path().starts_with("/api/") || request.uri().path() == "/metrics";
+    let is_api = is_api(request.uri());
     let caller = match caller(&context, way, request.headers()).await {
         Ok(caller) => caller,
         Err(Refused::Wait(wait)) => return later("too many wrong tokens", wait),
         Err(Refused::Who) if is_api => return who_are_you(),
-        Err(Refused::Who) => return Redirect::to(&page::login_for(request.uri())).into_response(),
+        Err(Refused::Who) => {
+            return Redirect::to(&page::login_for(!is_safe(request.method()), request.uri())).into_response();
+        }
     };
     if !is_safe(request.method()) {
         if way != Way::Socket && !is_same_site(request.headers()) {
@@ -100,9 +109,21 @@ async fn caller(context: &Context, way: Way, head: &HeaderMap) -> Result<Caller,
 
 /// Whose a token is; a peer that is wrong too often has to wait.
 async fn check(context: &Context, peer: IpAddr, token: &str) -> Result<Caller, Refused> {
+    // Somebody else behind the same address may be wrong all the time.
+    if let Some(holder) = context.0.tokens.remembered(token) {
+        return Ok(holder.into());
+    }
+    // In a task of its own: it counts also for a peer that does not wait for its answer.
+    let (context, token) = (context.clone(), token.to_owned());
+    let guess = tokio::spawn(async move { guess(&context, peer, &token).await });
+    guess.await.unwrap_or(Err(Refused::Who))
+}
+
+async fn guess(context: &Context, peer: IpAddr, token: &str) -> Result<Caller, Refused> {
+    let _turn = context.0.guessing.lock().await;
     context.0.wrong.has_some(peer, Instant::now()).map_err(Refused::Wait)?;
     match context.0.tokens.holder(token).await {
-        Some(holder) => Ok(Caller { name: Some(holder.name), role: holder.role }),
+        Some(holder) => Ok(holder.into()),
         None => {
             tracing::info!(%peer, "refused: a token that is worth nothing");
             context.0.wrong.take(peer, Instant::now()).map_err(Refused::Wait)?;
@@ -157,8 +178,17 @@ fn who_are_you() -> Response {
 }
 
 fn refuse(is_api: bool, why: &str) -> Response {
-    let problem = Problem::new(FailureCode::Forbidden, why);
+    answer(is_api, Problem::new(FailureCode::Forbidden, why))
+}
+
+/// A refusal for a program, or for a person.
+pub(super) fn answer(is_api: bool, problem: Problem) -> Response {
     if is_api { problem.into_response() } else { page::problem(&problem, None) }
+}
+
+/// Whether a program asks, which wants JSON.
+pub(super) fn is_api(uri: &Uri) -> bool {
+    uri.path().starts_with("/api/") || uri.path() == "/metrics"
 }
 
 fn later(why: &str, wait: Duration) -> Response {

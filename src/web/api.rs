@@ -13,7 +13,7 @@ use utoipa::{OpenApi as _, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Context, events, metrics};
+use super::{Context, body, events, metrics};
 use crate::control::Failure;
 
 pub(super) use asked::{Asked, Named};
@@ -36,8 +36,8 @@ const BASE: &str = "/api/v1";
 struct Document;
 
 /// What takes a token, and the description of all of it.
-pub(super) fn routes() -> Router<Context> {
-    let (routes, document) = documented().split_for_parts();
+pub(super) fn routes(largest: usize) -> Router<Context> {
+    let (routes, document) = documented(largest).split_for_parts();
     let metrics_too = Router::new().route("/metrics", axum::routing::get(metrics::metrics));
     let described = Router::new()
         .route(&format!("{BASE}/openapi.json"), axum::routing::get(move || std::future::ready(Json(document.clone()))));
@@ -49,7 +49,7 @@ pub(super) fn open_routes() -> Router<Context> {
     Router::new().route("/healthz", axum::routing::get(gateway::health))
 }
 
-fn documented() -> OpenApiRouter<Context> {
+fn documented(largest: usize) -> OpenApiRouter<Context> {
     let all = OpenApiRouter::new()
         .routes(routes!(gateway::gateway))
         .routes(routes!(gateway::status))
@@ -70,13 +70,13 @@ fn documented() -> OpenApiRouter<Context> {
         .routes(routes!(updates::rollback))
         .routes(routes!(updates::cancel))
         .routes(routes!(updates::brakes, updates::brake))
+        .layer(axum::middleware::from_fn(body::in_time))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        // Bounded as they come in: what is too large is told by the form's reader.
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(updates::flash))
                 .routes(routes!(updates::plan))
-                .layer(DefaultBodyLimit::disable()),
+                .layer(DefaultBodyLimit::max(largest)),
         );
     let mut nested = OpenApiRouter::with_openapi(Document::openapi()).nest(BASE, all);
     describe(nested.get_openapi_mut());

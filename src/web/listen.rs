@@ -1,5 +1,10 @@
 //! Connections: accepted, bounded, given to the routes.
 
+mod certificate;
+mod impatient;
+mod seats;
+mod troubles;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -14,16 +19,27 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 
-use super::{WebSettings, tls};
+use super::WebSettings;
 use crate::procfs;
 
-/// So many connections at once, of all ways in.
+use certificate::Current;
+use impatient::Impatient;
+use seats::Seats;
+use troubles::Troubles;
+
+/// So many connections over TCP at once.
 const MAX_CONNECTIONS: usize = 128;
+/// So many of them are one peer's.
+const MAX_PER_PEER: usize = 32;
+/// So many connections over the Unix socket at once: a full house on the network keeps nobody on the machine out.
+const MAX_LOCAL: usize = 32;
 /// A request's head, and a TLS handshake, must have come within this.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A peer must have taken the next piece of an answer within this.
+const TAKING_TIME: Duration = Duration::from_secs(30);
 /// Room for a request's head, in bytes.
 const HEAD_ROOM: usize = 32 << 10;
 /// What cannot be bound is tried again after this.
@@ -60,17 +76,17 @@ pub(super) fn spawn(
     name: &str,
     routes: Router,
     trouble: mpsc::Sender<Option<String>>,
-) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let tls = if settings.listen.iter().any(needs_tls) { Some(tls::acceptor(settings, state, name)?) } else { None };
-    let served = Served { routes, places };
+) {
+    let served = |most| Served { routes: routes.clone(), places: Arc::new(Semaphore::new(most)) };
+    let (far, near, seats) = (served(MAX_CONNECTIONS), served(MAX_LOCAL), Seats::default());
+    let troubles = Troubles::new(trouble);
+    let tls = settings.listen.iter().any(needs_tls).then(|| certificate::keep(settings, state, name, troubles.clone()));
     for address in settings.listen.clone() {
         let tls = tls.clone().filter(|_| needs_tls(&address));
-        tokio::spawn(serve_tcp(address, tls, served.clone(), trouble.clone()));
+        tokio::spawn(serve_tcp(address, tls, (far.clone(), seats.clone()), troubles.clone()));
     }
     let socket = settings.socket.clone().unwrap_or_else(|| state.join("http.sock"));
-    tokio::spawn(serve_unix(socket, served, trouble));
-    Ok(())
+    tokio::spawn(serve_unix(socket, near, troubles));
 }
 
 #[derive(Debug, Clone)]
@@ -81,26 +97,41 @@ struct Served {
 
 async fn serve_tcp(
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    served: Served,
-    trouble: mpsc::Sender<Option<String>>,
+    mut tls: Option<Current>,
+    (served, seats): (Served, Seats),
+    troubles: Troubles,
 ) {
-    let listener = bound(|| TcpListener::bind(address), |error| taken(address, error), &trouble).await;
+    // Without a certificate nobody is let in here, and the other ways in are open all the same.
+    if let Some(tls) = &mut tls
+        && tls.wait_for(Option::is_some).await.is_err()
+    {
+        return;
+    }
+    let listener =
+        bound(|| TcpListener::bind(address), |error| taken(address, error), &address.to_string(), &troubles).await;
     tracing::info!(%address, tls = tls.is_some(), "the page and the API are here");
     loop {
         let place = served.place().await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let way = Way::Tcp { peer: peer.ip().to_canonical(), tls: tls.is_some() };
+                let Some(seat) = seats.take(peer.ip().to_canonical(), MAX_PER_PEER) else {
+                    tracing::debug!(%peer, "a peer has {MAX_PER_PEER} connections already");
+                    continue;
+                };
                 let (served, tls) = (served.clone(), tls.clone());
                 tokio::spawn(async move {
+                    let _seat = seat;
                     match tls {
                         None => served.attend(stream, way, place).await,
-                        Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
-                            Ok(Ok(stream)) => served.attend(stream, way, place).await,
-                            Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS with a peer"),
-                            Err(_) => tracing::debug!(%peer, "a peer does not get on with its TLS handshake"),
-                        },
+                        Some(tls) => {
+                            let Some(tls) = tls.borrow().clone() else { return };
+                            match timeout(HEAD_TIME, tls.accept(stream)).await {
+                                Ok(Ok(stream)) => served.attend(stream, way, place).await,
+                                Ok(Err(error)) => tracing::debug!(%error, %peer, "no TLS with a peer"),
+                                Err(_) => tracing::debug!(%peer, "a peer does not get on with its TLS handshake"),
+                            }
+                        }
                     }
                 });
             }
@@ -109,11 +140,11 @@ async fn serve_tcp(
     }
 }
 
-async fn serve_unix(path: PathBuf, served: Served, trouble: mpsc::Sender<Option<String>>) {
+async fn serve_unix(path: PathBuf, served: Served, troubles: Troubles) {
     let at = path.clone();
     let bind = || std::future::ready(bind_unix(&at));
-    let told = |error: &std::io::Error| format!("[web] socket {} cannot be made: {error}", at.display());
-    let listener = bound(bind, told, &trouble).await;
+    let told = |error| std::future::ready(format!("[web] socket {} cannot be made: {error}", at.display()));
+    let listener = bound(bind, told, "socket", &troubles).await;
     let _file = RemovedAtEnd(path);
     loop {
         let place = served.place().await;
@@ -150,41 +181,38 @@ impl Drop for RemovedAtEnd {
 }
 
 /// Tries until it works, and tells what keeps it from it.
-async fn bound<T, F: Future<Output = std::io::Result<T>>>(
+async fn bound<T, F: Future<Output = std::io::Result<T>>, W: Future<Output = String>>(
     mut bind: impl FnMut() -> F,
-    told: impl Fn(&std::io::Error) -> String,
-    trouble: &mpsc::Sender<Option<String>>,
+    told: impl Fn(std::io::Error) -> W,
+    part: &str,
+    troubles: &Troubles,
 ) -> T {
-    let mut failed = false;
     loop {
         match bind().await {
             Ok(listener) => {
-                if failed {
-                    // The gateway may end just now.
-                    let _ = trouble.send(None).await;
-                }
+                troubles.set(part, None).await;
                 return listener;
             }
-            Err(error) if failed => tracing::debug!(%error, "still not to be bound"),
-            Err(error) => {
-                failed = true;
-                let _ = trouble.send(Some(told(&error))).await;
-            }
+            // Who holds it may be another one by now.
+            Err(error) => troubles.set(part, Some(told(error).await)).await,
         }
         sleep(AGAIN).await;
     }
 }
 
 /// Why an address cannot be had, and who has it.
-fn taken(address: SocketAddr, error: &std::io::Error) -> String {
-    let holder = match error.kind() {
-        ErrorKind::AddrInUse => procfs::port_holder(procfs::Transport::Tcp, address.port()).map_or_else(
-            || "; who has it cannot be seen from here: `sudo ss -ltnp` tells".to_owned(),
-            |holder| format!(": {} has it (pid {})", holder.name, holder.pid),
-        ),
-        _ => String::new(),
-    };
-    format!("[web] listen {address}: {error}{holder}")
+async fn taken(address: SocketAddr, error: std::io::Error) -> String {
+    if error.kind() != ErrorKind::AddrInUse {
+        return format!("[web] listen {address}: {error}");
+    }
+    // It looks at every process.
+    let looked = spawn_blocking(move || procfs::port_holder(procfs::Transport::Tcp, address.port()));
+    match looked.await.ok().flatten() {
+        Some(holder) => format!("[web] listen {address}: {error}: {} has it (pid {})", holder.name, holder.pid),
+        None => {
+            format!("[web] listen {address}: {error}; who has it cannot be seen from here: `sudo ss -ltnp` tells")
+        }
+    }
 }
 
 async fn refused(error: &std::io::Error) {
@@ -209,7 +237,7 @@ impl Served {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(HEAD_ROOM)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Impatient::new(stream, TAKING_TIME)), service);
         if let Err(error) = connection.await {
             tracing::debug!(%error, ?way, "a connection ended");
         }

@@ -22,6 +22,17 @@ struct Bucket {
     at: Instant,
 }
 
+/// Whom an address stands for: with IPv6 a whole /64, since each of its machines has as many addresses as it likes.
+pub(super) fn household(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & (u128::MAX << 64);
+            IpAddr::from(bits.to_be_bytes())
+        }
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
 impl Rate {
     /// `burst` at once, then one each `pace`.
     pub(super) fn new(burst: u32, pace: Duration) -> Self {
@@ -30,6 +41,7 @@ impl Rate {
 
     /// Takes one; else how long to wait for the next.
     pub(super) fn take(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
+        let peer = household(peer);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bucket = self.filled(buckets.get(&peer), now);
         let waits = (bucket.left < 1.0).then(|| Duration::from_secs_f64((1.0 - bucket.left) / self.per_second));
@@ -47,7 +59,7 @@ impl Rate {
     /// Whether there is one to take, without taking it.
     pub(super) fn has_some(&self, peer: IpAddr, now: Instant) -> Result<(), Duration> {
         let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = self.filled(buckets.get(&peer), now).left;
+        let left = self.filled(buckets.get(&household(peer)), now).left;
         if left < 1.0 { Err(Duration::from_secs_f64((1.0 - left) / self.per_second)) } else { Ok(()) }
     }
 
@@ -73,6 +85,20 @@ mod tests {
         assert!((5.9..6.1).contains(&waits.as_secs_f64()), "{waits:?}");
         assert_eq!(rate.take(other, now), Ok(()));
         assert_eq!(rate.take(one, now + Duration::from_secs(11)), Ok(()));
+    }
+
+    #[test]
+    fn all_addresses_of_a_network_are_one_peer() {
+        let (rate, now) = (Rate::new(1, Duration::from_secs(10)), Instant::now());
+        let peer = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(rate.take(peer("2001:db8:1:2::1"), now), Ok(()));
+        assert!(
+            rate.take(peer("2001:db8:1:2:ffff::2"), now).is_err()
+                && rate.has_some(peer("2001:db8:1:2::3"), now).is_err()
+        );
+        assert_eq!(rate.take(peer("2001:db8:1:3::1"), now), Ok(()), "another network");
+        assert_eq!(rate.take(peer("::ffff:192.0.2.1"), now), Ok(()));
+        assert!(rate.take(peer("192.0.2.1"), now).is_err(), "the same one");
     }
 
     #[test]

@@ -143,32 +143,54 @@ impl Tokens {
         })
     }
 
-    /// Whose token that is; `None` when it is nobody's, or worth nothing any more.
-    pub(super) async fn holder(&self, token: &str) -> Option<Holder> {
-        let (name, secret) = token.strip_prefix(PREFIX).filter(|_| token.len() <= MAX_TOKEN)?.rsplit_once('.')?;
+    /// What is on record of a token of this name.
+    pub(super) fn record(&self, name: &str) -> Option<TokenRecord> {
+        self.with(|known| known.records.get(name).cloned())
+    }
+
+    /// Whether a record still is what it was, and its time not over.
+    pub(super) fn still_holds(&self, record: &TokenRecord) -> bool {
+        is_valid(record, unix_now()) && self.with(|known| known.records.get(&record.name) == Some(record))
+    }
+
+    /// Whose token that is, where it was found right before: costs next to nothing.
+    pub(super) fn remembered(&self, token: &str) -> Option<Holder> {
+        let name = parts(token)?.0;
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let (record, found) = self.with(|known| {
-            let record = known.records.get(name).cloned();
-            let found = record.is_some() && known.found.get(&digest) == record.as_ref();
-            (record, found)
+        let record = self.with(|known| {
+            let record = known.records.get(name)?;
+            (known.found.get(&digest) == Some(record)).then(|| record.clone())
         });
         let record = record.filter(|record| is_valid(record, unix_now()))?;
-        if !found {
-            let _turn = self.0.checking.acquire().await.ok()?;
-            let (secret, hash) = (secret.to_owned(), record.hash.clone());
-            if !tokio::task::spawn_blocking(move || is_it(&secret, &hash)).await.unwrap_or(false) {
-                return None;
-            }
-            self.with(|known| {
-                // It may have been made worthless while it was looked at.
-                if known.records.get(name) == Some(&record) {
-                    known.found.retain(|_, other| other.name != name);
-                    known.found.insert(digest, record.clone());
-                }
-            });
-        }
         Some(Holder { name: record.name, role: record.role })
     }
+
+    /// Whose token that is; `None` when it is nobody's, or worth nothing any more.
+    pub(super) async fn holder(&self, token: &str) -> Option<Holder> {
+        if let Some(holder) = self.remembered(token) {
+            return Some(holder);
+        }
+        let (name, secret) = parts(token)?;
+        let record = self.record(name).filter(|record| is_valid(record, unix_now()))?;
+        let _turn = self.0.checking.acquire().await.ok()?;
+        let (secret, hash) = (secret.to_owned(), record.hash.clone());
+        if !tokio::task::spawn_blocking(move || is_it(&secret, &hash)).await.unwrap_or(false) {
+            return None;
+        }
+        self.with(|known| {
+            // It may have been made worthless while it was looked at.
+            if known.records.get(name) == Some(&record) {
+                known.found.retain(|_, other| other.name != name);
+                known.found.insert(Sha256::digest(token).into(), record.clone());
+            }
+        });
+        Some(Holder { name: record.name, role: record.role })
+    }
+}
+
+/// Name and secret.
+fn parts(token: &str) -> Option<(&str, &str)> {
+    token.strip_prefix(PREFIX).filter(|_| token.len() <= MAX_TOKEN)?.rsplit_once('.')
 }
 
 fn hasher() -> Argon2<'static> {
@@ -210,17 +232,21 @@ mod tests {
         assert_eq!(tokens.holder(&token).await, None, "not taken in yet");
         tokens.take(record.clone());
         let holder = Some(Holder { name: "phone".to_owned(), role: Role::ReadOnly });
-        assert_eq!(tokens.holder(&token).await, holder, "checked");
-        assert_eq!(tokens.holder(&token).await, holder, "remembered");
+        assert_eq!((tokens.remembered(&token), tokens.holder(&token).await), (None, holder.clone()), "checked");
+        assert_eq!((tokens.remembered(&token), tokens.holder(&token).await), (holder.clone(), holder), "remembered");
         for wrong in ["", "nuncio.", "nuncio.phone.", "nuncio.phone.x", &token[1..], &format!("{token}x"), "phone.é"] {
             assert_eq!(tokens.holder(wrong).await, None, "{wrong}");
         }
         let taken = MintError::Taken("phone".to_owned());
         assert_eq!(tokens.mint(Some("phone".to_owned()), Role::Operator, None), Err(taken));
+        assert!(tokens.still_holds(&record));
         assert!(tokens.revoke("phone"));
-        assert_eq!(tokens.holder(&token).await, None, "worthless now");
+        assert!(!tokens.still_holds(&record), "of what is revoked");
+        assert_eq!((tokens.remembered(&token), tokens.holder(&token).await), (None, None), "worthless now");
 
-        tokens.take(TokenRecord { expires: Some(unix_now() - 1), ..record });
+        let over = TokenRecord { expires: Some(unix_now() - 1), ..record };
+        tokens.take(over.clone());
+        assert!(!tokens.still_holds(&over), "of what is over");
         assert_eq!(tokens.holder(&token).await, None, "its time is over");
         assert_eq!(tokens.list(), (Vec::new(), vec!["phone".to_owned()]));
     }

@@ -28,6 +28,9 @@ const MAX_SIGNATURE: u64 = 4 << 10;
 const MAX_TEXT: u64 = 256;
 /// Longest file name that is kept.
 const MAX_NAME: usize = 100;
+/// What a form may hold besides the image, in bytes: the signature, fields, and what stands between them.
+pub(super) const MAX_AROUND: usize = 64 << 10;
+
 /// The folder, and how much may come.
 #[derive(Debug)]
 pub(super) struct Uploads {
@@ -96,6 +99,9 @@ impl Uploads {
             match field.name().unwrap_or_default() {
                 "image" => {
                     let Some(name) = harmless(field.file_name().unwrap_or_default()) else { continue };
+                    if image.is_some() {
+                        return Err(Problem::new(FailureCode::BadRequest, "there are two images in the form"));
+                    }
                     let path = folder.path.join(name);
                     write(&mut field, &path, self.max_image).await?;
                     image = Some(path);

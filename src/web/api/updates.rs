@@ -20,6 +20,9 @@ use crate::web::upload::Upload;
 /// So many events of an order may wait for it.
 const MAX_EVENTS: usize = 64;
 
+/// So many updates of the past are told at once.
+const MAX_ROWS: u32 = 1000;
+
 /// Whether to wait for the end.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -120,30 +123,40 @@ async fn begin(
 impl Begun {
     /// Waits until the image is staged, or the update over; what is left of it then goes on in a task.
     pub(in crate::web) async fn first(mut self) -> Result<First, Problem> {
-        loop {
-            tokio::select! {
-                biased;
-                verdict = &mut self.verdict => return ended(verdict).map(First::Over),
-                Some(event) = self.events.recv() => if matches!(event, UpdateEvent::ImageStaged { .. }) { break },
-            }
+        if let Some(verdict) = self.staged().await {
+            return ended(verdict).map(First::Over);
         }
+        let verdict = self.verdict;
         tokio::spawn(async move {
-            let Self { verdict, upload, .. } = self;
             // Nobody waits for it; the history has it.
             let _ = verdict.await;
-            drop(upload);
         });
         Ok(First::GoesOn)
     }
 
-    async fn answer(self, wait: bool) -> Result<Response, Problem> {
+    /// Waits until the image is staged, and gives its files and their place up: from then on the update may wait for hours. The
+    /// verdict where the update was over before.
+    async fn staged(&mut self) -> Option<Result<Result<Verdict, Failure>, oneshot::error::RecvError>> {
+        loop {
+            tokio::select! {
+                biased;
+                verdict = &mut self.verdict => return Some(verdict),
+                Some(event) = self.events.recv() => if matches!(event, UpdateEvent::ImageStaged { .. }) { break },
+            }
+        }
+        self.upload = None;
+        // Nobody reads the others: they are lost, never waited for.
+        self.events.close();
+        None
+    }
+
+    async fn answer(mut self, wait: bool) -> Result<Response, Problem> {
         if wait {
-            let Self { verdict, upload, events, .. } = self;
-            // Nobody reads them: they are lost, never waited for.
-            drop(events);
-            let verdict = ended(verdict.await)?;
-            drop(upload);
-            return Ok(Json(verdict).into_response());
+            let verdict = match self.staged().await {
+                Some(verdict) => verdict,
+                None => self.verdict.await,
+            };
+            return Ok(Json(ended(verdict)?).into_response());
         }
         let device = DeviceId::new(self.device.as_str());
         Ok(match self.first().await? {
@@ -204,8 +217,14 @@ pub(super) struct Which {
     /// Only those that failed.
     #[serde(default)]
     failed: bool,
-    /// At most so many, the newest.
+    /// At most so many, the newest; default and most: 1000. `more` tells of the rest.
     limit: Option<u32>,
+}
+
+impl Which {
+    fn rows(&self) -> u32 {
+        self.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS)
+    }
 }
 
 /// The updates of a device, newest first
@@ -226,7 +245,7 @@ pub(super) async fn history(State(context): State<Context>, Asked(which): Asked<
 }
 
 async fn list(context: &Context, device: Option<String>, which: Which) -> Answered<HistoryList> {
-    let Which { failed, limit } = which;
+    let (failed, limit) = (which.failed, Some(which.rows()));
     Ok(Json(context.0.door.ask(|reply| ControlRequest::History { device, failed, limit, reply }).await?))
 }
 
@@ -252,4 +271,16 @@ pub(super) async fn brake(State(context): State<Context>, Body(order): Body<Brak
 
 async fn order_brake(context: &Context, order: BrakeOrder) -> Answered<BrakeReport> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Brake { order, reply }).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_is_told_in_pieces() {
+        for (limit, rows) in [(None, MAX_ROWS), (Some(3), 3), (Some(u32::MAX), MAX_ROWS), (Some(0), 0)] {
+            assert_eq!(Which { failed: false, limit }.rows(), rows, "{limit:?}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl Authority {
     }
 
     /// The server's certificate and its key, PEM.
-    pub(crate) fn server(&self) -> (PathBuf, PathBuf) {
+    pub fn server(&self) -> (PathBuf, PathBuf) {
         (self.dir.join("server.pem"), self.dir.join("server.key"))
     }
 

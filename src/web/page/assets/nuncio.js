@@ -53,6 +53,8 @@ function renew() {
         const now = fresh.getElementById(old.id);
         if (now && now.innerHTML !== old.innerHTML && !old.contains(document.activeElement)) old.replaceChildren(...now.childNodes);
       }
+    } catch {
+      // It does not answer just now, which the stream of events tells.
     } finally {
       busy = false;
     }
@@ -98,8 +100,19 @@ function follow() {
     if (SPOKEN[what]) said.textContent = news.device + ": " + SPOKEN[what];
     renew();
   });
-  events.addEventListener("open", () => { if (said.textContent === LOST) said.textContent = ""; });
-  events.addEventListener("error", () => { said.textContent = LOST; });
+  let lost = false;
+  events.addEventListener("open", () => {
+    if (said.textContent === LOST) said.textContent = "";
+    // What happened meanwhile was told to nobody.
+    if (lost) renew();
+    lost = false;
+  });
+  events.addEventListener("error", () => {
+    said.textContent = LOST;
+    lost = true;
+    // After a refusal the browser does not try again by itself.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => { renew(); follow(); }, 5000);
+  });
 }
 const LOST = "The gateway does not answer; trying again …";
 if (document.querySelector("[data-live]")) {
