@@ -89,6 +89,8 @@ impl Scene {
             builder = builder.device(&format!("port-{number}"), "arduino-uno", &link, "");
         }
         let daemon = builder.lan(&gateway, "").start();
+        // A server whose very first answer takes longer than a client that leaves waits for it keeps that client for an hour.
+        leshan.await_client(&world.own_endpoint());
         let hosts = (0..HOSTS).map(|number| (lan.machine(&format!("host-{number}")), None)).collect();
         Self { ports, hosts, daemon, leshan, _lan: lan, world }
     }

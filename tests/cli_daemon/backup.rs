@@ -6,7 +6,9 @@ use super::Daemon;
 #[test]
 fn a_backup_and_what_becomes_of_it_are_documents() {
     let daemon = Daemon::start(|_| {});
-    let path = |name: &str| daemon.dir.path().join(name).display().to_string();
+    // Not in the state folder: all of that goes into a backup.
+    let other = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| other.path().join(name).display().to_string();
     let (file, state) = (path("a.nuncio"), path("elsewhere/state"));
     let (made, code) = daemon.documents(&["backup", &file, "--json"]);
     assert_eq!((code, made[0]["layout"].is_null(), &made[0]["encrypted"]), (0, true, &false.into()), "{made:?}");
