@@ -93,6 +93,21 @@ fn every_answer_says_that_nothing_but_our_own_script_runs() {
 }
 
 #[test]
+fn the_gateways_page_tells_how_its_machine_fares() {
+    let world = world!();
+    let (daemon, base) = with_a_device(&world);
+    let reads = cookie(&daemon, "wall", "read-only");
+    let page = curl(&["-H", &reads, &format!("{base}/gateway")]).body;
+    for told in ["CPU load", "memory in use", "disk in use"] {
+        let value = page.split(told).nth(1).and_then(|rest| rest.split("</div>").next()).unwrap_or_default();
+        assert!(value.contains(" %"), "{told}: {page}");
+    }
+    let points = curl(&["-H", &reads, &format!("{base}/api/v1/gateway/health")]).json();
+    let cpu = points.as_array().expect("a list").iter().find(|point| point["key"] == "cpu").expect("its load");
+    assert_eq!((&cpu["object"], cpu["value"].is_number()), (&serde_json::json!(3320), true), "{points}");
+}
+
+#[test]
 fn a_board_is_let_in_named_and_forgotten_and_an_image_held_back_by_forms() {
     let world = world!();
     let port = free_tcp();
