@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::{BuiltinView, PointValue, TapeLine, UpdateEvent, UpdateEvidence};
+use crate::device::{BuiltinView, PointValue, ShownPoint, TapeLine, UpdateEvent, UpdateEvidence};
 
 pub use api::{
     BrakeOrder, BrakeReport, DeviceList, DeviceStatus, GatewayStatus, HistoryList, Identified, JoinOrder, JoinReport,
@@ -172,6 +172,11 @@ pub enum ControlRequest {
     Gateway {
         /// Its status.
         reply: Answer<GatewayStatus>,
+    },
+    /// How the machine fares that the gateway runs on: what its own endpoint shows servers, also where it has none.
+    Health {
+        /// Load, memory, disk, temperatures. It may take half a second to look.
+        reply: Answer<Vec<ShownPoint>>,
     },
     /// Write the value of a point.
     Write {

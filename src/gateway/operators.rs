@@ -44,6 +44,7 @@ impl Gateway {
                 let gateway = self.gateway_status();
                 tokio::spawn(async move { drop(reply.send(Ok(views::gateway(gateway).await))) });
             }
+            ControlRequest::Health { reply } => self.tell_health(reply),
             ControlRequest::Tokens { order, reply } => self.order_tokens(order, reply),
             ControlRequest::Builtin { reply } => self.tell_builtin(reply),
             ControlRequest::Reload { reply } => {

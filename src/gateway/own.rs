@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{Event, Gateway};
-use crate::device::{Attached, DeviceId, DeviceInfo, HostSample, OwnInfo};
+use crate::control::Answer;
+use crate::device::{Attached, DeviceId, DeviceInfo, HostSample, OwnInfo, ShownPoint};
 use crate::host::Host;
 
 /// A gateway that restarted just now is not restarted again: a server could keep it from its work for the others.
@@ -87,6 +88,17 @@ impl Gateway {
             let sample = host.lock().unwrap_or_else(PoisonError::into_inner).sample();
             // A client that has ended needs no answer.
             let _ = reply.send(sample);
+        });
+    }
+
+    /// An operator looks, likewise; where there is no endpoint a machine is looked at for this once.
+    pub(super) fn tell_health(&self, reply: Answer<Vec<ShownPoint>>) {
+        let (known, state) = (self.own.as_ref().map(|own| Arc::clone(&own.host)), self.config.gateway.state.clone());
+        tokio::task::spawn_blocking(move || {
+            let host = known.unwrap_or_else(|| Arc::new(Mutex::new(Host::new(Path::new("/"), &state))));
+            let sample = host.lock().unwrap_or_else(PoisonError::into_inner).sample();
+            // Whoever asked may have left.
+            drop(reply.send(Ok(sample.points)));
         });
     }
 

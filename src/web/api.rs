@@ -53,6 +53,7 @@ fn documented(largest: usize) -> OpenApiRouter<Context> {
     let all = OpenApiRouter::new()
         .routes(routes!(gateway::gateway))
         .routes(routes!(gateway::status))
+        .routes(routes!(gateway::machine))
         .routes(routes!(gateway::reload))
         .routes(routes!(metrics::metrics))
         .routes(routes!(events::events))

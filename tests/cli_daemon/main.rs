@@ -401,6 +401,7 @@ fn gateway(request: ControlRequest) {
         }
         ControlRequest::Builtin { reply } => drop(reply.send(Ok(builtin::view()))),
         ControlRequest::Reload { reply } => drop(reply.send(Ok(Vec::new()))),
+        ControlRequest::Health { reply } => drop(reply.send(Ok(Vec::new()))),
         ControlRequest::Gateway { reply } => drop(reply.send(Ok(status(Vec::new()).gateway))),
         ControlRequest::Tokens { order, reply } => drop(reply.send(Ok(tokens(&order)))),
     }

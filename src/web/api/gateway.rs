@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::control::{ControlRequest, GatewayStatus, Status};
+use crate::device::ShownPoint;
 use crate::web::Context;
 use crate::web::problem::{Answered, Problem};
 
@@ -19,6 +20,12 @@ pub(super) async fn gateway(State(context): State<Context>) -> Answered<GatewayS
 #[utoipa::path(get, path = "/status", tag = "gateway", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(context): State<Context>) -> Answered<Status> {
     Ok(Json(context.0.door.ask(|reply| ControlRequest::Status { device: None, reply }).await?))
+}
+
+/// How the machine fares that the gateway runs on: load, memory, disk, temperatures, as servers read them of its own endpoint
+#[utoipa::path(get, path = "/gateway/health", tag = "gateway", responses((status = 200, body = Vec<ShownPoint>)))]
+pub(super) async fn machine(State(context): State<Context>) -> Answered<Vec<ShownPoint>> {
+    Ok(Json(context.0.door.ask(|reply| ControlRequest::Health { reply }).await?))
 }
 
 /// Has configuration, boards and tools read again; what needs a restart comes back in words

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::layout::{badge, or_dash, presence, progress, registration, whole};
 use super::problem;
 use crate::control::{ControlRequest, DeviceStatus, Failure, GatewayStatus, LinkStatus, RegistrationStatus};
-use crate::device::Access;
+use crate::device::{Access, Identity};
 use crate::web::Context;
 use crate::web::access::Caller;
 
@@ -87,15 +87,31 @@ fn table(devices: &[DeviceStatus]) -> Markup {
                 @for device in devices.iter().take(MAX_SHOWN) {
                     tr {
                         th scope="row" { a href={ "/devices/" (device.id) } { (device.id) } }
-                        td data-label="Board" { (device.board) }
+                        td data-label="Board" { (device.board) " " span.hint title={ "Recognised by " (device.identity.in_words()) } { (recognised(&device.identity)) } }
                         td data-label="State" { (presence(device)) }
-                        td data-label="Firmware" { (or_dash(device.version.as_ref().map(|version| version.text.as_str()))) }
+                        td data-label="Firmware" {
+                            (or_dash(device.version.as_ref().map(|version| version.text.as_str())))
+                            @if let Some(version) = &device.version { " " span.hint { "told by " (version.source) } }
+                        }
                         td data-label="Servers" { (servers(&device.registrations)) }
                         td data-label="Update" { (update(device)) }
                     }
                 }
             }
         }
+    }
+}
+
+/// By what a device is recognised, in short.
+fn recognised(identity: &Identity) -> &'static str {
+    match identity {
+        Identity::Mac(_) => "by its MAC address",
+        Identity::UsbSerial(_) => "by its USB serial number",
+        Identity::Ble(_) => "by its Bluetooth address",
+        Identity::Configured(_) => "by its [[device]] entry",
+        Identity::Host(_) => "by its host name",
+        Identity::UsbPath(_) => "by its USB socket",
+        Identity::PortPath(_) => "by its port",
     }
 }
 
