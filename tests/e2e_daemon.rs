@@ -82,6 +82,7 @@ fn a_server_that_never_answers_keeps_nobody_waiting() {
     let uri = format!("coap://{}", silent.local_addr().expect("a bound socket"));
     let mut daemon =
         world.daemon().server("silent", &uri, 1, "").device("press-3", "arduino-uno", &board.link(), "").start();
+    daemon.await_device("press-3", "is present", |device| device.present().then_some(()));
     let done = daemon.flash("press-3", &avr_image("uno-1.3.0.hex"));
     assert_eq!(done.code, Some(0), "{}", done.output);
     assert!(board.stat().pages > 0);
