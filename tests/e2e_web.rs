@@ -102,9 +102,10 @@ fn as_many_updates_wait_for_their_window_as_there_are_devices() {
     let world = world!();
     let port = free_tcp();
     let mut builder = world.daemon();
-    let names: Vec<String> = (1..=6).map(|number| format!("press-{number}")).collect();
-    for (at, name) in names.iter().enumerate() {
-        builder = builder.device(name, "arduino-uno", &format!("tcp:127.0.0.1:{}", at + 1), "probe = \"never\"");
+    let names: Vec<String> = (1..=5).map(|number| format!("press-{number}")).collect();
+    let boards: Vec<_> = names.iter().map(|_| world.uno("uno-1.2.0.hex")).collect();
+    for (name, board) in names.iter().zip(&boards) {
+        builder = builder.device(name, "arduino-uno", &board.link(), "");
     }
     let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() / 86_400 + 4;
     let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -114,6 +115,7 @@ fn as_many_updates_wait_for_their_window_as_there_are_devices() {
     let (api, auth) = (format!("http://127.0.0.1:{port}/api/v1"), token(&daemon, "ci", "operator"));
     let image = format!("image=@{}", avr_image("uno-1.3.0.hex").display());
     for name in &names {
+        daemon.await_device(name, "is here", |device| device.present().then_some(()));
         let accepted = curl(&["-H", &auth, "-F", &image, &format!("{api}/devices/{name}/firmware")]);
         assert_eq!(accepted.status, 202, "{name}: {accepted:?}");
     }
@@ -179,9 +181,17 @@ fn wrong_tokens_make_a_peer_wait_and_so_does_asking_without_end() {
     let auth = token(&daemon, "wall", "read-only");
     let devices = format!("{base}/api/v1/devices");
     assert_eq!(curl(&["-H", &auth, &devices]).status, 200);
-    let guesses: Vec<u16> =
-        (0..14).map(|_| curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).status).collect();
-    assert!(guesses.starts_with(&[401; 8]) && guesses.ends_with(&[429; 2]), "{guesses:?}");
+    // On a busy machine a guess may take as long as the next one takes to be allowed.
+    let begin = Instant::now();
+    let mut guesses: Vec<u16> = Vec::new();
+    while guesses.last() != Some(&429) && begin.elapsed() < LONG {
+        guesses.push(curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).status);
+    }
+    let wrong = guesses.len() as u64 - 1;
+    assert!(
+        guesses.ends_with(&[401, 429]) && (10..=11 + begin.elapsed().as_secs() / 6).contains(&wrong),
+        "{guesses:?}"
+    );
     assert!(curl(&["-H", "Authorization: Bearer nuncio.wall.x", &devices]).head.contains("retry-after"), "until when");
     // As many at once as one likes are no more than one after another.
     let begin = Instant::now();
