@@ -100,7 +100,7 @@ pub fn spawn(setup: Setup) -> anyhow::Result<()> {
         guessing: tokio::sync::Mutex::default(),
         followers: Arc::new(tokio::sync::Semaphore::new(events::MAX_FOLLOWERS)),
     }));
-    listen::spawn(&settings, &state, &name, router(context, largest), trouble);
+    listen::spawn(&settings, &state, &name, &router(context, largest), trouble);
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub(super) fn spawn(
     settings: &WebSettings,
     state: &Path,
     name: &str,
-    routes: Router,
+    routes: &Router,
     trouble: mpsc::Sender<Option<String>>,
 ) {
     let served = |most| Served { routes: routes.clone(), places: Arc::new(Semaphore::new(most)) };
