@@ -156,7 +156,7 @@ fn pictures_of_a_workshop_show_boards_their_state_and_an_update_under_way() {
         browser.screenshot(&path);
         assert!(is_picture(&path), "{} is no picture", path.display());
     };
-    look(&mut browser, "/", ("light", 1100, 380));
+    look(&mut browser, "/", ("light", 1100, 420));
     take(&mut browser, "devices.png");
     look(&mut browser, "/devices/press-3", ("dark", 1100, 1000));
     take(&mut browser, "device.png");

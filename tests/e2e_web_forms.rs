@@ -133,7 +133,7 @@ fn a_board_is_let_in_named_and_forgotten_and_an_image_held_back_by_forms() {
     eventually("its new name", LONG, || shown("/").contains("bench-1").then_some(()));
     // By what it is recognised, and where its version comes from.
     let list = shown("/");
-    assert!(list.contains("by its ") && list.contains("told by firmata"), "{list}");
+    assert!(list.contains("by its ") && list.contains("as it told: firmata"), "{list}");
     let refused = send(&base, &orders, "/devices/bench-1/rollback", "");
     assert!(refused.status == 409 && refused.body.contains("nothing to go back to"), "{refused:?}");
     let blinked = send(&base, &orders, "/devices/bench-1/identify", "");

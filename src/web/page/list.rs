@@ -87,11 +87,11 @@ fn table(devices: &[DeviceStatus]) -> Markup {
                 @for device in devices.iter().take(MAX_SHOWN) {
                     tr {
                         th scope="row" { a href={ "/devices/" (device.id) } { (device.id) } }
-                        td data-label="Board" { (device.board) " " span.hint title={ "Recognised by " (device.identity.in_words()) } { (recognised(&device.identity)) } }
+                        td data-label="Board" { (device.board) " " span.hint.below title={ "Recognised by " (device.identity.in_words()) } { (recognised(&device.identity)) } }
                         td data-label="State" { (presence(device)) }
                         td data-label="Firmware" {
                             (or_dash(device.version.as_ref().map(|version| version.text.as_str())))
-                            @if let Some(version) = &device.version { " " span.hint { "told by " (version.source) } }
+                            @if let Some(version) = &device.version { " " span.hint.below { "as it told: " (version.source) } }
                         }
                         td data-label="Servers" { (servers(&device.registrations)) }
                         td data-label="Update" { (update(device)) }
