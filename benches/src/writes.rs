@@ -13,7 +13,7 @@ use nuncio::device::Retention;
 use nuncio::store::Store;
 
 use crate::daemon::{self, Daemon};
-use crate::figures::{REGISTRATION, devices, gateway};
+use crate::figures::{REGISTRATION, all_on, devices};
 use crate::server::Server;
 
 /// How long it is watched; `WRITES_MINUTES` for longer.
@@ -27,11 +27,7 @@ const DEVICES: usize = 10;
 pub fn measure() -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
     let (mut one, mut two) = (Server::start()?, Server::start()?);
-    // Of the networks there are, only the loop: this machine's is nobody's business.
-    let all =
-        "[mdns]\nenabled = true\ninterfaces = [\"lo\"]\n[ble]\nenabled = true\n[web]\nenabled = true\nlisten = []\n";
-    let quiet = "[mdns]\nenabled = false\n[ble]\nenabled = false\n";
-    let config = gateway(&[&one, &two])?.replace("10m", "1m").replace(quiet, all) + &devices(DEVICES);
+    let config = all_on(&[&one, &two])? + &devices(DEVICES);
     let daemon = Daemon::start(&daemon::program()?, folder.path(), &config)?;
     let mut serve = |during: Duration, until: &dyn Fn(&Server, &Server) -> bool| -> Result<bool> {
         let begin = Instant::now();

@@ -5,8 +5,10 @@ mod devices;
 mod gateway;
 mod updates;
 
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::{Json, Router};
+use axum::http::header::CONTENT_TYPE;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, RefOr, ResponseBuilder};
 use utoipa::{OpenApi as _, ToSchema as _};
@@ -39,8 +41,10 @@ struct Document;
 pub(super) fn routes(largest: usize) -> Router<Context> {
     let (routes, document) = documented(largest).split_for_parts();
     let metrics_too = Router::new().route("/metrics", axum::routing::get(metrics::metrics));
-    let described = Router::new()
-        .route(&format!("{BASE}/openapi.json"), axum::routing::get(move || std::future::ready(Json(document.clone()))));
+    // As text it takes a hundredth of what it takes as a tree. It always serialises: it is made of maps with names and texts.
+    let text = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+    let told = move || std::future::ready(([(CONTENT_TYPE, "application/json")], text.clone()));
+    let described = Router::new().route(&format!("{BASE}/openapi.json"), axum::routing::get(told));
     routes.merge(metrics_too).merge(described)
 }
 
