@@ -43,6 +43,7 @@ fn somebody_logs_in_drops_a_file_on_a_board_and_sees_it_proven() {
     browser.waits_for("td", "arduino-uno");
     browser.goto(&format!("{base}/"));
     let loaded = browser.ask("loaded", json!({})).as_u64().expect("a number");
+    println!("the first load took {loaded} bytes");
     assert!(loaded < FIRST_LOAD, "the first load took {loaded} bytes");
 
     browser.follow(&format!("a[href='/devices/{name}']"));
