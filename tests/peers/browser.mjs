@@ -73,6 +73,7 @@ const OPS = {
   },
   run: async ({ script }) => page.evaluate(script),
   loaded: async () => loaded,
+  cache: async ({ on }) => page.setCacheEnabled(on),
   cookies: async () => (await browser.cookies()).map(({ name, httpOnly, sameSite, secure }) => ({ name, httpOnly, sameSite, secure })),
   console: async () => heard.splice(0),
 };
