@@ -362,7 +362,7 @@ Examples:
 Examples:
   nuncio backup /mnt/stick/pi.nuncio
   nuncio backup --encrypt pi.nuncio.age
-  nuncio backup --passphrase-file /root/passphrase /mnt/nas/pi-$(date +%F).age     from cron")]
+  nuncio backup --passphrase-file /etc/nuncio/passphrase /mnt/nas/pi-$(date +%F).age     from cron")]
     Backup(backup::BackupWish),
     /// Make a gateway of a backup, on this machine or another one
     ///

@@ -192,9 +192,13 @@ fn the_list_of_what_hangs_on_it_is_read_and_observed_also_while_it_is_empty() {
 #[test]
 fn what_is_sent_and_received_is_collected_as_servers_order() {
     let mut world = gateway();
+    let told = |world: &mut World, traffic: Traffic| world.client.count(traffic, world.now);
     let count = |world: &mut World, sent: u64| {
-        world.client.count(Traffic { sent, received: 2 * sent, messages: sent / 100 }, world.now);
+        told(world, Traffic { sent, received: 2 * sent, messages: sent / 100 });
     };
+    let all = |world: &mut World| ["/7/0/2", "/7/0/3", "/7/0/5"].map(|path| read(world, path).1);
+    told(&mut world, Traffic { sent: 3000, received: 1999, messages: 10 });
+    assert_eq!(all(&mut world), ["3", "1", "499"], "what is not whole is not told");
     count(&mut world, 10_000);
     assert_eq!(read(&mut world, "/7/0/2").1, "10");
     assert_eq!(read(&mut world, "/7/0/3").1, "20");
@@ -205,8 +209,12 @@ fn what_is_sent_and_received_is_collected_as_servers_order() {
         assert_eq!(world.ask(0, ask::write_text("/7/0/8", value)).code, code, "{value}");
     }
     assert_eq!(read(&mut world, "/7/0/8").1, "60");
+    world.run_for(120 * SECOND);
+    count(&mut world, 11_000);
+    assert_eq!(read(&mut world, "/7/0/2").1, "11", "a period counts from the next Start on");
+    count(&mut world, 10_000);
     assert_eq!(world.ask(1, ask::execute("/7/0/6", "")).code, Code::CHANGED);
-    assert_eq!(read(&mut world, "/7/0/2").1, "0");
+    assert_eq!(all(&mut world), ["0", "0", "0"]);
     count(&mut world, 15_000);
     assert_eq!(read(&mut world, "/7/0/2").1, "5");
     world.run_for(120 * SECOND);
@@ -217,5 +225,5 @@ fn what_is_sent_and_received_is_collected_as_servers_order() {
     count(&mut world, 100_000);
     assert_eq!(world.ask(0, ask::execute("/7/0/7", "")).code, Code::CHANGED);
     count(&mut world, 200_000);
-    assert_eq!(read(&mut world, "/7/0/2").1, "1");
+    assert_eq!(all(&mut world), ["1", "2", "300"], "it was stopped before");
 }
