@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use world::commands;
+
 /// A page with its lines.
 struct Page {
     path: PathBuf,
@@ -75,12 +77,7 @@ fn what_files_hold_is_valid_as_it_stands() {
 fn every_command_is_one_that_there_is() {
     let (worked, help) = nuncio(&["--help"]);
     assert!(worked, "{help}");
-    let commands = help.split("Commands:").nth(1).and_then(|rest| rest.split("Options:").next()).expect("commands");
-    let known: BTreeSet<&str> = commands
-        .lines()
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .collect();
+    let known: BTreeSet<&str> = commands(&help).into_iter().collect();
     assert!(known.len() > 15, "{known:?}");
     for page in pages() {
         for line in blocks(&page, "sh").into_iter().flat_map(str::lines) {

@@ -5,22 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use world::{eventually, world};
+use world::{commands, eventually, repository, rust_files, world};
 
 const LONG: Duration = Duration::from_secs(120);
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// The page must be what the program makes of it.
 #[track_caller]
 fn is(name: &str, made: &str) {
-    let path = root().join("docs/reference").join(name);
+    let path = repository().join("docs/reference").join(name);
     if std::env::var_os("WRITE").is_some_and(|value| value == "1") {
         fs::write(&path, made).expect("written");
     }
@@ -37,14 +32,6 @@ fn help(of: &[String]) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// What stands in the list of commands, without `help`.
-fn below(help: &str) -> Vec<&str> {
-    let list = help.split("Commands:\n").nth(1).unwrap_or_default();
-    let lines = list.lines().take_while(|line| line.starts_with(' '));
-    let named = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
-}
-
 #[test]
 fn of_commands() {
     let mut page =
@@ -55,7 +42,7 @@ fn of_commands() {
     while let Some(words) = left.pop() {
         let text = help(&words);
         let more: Vec<Vec<String>> =
-            below(&text).into_iter().map(|name| [words.clone(), vec![name.to_owned()]].concat()).collect();
+            commands(&text).into_iter().map(|name| [words.clone(), vec![name.to_owned()]].concat()).collect();
         left.extend(more.into_iter().rev());
         let name = std::iter::once("nuncio").chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
         let _ = write!(page, "\n## `{name}`\n\n```text\n{text}\n```\n");
@@ -143,17 +130,6 @@ fn of_metrics() {
     is("metrics.md", &page);
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// The arguments of a macro call that has just been opened, apart, and not those of its own calls.
 fn arguments(rest: &str) -> Vec<String> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -200,15 +176,13 @@ fn field(argument: &str) -> Option<String> {
 
 #[test]
 fn of_log_events() {
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
-    files.sort();
+    let files = rust_files(&repository().join("src"));
     let call = regex::Regex::new(r"\b(info|warn|error)!\(").expect("a pattern");
     let mut events = BTreeSet::new();
     for file in &files {
         let text = fs::read_to_string(file).expect("text");
         let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
-        let module = file.strip_prefix(root().join("src")).expect("below").with_extension("");
+        let module = file.strip_prefix(repository().join("src")).expect("below").with_extension("");
         let room = module.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
         for found in call.captures_iter(text) {
             let (whole, level) = (found.get(0).expect("all"), &found[1]);

@@ -150,17 +150,13 @@ fn tell(seen: &Seen) {
 async fn start(target: &Path, answers: &Answers) -> anyhow::Result<u8> {
     let client = Client::new(config::socket(Some(target))?);
     // The service reads the usual file, and has nothing to do with another one.
-    let started = match target == Path::new(config::DEFAULT_FILE) {
-        true => service::restart().await?,
-        false => service::Started::NoService,
+    let (started, command) = match target == Path::new(config::DEFAULT_FILE) {
+        true => (service::restart().await?, "nuncio run".to_owned()),
+        false => (service::Started::NoService, format!("nuncio run --config {}", target.display())),
     };
     match started {
         service::Started::Yes => {}
         service::Started::NoService => {
-            let command = match target == Path::new(config::DEFAULT_FILE) {
-                true => "nuncio run".to_owned(),
-                false => format!("nuncio run --config {}", target.display()),
-            };
             print(&format!("No service runs with this file. Start the gateway with: {command}"));
             return Ok(code::OK);
         }

@@ -115,7 +115,7 @@ async fn serve_tcp(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let way = Way::Tcp { peer: peer.ip().to_canonical(), tls: tls.is_some() };
-                let Some(seat) = seats.take(peer.ip().to_canonical(), MAX_PER_PEER) else {
+                let Some(seat) = seats.take(peer.ip(), MAX_PER_PEER) else {
                     tracing::debug!(%peer, "a peer has {MAX_PER_PEER} connections already");
                     continue;
                 };

@@ -24,7 +24,7 @@ use maud::html;
 
 use super::access::Caller;
 use super::problem::Problem;
-use super::{Context, body};
+use super::{Context, access, body};
 use crate::control::FailureCode;
 
 /// Largest form without an image, in bytes.
@@ -100,7 +100,7 @@ pub(super) fn problem(problem: &Problem, caller: Option<&Caller>) -> Response {
 /// There is nothing at this path.
 pub(super) async fn not_found(uri: Uri) -> Response {
     let nothing = Problem::new(FailureCode::NotFound, "there is nothing here");
-    if uri.path().starts_with("/api/") { nothing.into_response() } else { problem(&nothing, None) }
+    access::answer(access::is_api(&uri), nothing)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::unix_now;
 use crate::device::{Role, TokenRecord};
@@ -30,14 +29,7 @@ const COST: (u32, u32) = (7 * 1024, 5);
 
 /// All tokens. Its clones are the same.
 #[derive(Debug, Clone)]
-pub struct Tokens(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    known: Mutex<Known>,
-    /// One is checked at a time: several at once would only need more memory.
-    checking: Semaphore,
-}
+pub struct Tokens(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -74,12 +66,11 @@ impl Tokens {
     /// Those on record.
     pub fn new(records: Vec<TokenRecord>) -> Self {
         let records = records.into_iter().map(|record| (record.name.clone(), record)).collect();
-        let known = Mutex::new(Known { records, found: BTreeMap::new() });
-        Self(Arc::new(Inner { known, checking: Semaphore::new(1) }))
+        Self(Arc::new(Mutex::new(Known { records, found: BTreeMap::new() })))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
-        act(&mut self.0.known.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Those that are worth something, by name, and the names of those that are not any more.
@@ -165,14 +156,14 @@ impl Tokens {
         Some(Holder { name: record.name, role: record.role })
     }
 
-    /// Whose token that is; `None` when it is nobody's, or worth nothing any more.
+    /// Whose token that is; `None` when it is nobody's, or worth nothing any more. Whoever asks sees to it that one is looked at
+    /// at a time: several at once would only need more memory.
     pub(super) async fn holder(&self, token: &str) -> Option<Holder> {
         if let Some(holder) = self.remembered(token) {
             return Some(holder);
         }
         let (name, secret) = parts(token)?;
         let record = self.record(name).filter(|record| is_valid(record, unix_now()))?;
-        let _turn = self.0.checking.acquire().await.ok()?;
         let (secret, hash) = (secret.to_owned(), record.hash.clone());
         if !tokio::task::spawn_blocking(move || is_it(&secret, &hash)).await.unwrap_or(false) {
             return None;

@@ -200,7 +200,6 @@ impl Moves {
     /// All of it is safely on the disk.
     fn keep(mut self) -> anyhow::Result<()> {
         self.done.clear();
-        self.was_half = true;
         fs::remove_file(&self.mark).with_context(|| format!("cannot remove {}", self.mark.display()))?;
         sync(self.mark.parent().unwrap_or(Path::new("/")))
     }

@@ -4,11 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use world::repository;
 use world::soak::{Plan, Verdict, run};
+use world::{repository, stop_at_interrupt};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,8 +33,7 @@ fn soak() -> PathBuf {
     let nuncio = path("NUNCIO", "target/release/nuncio");
     assert!(nuncio.exists(), "{} is not built; run: cargo build --release -p nuncio", nuncio.display());
     let folder = path("FOLDER", "target/soak");
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_at_interrupt(&stop);
+    let stop = stop_at_interrupt();
     run(&Plan::from_env(absolute(&nuncio), absolute(&folder)), &stop);
     folder
 }
@@ -48,19 +45,4 @@ fn absolute(path: &Path) -> PathBuf {
 #[expect(clippy::print_stdout, reason = "the verdict is what this program is run for")]
 fn print(text: &str) {
     println!("{}", text.trim_end());
-}
-
-/// The first Ctrl-C ends the run cleanly, with the verdict on what there is; the second at once.
-fn stop_at_interrupt(stop: &Arc<AtomicBool>) {
-    let stop = Arc::clone(stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                if stop.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-            }
-        });
-    });
 }

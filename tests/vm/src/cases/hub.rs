@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use vm::{Gateway, Lab, Machine};
 
+use super::{IMAGE, stty};
+
 /// A script that makes a board with an id of pid.codes' test range, and plugs it in.
 const GADGET: &str = r#"
 set -e
@@ -36,25 +38,6 @@ formats = ["ihex"]
 max_size = 32768
 "#;
 
-/// What opens the port that it is given, and finds no boot loader there.
-const TOOL: &str = "schema = 1
-[tool.stty]
-program = [\"stty\"]
-formats = { ihex = \"i\" }
-argv = [\"-F\", \"{port.path}\", \"57600\"]
-timeouts = { stalled = \"20s\", total = \"40s\" }
-[[tool.stty.outcome]]
-exit = 0
-require = ['verified (?P<bytes>\\d+)']
-result = \"ok\"
-[[tool.stty.outcome]]
-exit = 0
-class = \"no-sync\"
-";
-
-/// Eleven bytes of no program, and the end.
-const IMAGE: &str = ":0B0010006164647265737320676170A7\n:00000001FF\n";
-
 const BOARD: &str = "usb-1209-0001-75435353";
 
 /// A machine with that board in it, and a gateway that may switch its port, or may not.
@@ -62,7 +45,7 @@ fn site<'a>(lab: &'a Lab, power: &str) -> (Machine, Gateway<'a>, Port) {
     let mut machine = lab.machine();
     machine.file("/tmp/gadget.sh", GADGET);
     machine.file("/etc/nuncio/boards.d/site.toml", BOARDS);
-    machine.file("/etc/nuncio/flash-tools/stty.toml", TOOL);
+    machine.file("/etc/nuncio/flash-tools/stty.toml", &stty("no-sync"));
     machine.file("/root/image.hex", IMAGE);
     let power = format!("hub_power = \"{power}\"");
     let gateway = Gateway::start(&mut machine, &lab.leshan, &power, "[executors]\nbare = \"stty\"");

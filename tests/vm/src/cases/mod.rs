@@ -86,6 +86,29 @@ name = "A board with two ports"
 match = [{ vid = "1209", pid = "0002", strength = "strong" }]
 "#;
 
+/// A tool that opens the port which it is given, and proves nothing: how its run ends is called by this class.
+pub(crate) fn stty(class: &str) -> String {
+    format!(
+        "schema = 1
+[tool.stty]
+program = [\"stty\"]
+formats = {{ ihex = \"i\", elf = \"e\" }}
+argv = [\"-F\", \"{{port.path}}\", \"57600\"]
+timeouts = {{ stalled = \"20s\", total = \"40s\" }}
+[[tool.stty.outcome]]
+exit = 0
+require = ['verified (?P<bytes>\\d+)']
+result = \"ok\"
+[[tool.stty.outcome]]
+exit = 0
+class = {class:?}
+"
+    )
+}
+
+/// Eleven bytes of no program, and the end.
+pub(crate) const IMAGE: &str = ":0B0010006164647265737320676170A7\n:00000001FF\n";
+
 /// A machine with its ports, and a gateway that knows all boards.
 pub(crate) fn site<'a>(lab: &'a Lab, serial: &str, tables: &str) -> (Machine, Ports, Gateway<'a>) {
     let began = Instant::now();

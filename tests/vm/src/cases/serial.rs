@@ -2,7 +2,7 @@
 
 use vm::{Gateway, Lab, Ports};
 
-use super::{CH340, CP2102, UNO, site};
+use super::{CH340, CP2102, IMAGE, UNO, site, stty};
 
 /// `idVendor:idProduct` of pid.codes' test range, which no board has.
 const TWO_PORTS: &str = "1209:0002";
@@ -91,29 +91,10 @@ pub(super) fn a_board_that_comes_back_as_its_bootloader_is_away_meanwhile(lab: &
     }
 }
 
-/// What opens the port that it is given, and proves nothing.
-const TOOL: &str = "schema = 1
-[tool.stty]
-program = [\"stty\"]
-formats = { ihex = \"i\", elf = \"e\" }
-argv = [\"-F\", \"{port.path}\", \"57600\"]
-timeouts = { stalled = \"5s\", total = \"10s\" }
-[[tool.stty.outcome]]
-exit = 0
-require = ['verified (?P<bytes>\\d+)']
-result = \"ok\"
-[[tool.stty.outcome]]
-exit = 0
-class = \"unverified\"
-";
-
-/// Eleven bytes of no program, and the end.
-const IMAGE: &str = ":0B0010006164647265737320676170A7\n:00000001FF\n";
-
 pub(super) fn a_boot_loader_that_is_called_is_found_under_another_name_in_the_same_socket(lab: &Lab) {
     let mut machine = lab.machine();
     let mut ports = Ports::open(&mut machine);
-    machine.file("/etc/nuncio/flash-tools/stty.toml", TOOL);
+    machine.file("/etc/nuncio/flash-tools/stty.toml", &stty("unverified"));
     machine.file("/root/image.hex", IMAGE);
     let tables = "[executors]\narduino-leonardo = \"stty\"";
     let gateway = Gateway::start(&mut machine, &lab.leshan, "", tables);
