@@ -146,7 +146,9 @@ mod tests {
         rustix::pty::unlockpt(&master).expect("unlocked");
         let name = rustix::pty::ptsname(&master, Vec::new()).expect("named");
         let path = PathBuf::from(name.to_str().expect("text"));
-        let ours = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("opened");
+        // The leader of a session would take it for its terminal otherwise, and be hung up with it.
+        let ours = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+        let ours = ours.expect("opened");
         Port::check(&path).expect("what we hold ourselves does not count");
         let monitor = Stdio::from(ours.try_clone().expect("copied"));
         let mut monitor = Command::new("sleep").arg("100").stdin(monitor).spawn().expect("started");

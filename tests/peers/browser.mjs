@@ -84,7 +84,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     console.log(JSON.stringify({ id: command.id, value: (await OPS[command.op](command)) ?? null }));
   } catch (error) {
-    console.log(JSON.stringify({ id: command.id, error: String(error.message ?? error) }));
+    const shows = await text("body").catch(() => "nothing");
+    console.log(JSON.stringify({ id: command.id, error: String(error.message ?? error), url: page.url(), shows, heard }));
   }
 }
 await browser.close();

@@ -41,7 +41,7 @@ impl Browser {
         let answer: Value = self.process.line_after(mark, PATIENCE, |line| {
             serde_json::from_str(line).ok().filter(|answer: &Value| answer["id"] == id)
         });
-        assert!(answer["error"].is_null(), "{op} {command}: {}", answer["error"]);
+        assert!(answer["error"].is_null(), "{op} {command}: {answer:#}");
         answer["value"].clone()
     }
 
