@@ -70,7 +70,13 @@ fn somebody_logs_in_drops_a_file_on_a_board_and_sees_it_proven() {
     let hostile = "<img src=x onerror=alert(1)>\"'<script>alert(2)</script>";
     let image = avr_image("uno-1.2.0.hex");
     let image = image.to_str().expect("text");
-    assert_eq!(scene.daemon.cli(&["flash", &name, image, "--expect-version", hostile]).code, Some(1));
+    browser.goto(&format!("{base}/devices/{name}"));
+    browser.ask("run", json!({ "script": "document.getElementById('log').parentElement.open = true" }));
+    // Once more where the page did not listen yet.
+    eventually("the log tells it", FLASH, || {
+        assert_eq!(scene.daemon.cli(&["flash", &name, image, "--expect-version", hostile]).code, Some(1));
+        browser.text("#log").contains("<script>alert(2)</script>").then_some(())
+    });
     for page in ["/", "/history", &format!("/devices/{name}")] {
         browser.goto(&format!("{base}{page}"));
         browser.waits_for("main", "<script>alert(2)</script>");
@@ -226,4 +232,40 @@ fn a_page_finds_a_gateway_again_and_leads_to_the_login_when_its_token_is_worth_n
     browser.waits_for("main", "press-4");
     assert_eq!(daemon.cli(&["token", "revoke", "wall"]).code, Some(0));
     eventually("the login", FLASH, || browser.url().contains("/login").then_some(()));
+}
+
+#[test]
+fn a_page_that_nobody_looks_at_holds_no_connection() {
+    let world = world!();
+    let board = world.uno("uno-1.2.0.hex");
+    let (scene, base) = scene(world, &board.link());
+    let mut browser = logged_in(&scene, "operator");
+    let device = format!("a[href='/devices/{}']", scene.name);
+    let token = format!("Authorization: Bearer {}", scene.daemon.cli(&["token", "add", "figures"]).line("nuncio."));
+    let follow = |number: &str| {
+        // The browser is the same peer, which may ask only so often.
+        std::thread::sleep(Duration::from_millis(500));
+        let figures = world::curl(&["-H", &token, &format!("{base}/metrics")]).body;
+        let told = figures.lines().find_map(|line| line.strip_prefix("nuncio_http_followers "))?;
+        (told == number).then_some(())
+    };
+    // More than a browser has connections; those that it keeps for "back" count.
+    for _ in 0..8 {
+        browser.goto(&format!("{base}/"));
+        browser.waits_for("td", "arduino-uno");
+        browser.follow(&device);
+    }
+    eventually("one follows", FLASH, || follow("1"));
+    browser.ask("run", json!({ "script": "history.back()" }));
+    browser.waits_for("h1", "Devices on");
+    eventually("one follows", FLASH, || follow("1"));
+
+    browser.ask("cover", json!({}));
+    eventually("nobody follows", FLASH, || follow("0"));
+    assert_eq!(scene.daemon.flash(&scene.name, &avr_image("uno-1.3.0.hex")).code, Some(0));
+    browser.ask("uncover", json!({}));
+    // What happened meanwhile is there.
+    browser.waits_for("td", "1.3.0");
+    assert_eq!(browser.ask("focused", json!({})), format!("a:{}", scene.name), "where it was before");
+    eventually("one follows again", FLASH, || follow("1"));
 }

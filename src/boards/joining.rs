@@ -27,6 +27,11 @@ pub enum KeptOut {
 }
 
 impl KeptOut {
+    /// Whether an operator's word is enough to let it join: only the configuration is stronger.
+    pub fn yields_to_approval(self) -> bool {
+        self != Self::Denied
+    }
+
     /// What it means and what can be done about it.
     pub fn remark(self, link: &Link) -> String {
         match self {

@@ -210,6 +210,8 @@ pub struct LinkStatus {
     pub seen: Option<String>,
     /// Why it is no device, with the remedy.
     pub note: Option<String>,
+    /// Whether an operator's approval makes a device of it: its board is known, and only a rule of joining keeps it out.
+    pub approvable: bool,
 }
 
 /// Why something is taken for what it is.

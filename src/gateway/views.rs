@@ -77,6 +77,7 @@ impl Gateway {
             access: Access::Absent,
             seen: None,
             note: Some(format!("configured as {}", device.name)),
+            approvable: false,
         });
         let shown = unused.filter(|(report, device)| device.is_some() || self.is_of_use(&report.link));
         let link = |(report, device): (&LinkReport, Option<&DeviceId>)| {
@@ -127,10 +128,11 @@ fn link(report: &LinkReport, is_device: bool, kept_out: Option<KeptOut>) -> Link
         (Access::Busy { .. } | Access::NotPermitted { .. }, _) | (Access::Usable, true) => None,
         (Access::Absent, _) => None,
     };
+    let approvable = kept_out.is_some_and(KeptOut::yields_to_approval);
     let note = kept_out.map(|reason| reason.remark(&report.link)).or(note);
     let seen: Vec<String> = report.evidence.iter().map(describe).collect();
     let seen = (!seen.is_empty()).then(|| seen.join(", "));
-    LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note }
+    LinkStatus { link: report.link.clone(), access: report.access.clone(), seen, note, approvable }
 }
 
 fn describe(evidence: &Evidence) -> String {
@@ -256,5 +258,28 @@ pub(super) fn why(why: boards::Why) -> Why {
         identity: why.identity,
         sureness: Some(sureness.to_owned()),
         steps: why.steps.into_iter().map(step).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_rule_of_joining_keeps_out_can_be_approved() {
+        let port = Link::Serial("/dev/ttyUSB0".into());
+        let report =
+            LinkReport { link: port, aliases: Vec::new(), access: Access::Usable, evidence: Vec::new(), signal: None };
+        for (kept_out, approvable) in [
+            (None, false),
+            (Some(KeptOut::Denied), false),
+            (Some(KeptOut::Unapproved), true),
+            (Some(KeptOut::NotAllowed), true),
+            (Some(KeptOut::Forgotten), true),
+        ] {
+            let shown = link(&report, false, kept_out);
+            assert_eq!(shown.approvable, approvable, "{kept_out:?}");
+            assert_eq!(shown.note.is_some_and(|note| note.contains("board unknown")), kept_out.is_none());
+        }
     }
 }

@@ -23,6 +23,9 @@ use crate::device::Role;
 /// The cookie that holds a browser's token.
 pub(super) const COOKIE_NAME: &str = "nuncio";
 
+/// So much of a path is logged, in characters.
+const MAX_PATH: usize = 128;
+
 /// No script but our own file, nothing from elsewhere, nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -57,8 +60,14 @@ pub(super) async fn guard(State(context): State<Context>, request: Request, next
         context.0.counts.answered(429);
         return later("too many requests", wait);
     }
+    let asked = (request.method().clone(), request.uri().path().chars().take(MAX_PATH).collect::<String>());
     let mut response = next.run(request).await;
-    context.0.counts.answered(response.status().as_u16());
+    let status = response.status();
+    context.0.counts.answered(status.as_u16());
+    if status.is_client_error() || status.is_server_error() {
+        let (method, path) = asked;
+        tracing::debug!(%method, path, status = status.as_u16(), ?way, "not done what somebody asked for");
+    }
     let head = response.headers_mut();
     head.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -11,6 +11,7 @@ mod gateway;
 mod layout;
 mod list;
 mod login;
+mod reading;
 mod update;
 
 use axum::Router;

@@ -193,15 +193,22 @@ fn list() -> DeviceList {
         access: Access::Busy { holder: "picocom (pid 17)".into(), remedy: "end it".into() },
         seen: Some("USB 1a86:7523".into()),
         note: None,
+        approvable: false,
     };
     let closed = LinkStatus {
         link: Link::Serial("/dev/ttyUSB2".into()),
         access: Access::NotPermitted { permissions: "root:dialout 0660".into(), remedy: "join dialout".into() },
         seen: None,
         note: Some("not recognised".into()),
+        approvable: false,
     };
-    let denied =
-        LinkStatus { link: Link::Serial("/dev/ttyACM3".into()), access: Access::Denied, seen: None, note: None };
+    let denied = LinkStatus {
+        link: Link::Serial("/dev/ttyACM3".into()),
+        access: Access::Denied,
+        seen: None,
+        note: None,
+        approvable: false,
+    };
     DeviceList { devices: vec![press(), pump()], links: vec![busy, closed, denied] }
 }
 

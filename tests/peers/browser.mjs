@@ -22,6 +22,7 @@ const page = await browser.newPage();
 page.setDefaultTimeout(LONG);
 const heard = [];
 let loaded = 0;
+let cover = null;
 page.on("console", (message) => { if (message.type() !== "log") heard.push(`${message.type()}: ${message.text()}`); });
 page.on("pageerror", (error) => heard.push(`error: ${error.message}`));
 page.on("dialog", (dialog) => { heard.push(`asked: ${dialog.message()}`); dialog.accept(); });
@@ -71,6 +72,9 @@ const OPS = {
     const { violations } = await page.evaluate(() => axe.run());
     return violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.target.join(" ") + " " + (node.failureSummary ?? "")).join("; ")}`);
   },
+  // Another tab in front of the page, until it is closed again.
+  cover: async () => { cover = await browser.newPage(); await cover.bringToFront(); },
+  uncover: async () => { await cover.close(); await page.bringToFront(); },
   run: async ({ script }) => page.evaluate(script),
   loaded: async () => loaded,
   cache: async ({ on }) => page.setCacheEnabled(on),

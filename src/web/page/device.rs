@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::{badge, or_dash, presence, progress, registration, time, whole};
+use super::reading::reading;
 use super::{problem, update};
 use crate::control::{
     ControlRequest, DeviceStatus, Failure, FailureCode, HistoryList, Points, RegistrationStatus, Why, WhyVerdict,
@@ -184,14 +185,10 @@ fn resource(path: &str, name: &str, value: &Markup) -> Markup {
 }
 
 fn of_point(point: &ShownPoint) -> Markup {
-    let value = point.value.as_ref().map(|value| match &point.unit {
-        Some(unit) => format!("{value} {unit}"),
-        None => value.to_string(),
-    });
     resource(
         &format!("/{}/{}", point.object, point.instance),
         point.name.as_deref().unwrap_or(&point.key),
-        &or_dash(value.as_deref()),
+        &or_dash(reading(point).as_deref()),
     )
 }
 

@@ -7,8 +7,9 @@ use maud::{Markup, html};
 
 use super::layout::{badge, or_dash, time, whole};
 use super::problem;
+use super::reading::reading;
 use crate::control::{BrakeOrder, ControlRequest, Failure, ServerStatus};
-use crate::device::{Brake, PointValue, ShownPoint};
+use crate::device::{Brake, ShownPoint};
 use crate::web::Context;
 use crate::web::access::Caller;
 
@@ -62,28 +63,6 @@ fn machine(points: &[ShownPoint]) -> Markup {
             }
         }
     }
-}
-
-/// A value as people read it.
-fn reading(point: &ShownPoint) -> Option<String> {
-    let value = point.value.as_ref()?;
-    let PointValue::Number(number) = value else { return Some(value.to_string()) };
-    Some(match point.unit.as_deref() {
-        Some("/100") => format!("{number:.0} %"),
-        Some("Cel") => format!("{number:.1} °C"),
-        Some("B") => format!("{:.1} MiB", number / f64::from(1 << 20)),
-        Some("s") => {
-            let minutes = number / 60.0;
-            format!(
-                "{:.0} d {:.0} h {:.0} min",
-                (minutes / 1440.0).floor(),
-                (minutes % 1440.0 / 60.0).floor(),
-                (minutes % 60.0).floor()
-            )
-        }
-        Some(unit) => format!("{number:.2} {unit}"),
-        None => format!("{number:.2}"),
-    })
 }
 
 fn servers(servers: &[ServerStatus]) -> Markup {
@@ -141,35 +120,6 @@ fn held(brakes: &[Brake], caller: &Caller) -> Markup {
                     button { "Hold back" }
                 }
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_written_as_people_read_it() {
-        let point = |value: Option<f64>, unit: Option<&str>| ShownPoint {
-            key: "x".to_owned(),
-            object: 3300,
-            instance: 0,
-            value: value.map(PointValue::Number),
-            unit: unit.map(str::to_owned),
-            name: None,
-            writable: false,
-            scale: 1.0,
-        };
-        for (value, unit, text) in [
-            (Some(42.4), Some("/100"), Some("42 %")),
-            (Some(51.25), Some("Cel"), Some("51.2 °C")),
-            (Some(3_145_728.0), Some("B"), Some("3.0 MiB")),
-            (Some(93_784.0), Some("s"), Some("1 d 2 h 3 min")),
-            (Some(0.5), None, Some("0.50")),
-            (None, Some("/100"), None),
-        ] {
-            assert_eq!(reading(&point(value, unit)).as_deref(), text, "{value:?} {unit:?}");
         }
     }
 }

@@ -139,7 +139,7 @@ fn found(links: &[LinkStatus], caller: &Caller) -> Markup {
                     li {
                         p { strong { (link.link) } @if let Some(seen) = &link.seen { " · " (seen) } }
                         p.hint { (why_not(link)) }
-                        @if caller.is_operator() && link.access == Access::Usable {
+                        @if caller.is_operator() && link.approvable {
                             form method="post" action="/approve" {
                                 input type="hidden" name="link" value=(link.link);
                                 button { "Let it join" }

@@ -36,6 +36,17 @@ if (drop) {
   });
 }
 
+// Whoever is at a link or a button is at the same one afterwards; what somebody types into stays as it is.
+function replace(old, now) {
+  const at = old.contains(document.activeElement) ? document.activeElement : null;
+  if (at?.matches("input, select, textarea")) return;
+  const sent = (form) => form && form.action + "?" + new URLSearchParams(new FormData(form));
+  const as = (one) => [one.getAttribute("href"), sent(one.form), one.textContent].join("\n");
+  const same = at && as(at);
+  old.replaceChildren(...now.childNodes);
+  if (at) [...old.querySelectorAll(at.localName)].find((one) => as(one) === same)?.focus({ preventScroll: true });
+}
+
 let waiting = null;
 let busy = false;
 function renew() {
@@ -51,7 +62,7 @@ function renew() {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const old of document.querySelectorAll("[data-live]")) {
         const now = fresh.getElementById(old.id);
-        if (now && now.innerHTML !== old.innerHTML && !old.contains(document.activeElement)) old.replaceChildren(...now.childNodes);
+        if (now && now.innerHTML !== old.innerHTML) replace(old, now);
       }
     } catch {
       // It does not answer just now, which the stream of events tells.
@@ -85,8 +96,15 @@ function log(line) {
 
 const SPOKEN = { "proven": "Update proven", "update-failed": "Update failed", "staging-failed": "Image refused", "tool-started": "Flashing begins" };
 
+// A browser has six connections to the gateway, over all its tabs and with the pages that it keeps for "back": a page that is not
+// looked at holds none of them for long.
+const HIDDEN = 30000;
+let events = null;
+let lost = false;
+let leaving = null;
 function follow() {
-  const events = new EventSource("/api/v1/events" + (device ? "?device=" + encodeURIComponent(device) : ""));
+  if (events) return;
+  events = new EventSource("/api/v1/events" + (device ? "?device=" + encodeURIComponent(device) : ""));
   const told = (event) => JSON.parse(event.data);
   for (const name of ["device-joined", "device-changed", "device-left", "device-forgotten", "registration", "firmware", "points-changed", "links-changed", "missed"]) {
     events.addEventListener(name, renew);
@@ -100,22 +118,38 @@ function follow() {
     if (SPOKEN[what]) said.textContent = news.device + ": " + SPOKEN[what];
     renew();
   });
-  let lost = false;
   events.addEventListener("open", () => {
     if (said.textContent === LOST) said.textContent = "";
     // What happened meanwhile was told to nobody.
-    if (lost) renew();
+    if (lost) { renew(); gap(); }
     lost = false;
   });
   events.addEventListener("error", () => {
     said.textContent = LOST;
     lost = true;
     // After a refusal the browser does not try again by itself.
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => { renew(); follow(); }, 5000);
+    if (events?.readyState === EventSource.CLOSED) {
+      unfollow();
+      setTimeout(() => { renew(); if (!document.hidden) follow(); }, 5000);
+    }
   });
+}
+function unfollow() {
+  events?.close();
+  events = null;
+  lost = true;
+}
+function gap() {
+  if (document.getElementById("log")?.childNodes.length) log("…");
 }
 const LOST = "The gateway does not answer; trying again …";
 if (document.querySelector("[data-live]")) {
   follow();
-  document.addEventListener("visibilitychange", renew);
+  window.addEventListener("pagehide", unfollow);
+  window.addEventListener("pageshow", follow);
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (document.hidden) leaving = setTimeout(unfollow, HIDDEN);
+    else { renew(); follow(); }
+  });
 }
