@@ -22,4 +22,4 @@ pub use catalogue::{Catalogue, NOT_FLASHED};
 pub use joining::KeptOut;
 pub use registry::{Decision, JoinError, Registry, RegistrySettings};
 pub use settings::{DeviceEntry, JoinPolicy, JoinSettings, NamingSettings, Probe};
-pub use why::{Sureness, Verdict, Why, WhyStep};
+pub use why::{Verdict, Why, WhyStep};

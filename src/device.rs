@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub use ble::{BleAddress, BleAddressError, BleAddressKind, BleSeen};
 pub use board::{
     Alternative, BoardId, ElfFlags, Enter, Exclusive, FlashProfile, ImageRules, PointOut, RebootMethod, RetryRules,
-    RollbackPolicy, VersionQuestion, WayBack,
+    RollbackPolicy, Sureness, VersionQuestion, WayBack,
 };
 pub use brake::{Brake, BrakeFailure};
 pub use builtin::{BuiltinClient, BuiltinOffer, BuiltinTarget, BuiltinValue, BuiltinView, OfferState};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use nuncio::boards::{
     Catalogue, Decision, JoinError, JoinPolicy, JoinSettings, KeptOut, NamingSettings, Registry, RegistrySettings,
-    Sureness, Verdict,
+    Verdict,
 };
 use nuncio::device::{
     Access, Answer, DeviceInfo, Evidence, Identity, Link, LinkReport, Question, QuestionFailed, Questions, ServiceName,
-    ServiceSeen,
+    ServiceSeen, Sureness,
 };
 
 fn naming() -> NamingSettings {

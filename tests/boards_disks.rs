@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nuncio::boards::{
-    Catalogue, Decision, JoinPolicy, JoinSettings, NamingSettings, Registry, RegistrySettings, Sureness,
-};
-use nuncio::device::{Access, DeviceInfo, Evidence, Identity, Link, LinkReport, Questions, UsbIds};
+use nuncio::boards::{Catalogue, Decision, JoinPolicy, JoinSettings, NamingSettings, Registry, RegistrySettings};
+use nuncio::device::{Access, DeviceInfo, Evidence, Identity, Link, LinkReport, Questions, Sureness, UsbIds};
 
 const UNIQUE: &str = "9904360254734e45001f800c00000030000000009796990b";
 

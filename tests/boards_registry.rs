@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio::boards::{
-    Catalogue, Decision, DeviceEntry, JoinPolicy, JoinSettings, NamingSettings, Registry, RegistrySettings, Sureness,
-    Verdict,
+    Catalogue, Decision, DeviceEntry, JoinPolicy, JoinSettings, NamingSettings, Registry, RegistrySettings, Verdict,
 };
 use nuncio::device::{
     Access, Answer, DeviceId, DeviceInfo, Evidence, Identity, IdentityRecord, Link, LinkReport, Question,
-    QuestionFailed, Questions, ReportedVersion, SmpSlot, UsbIds,
+    QuestionFailed, Questions, ReportedVersion, SmpSlot, Sureness, UsbIds,
 };
 use proptest::prelude::*;
 

@@ -10,14 +10,14 @@ use globset::GlobMatcher;
 
 use crate::device::{
     BleAddressKind, BleSeen, BoardId, DISKS, Evidence, Link, LinkReport, ProgramQuestion, Question, Questions,
-    ServiceSeen, SmpSlot, UsbIds, VersionQuestion,
+    ServiceSeen, SmpSlot, Sureness, UsbIds, VersionQuestion,
 };
 
 use super::asking::{self, Asked};
 use super::catalogue::{Board, Catalogue};
 use super::file::{AtClue, Clue, FirmataClue, Hex, SmpClue, Strength};
 use super::settings::DeviceEntry;
-use super::why::{Sureness, Verdict, WhyStep};
+use super::why::{Verdict, WhyStep};
 
 /// At most so many AT commands are tried on one port.
 const MAX_COMMANDS: usize = 8;

@@ -29,12 +29,12 @@ use super::identify::{self, Case, Opinion};
 use super::joining::{Joining, KeptOut};
 use super::naming::{self, Announced, Names, Surroundings};
 use super::settings::{DeviceEntry, JoinSettings, NamingSettings};
-use super::why::{Sureness, Verdict, WhyStep};
+use super::why::{Verdict, WhyStep};
 
 use crate::device::{
     Access, Answer, Bearer, BleAddressKind, BoardId, Connectivity, DeviceId, DeviceInfo, Enter, Evidence, FlashProfile,
     Identity, IdentityRecord, Link, LinkReport, PointOut, Question, QuestionFailed, Questions, RebootMethod,
-    ReportedVersion, UsbIds,
+    ReportedVersion, Sureness, UsbIds,
 };
 
 /// What the registry goes by.
@@ -151,6 +151,7 @@ struct Seen {
 #[derive(Debug)]
 struct Device {
     info: DeviceInfo,
+    sureness: Sureness,
     profile: Arc<FlashProfile>,
     held: bool,
     present: bool,
@@ -383,6 +384,11 @@ impl Registry {
         self.devices.get(id).is_some_and(|device| device.present)
     }
 
+    /// What a device's board is known by.
+    pub fn sureness(&self, id: &DeviceId) -> Sureness {
+        self.devices.get(id).map_or(Sureness::Unknown, |device| device.sureness)
+    }
+
     /// What an update must know of a device's board, with the values that its bootloader asks for where that is known.
     pub fn profile(&self, id: &DeviceId) -> Option<Arc<FlashProfile>> {
         self.devices.get(id).map(|device| Arc::clone(&device.profile))
@@ -461,6 +467,7 @@ impl Registry {
         let Some(seen) = self.links.get_mut(link) else { return };
         let id = info.id.clone();
         if let Some(device) = self.devices.get_mut(&id) {
+            device.sureness = sureness;
             let changed = device.info != info || device.profile != profile;
             (device.info, device.profile, device.present) = (info, profile, true);
             if changed {
@@ -474,7 +481,8 @@ impl Registry {
             warn!(%link, device = %id, %board, "{} {}", step.what, step.detail);
         }
         let usb = identify::usb(&seen.report).cloned();
-        let device = Device { info: info.clone(), profile, held: false, present: true, usb, asked: Asked::default() };
+        let asked = Asked::default();
+        let device = Device { info: info.clone(), sureness, profile, held: false, present: true, usb, asked };
         self.devices.insert(id, device);
         decisions.push(Decision::DeviceReady(info));
     }

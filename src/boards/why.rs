@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::{Access, BoardId, DeviceId, Identity, Link};
+use crate::device::{Access, BoardId, DeviceId, Identity, Link, Sureness};
 
 /// The whole explanation for one link and the device on it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -23,26 +23,6 @@ pub struct Why {
     pub sureness: Sureness,
     /// What was looked at, in this order.
     pub steps: Vec<WhyStep>,
-}
-
-/// What a board is known by, the surest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sureness {
-    /// A `[[device]]` entry says so.
-    Configured,
-    /// Its USB ids belong to one board alone.
-    UsbIds,
-    /// Its bootloader told signature or chip.
-    Bootloader,
-    /// The running program told.
-    Program,
-    /// A file on the disk that it shows says so.
-    Disk,
-    /// It announces itself so.
-    Announced,
-    /// It is not known.
-    Unknown,
 }
 
 /// One thing that was looked at.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::device::{
     Access, BoardId, Brake, DeviceId, FirmwareState, GoodOrigin, HistoryRow, Identity, Link, Phase, ReportedVersion,
-    Requester, Role, Sha256Digest, ShownPoint, UpdateId, UpdateResult,
+    Requester, Role, Sha256Digest, ShownPoint, Sureness, UpdateId, UpdateResult,
 };
 
 /// All devices, and the links that are no device.
@@ -90,6 +90,8 @@ pub struct DeviceStatus {
     pub link: Link,
     /// Its type.
     pub board: BoardId,
+    /// What its type is known by.
+    pub sureness: Sureness,
     /// Whether its link is there.
     pub present: bool,
     /// Whether its link may be used.

@@ -33,6 +33,62 @@ impl fmt::Display for BoardId {
     }
 }
 
+/// What a board is known by, the surest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sureness {
+    /// A `[[device]]` entry says so.
+    Configured,
+    /// Its USB ids belong to one board alone.
+    UsbIds,
+    /// Its bootloader told signature or chip.
+    Bootloader,
+    /// The running program told.
+    Program,
+    /// A file on the disk that it shows says so.
+    Disk,
+    /// It announces itself so.
+    Announced,
+    /// It is not known.
+    Unknown,
+}
+
+impl Sureness {
+    /// In one word.
+    pub fn in_short(self) -> &'static str {
+        match self {
+            Self::Configured => "certain",
+            Self::UsbIds | Self::Bootloader => "sure",
+            Self::Program | Self::Disk | Self::Announced => "likely",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What speaks for it; nothing where nothing does.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Configured => "the configuration says so",
+            Self::UsbIds => "its USB ids belong to this board alone",
+            Self::Bootloader => "its bootloader told signature or chip",
+            Self::Program => "the running program told",
+            Self::Disk => "a file on the disk that it shows says so",
+            Self::Announced => "it announces itself so, and anybody on the network could",
+            Self::Unknown => "",
+        }
+    }
+}
+
+impl fmt::Display for Sureness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            "" => f.write_str(self.in_short()),
+            reason => write!(f, "{}: {reason}", self.in_short()),
+        }
+    }
+}
+
 /// How a board is restarted (3/0/4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]

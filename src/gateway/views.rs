@@ -57,6 +57,7 @@ impl Gateway {
             identity: info.identity.clone(),
             link: info.link.clone(),
             board: info.board.clone(),
+            sureness: self.registry.sureness(&info.id),
             present: self.registry.present(&info.id),
             access: access.cloned().unwrap_or(Access::Usable),
             in_use_by: self.leases.holder(&info.link),
@@ -231,15 +232,6 @@ pub(super) fn server(settings: &ServerSettings, devices: &[DeviceStatus]) -> Ser
 
 /// The registry's explanation in the words of the control API.
 pub(super) fn why(why: boards::Why) -> Why {
-    let sureness = match why.sureness {
-        boards::Sureness::Configured => "certain: the configuration says so",
-        boards::Sureness::UsbIds => "sure: its USB ids belong to this board alone",
-        boards::Sureness::Bootloader => "sure: its bootloader told signature or chip",
-        boards::Sureness::Program => "likely: the running program told",
-        boards::Sureness::Disk => "likely: a file on the disk that it shows says so",
-        boards::Sureness::Announced => "likely: it announces itself so, and anybody on the network could",
-        boards::Sureness::Unknown => "unknown",
-    };
     let step = |step: boards::WhyStep| WhyStep {
         what: step.what,
         verdict: match step.verdict {
@@ -256,7 +248,7 @@ pub(super) fn why(why: boards::Why) -> Why {
         subject: WhatWhy { device: why.device, link: why.link },
         board: why.board,
         identity: why.identity,
-        sureness: Some(sureness.to_owned()),
+        sureness: Some(why.sureness.to_string()),
         steps: why.steps.into_iter().map(step).collect(),
     }
 }

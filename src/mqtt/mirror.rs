@@ -342,7 +342,7 @@ impl Mirror {
 mod tests {
     use super::*;
     use crate::control::UpdateStatus;
-    use crate::device::{Access, BoardId, Identity, Link, ReportedVersion};
+    use crate::device::{Access, BoardId, Identity, Link, ReportedVersion, Sureness};
 
     fn mirror() -> Mirror {
         let text = "enabled = true\nbroker = \"mqtt://h\"\nusername = \"\"\npassword = \"\"\npassword_file = \"\"\nca = []\nclient_id = \"\"\n\
@@ -358,6 +358,7 @@ mod tests {
             identity: Identity::Configured(name.to_owned()),
             link: Link::Serial("/dev/ttyACM0".into()),
             board: BoardId::new("uno"),
+            sureness: Sureness::Configured,
             present: true,
             access: Access::Usable,
             in_use_by: None,

@@ -19,8 +19,8 @@ use nuncio::control::{
 };
 use nuncio::device::{
     Access, BoardId, Brake, BrakeFailure, DeviceId, FirmwareState, GoodOrigin, Identity, JobFailure, JobOutcome, Link,
-    Phase, PointValue, ReportedVersion, Requester, Role, Sha256Digest, ShownPoint, ToolOutput, UpdateEvent, UpdateId,
-    UpdateResult,
+    Phase, PointValue, ReportedVersion, Requester, Role, Sha256Digest, ShownPoint, Sureness, ToolOutput, UpdateEvent,
+    UpdateId, UpdateResult,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -111,6 +111,7 @@ fn press() -> DeviceStatus {
         identity: Identity::UsbSerial("2341-0043-75833353035351".into()),
         link: Link::Serial("/dev/ttyACM0".into()),
         board: BoardId::new("arduino-uno"),
+        sureness: Sureness::UsbIds,
         present: true,
         access: Access::Usable,
         in_use_by: Some("update of press-3".into()),
@@ -151,6 +152,7 @@ fn pump() -> DeviceStatus {
         identity: Identity::Configured("pump".into()),
         link: Link::Tcp { host: "10.0.0.7".into(), port: 4000 },
         board: BoardId::new("other"),
+        sureness: Sureness::Configured,
         present: true,
         access: Access::Usable,
         in_use_by: None,

@@ -3,9 +3,11 @@
 use super::{Device, Registry, Seen};
 use crate::boards::catalogue::Board;
 use crate::boards::identify::{self, Opinion};
-use crate::boards::why::{Sureness, Verdict, Why, WhyStep};
+use crate::boards::why::{Verdict, Why, WhyStep};
 use crate::boards::{announced, asking};
-use crate::device::{Access, Answer, DeviceId, Evidence, Identity, Link, Question, QuestionFailed, TapeEvent};
+use crate::device::{
+    Access, Answer, DeviceId, Evidence, Identity, Link, Question, QuestionFailed, Sureness, TapeEvent,
+};
 
 impl Registry {
     /// What is known now, as it would have been told one after the other.

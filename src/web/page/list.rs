@@ -87,7 +87,11 @@ fn table(devices: &[DeviceStatus]) -> Markup {
                 @for device in devices.iter().take(MAX_SHOWN) {
                     tr {
                         th scope="row" { a href={ "/devices/" (device.id) } { (device.id) } }
-                        td data-label="Board" { (device.board) " " span.hint.below title={ "Recognised by " (device.identity.in_words()) } { (recognised(&device.identity)) } }
+                        td data-label="Board" {
+                            (device.board)
+                            " " span.hint title=(device.sureness.reason()) { "(" (device.sureness.in_short()) ")" }
+                            " " span.hint.below title={ "Recognised by " (device.identity.in_words()) } { (recognised(&device.identity)) }
+                        }
                         td data-label="State" { (presence(device)) }
                         td data-label="Firmware" {
                             (or_dash(device.version.as_ref().map(|version| version.text.as_str())))
