@@ -96,8 +96,11 @@ fn a_device_that_announces_itself_is_registered_told_of_anew_and_leaves_with_its
     assert_eq!(server.read(&endpoint, "3/0/18").text(), "ESP32");
     // How the device itself is connected: by WLAN, at its addresses; how strongly is not known.
     assert_eq!(server.read(&endpoint, "4/0/0").text(), "21");
-    let connected = server.read(&endpoint, "4/0").body.to_string();
-    assert!(connected.contains(&kitchen.address().to_string()) && connected.contains("fe80"), "{connected}");
+    // They come in answers of their own.
+    eventually("both addresses", PATIENCE, || {
+        let connected = server.read(&endpoint, "4/0").body.to_string();
+        (connected.contains(&kitchen.address().to_string()) && connected.contains("fe80")).then_some(())
+    });
     assert_eq!(server.read(&endpoint, "4/0/2").code, 404);
     kitchen.set_txt(service, &esphome(&mac, "1.3.0"));
     eventually("the new version", PATIENCE, || (server.read(&endpoint, "3/0/3").text() == "1.3.0").then_some(()));
