@@ -85,11 +85,11 @@ impl Joining {
 
     /// Whether a device may join. `known`: it had its names before; those do not count as a flood.
     pub(super) fn ask(&mut self, identity: &Identity, endpoint: &str, known: bool) -> Result<(), KeptOut> {
-        if self.banned.contains(identity) {
-            return Err(KeptOut::Forgotten);
-        }
         if self.denies(endpoint) {
             return Err(KeptOut::Denied);
+        }
+        if self.banned.contains(identity) {
+            return Err(KeptOut::Forgotten);
         }
         if known || self.approved.contains(identity) {
             return Ok(());
@@ -167,6 +167,7 @@ mod tests {
         let text = "policy = \"approve\"\nallow = [\"mac-a*\"]\ndeny = [\"mac-ab*\"]\n";
         let mut joining = Joining::new(&settings(text), vec![mac("banned")]);
         assert_eq!(joining.ask(&mac("ab"), "mac-ab", true), Err(KeptOut::Denied));
+        assert_eq!(joining.ask(&mac("banned"), "mac-ab", true), Err(KeptOut::Denied), "approval would not help");
         assert_eq!(joining.ask(&mac("b"), "mac-b", false), Err(KeptOut::NotAllowed));
         assert_eq!(joining.ask(&mac("ac"), "mac-ac", false), Err(KeptOut::Unapproved));
         joining.approve(mac("b"));

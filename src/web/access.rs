@@ -60,12 +60,12 @@ pub(super) async fn guard(State(context): State<Context>, request: Request, next
         context.0.counts.answered(429);
         return later("too many requests", wait);
     }
-    let asked = (request.method().clone(), request.uri().path().chars().take(MAX_PATH).collect::<String>());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     let status = response.status();
     context.0.counts.answered(status.as_u16());
     if status.is_client_error() || status.is_server_error() {
-        let (method, path) = asked;
+        let path: String = uri.path().chars().take(MAX_PATH).collect();
         tracing::debug!(%method, path, status = status.as_u16(), ?way, "not done what somebody asked for");
     }
     let head = response.headers_mut();

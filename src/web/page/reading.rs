@@ -2,6 +2,8 @@
 
 use crate::device::{PointValue, ShownPoint};
 
+const MIB: f64 = (1 << 20) as f64;
+
 /// A value with its unit; `None` where it is not known.
 pub(super) fn reading(point: &ShownPoint) -> Option<String> {
     let value = point.value.as_ref()?;
@@ -9,7 +11,7 @@ pub(super) fn reading(point: &ShownPoint) -> Option<String> {
     Some(match point.unit.as_deref() {
         Some("/100") => format!("{number:.0} %"),
         Some("Cel") => format!("{number:.1} °C"),
-        Some("B") => format!("{:.1} MiB", number / f64::from(1 << 20)),
+        Some("B") if *number >= MIB => format!("{:.1} MiB", number / MIB),
         Some("s") if *number >= 60.0 => span(*number),
         Some(unit) => format!("{} {unit}", short(*number)),
         None => short(*number),
@@ -52,6 +54,7 @@ mod tests {
             (Some(42.4), Some("/100"), Some("42 %")),
             (Some(51.25), Some("Cel"), Some("51.2 °C")),
             (Some(3_145_728.0), Some("B"), Some("3.0 MiB")),
+            (Some(512.0), Some("B"), Some("512 B")),
             (Some(93_784.0), Some("s"), Some("1 d 2 h 3 min")),
             (Some(2.5), Some("s"), Some("2.5 s")),
             (Some(0.5), None, Some("0.5")),
