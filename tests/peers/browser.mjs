@@ -5,6 +5,7 @@
 // {"id":1,"op":"goto","url":"http://..."}. What each command takes stands with it below; the answer is {"id":1,"value":...} or
 // {"id":1,"error":"..."}. What the browser's console says, and requests that fail, are told by {"op":"console"}.
 import { createRequire } from "node:module";
+import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 
 const require = createRequire(process.argv[2] + "/");
@@ -48,14 +49,14 @@ const OPS = {
   // Files dropped from outside, as a person drags them.
   drop: async ({ selector, files }) => {
     const input = await page.evaluateHandle(() => { const made = document.createElement("input"); made.type = "file"; made.multiple = true; return made; });
-    await input.asElement().uploadFile(...files);
+    // Chromium answers ERR_ACCESS_DENIED to a form with a file whose path has `..` in it.
+    await input.asElement().uploadFile(...files.map((file) => resolve(file)));
     await page.$eval(selector, (target, input) => {
       const dragged = new DataTransfer();
       for (const file of input.files) dragged.items.add(file);
       for (const kind of ["dragenter", "dragover", "drop"]) target.dispatchEvent(new DragEvent(kind, { dataTransfer: dragged, bubbles: true, cancelable: true }));
     }, input);
   },
-  choose: async ({ selector, files }) => (await page.$(selector)).uploadFile(...files),
   press: async ({ key }) => page.keyboard.press(key),
   focused: async () => page.evaluate(() => { const at = document.activeElement; return at ? `${at.localName}:${(at.innerText || at.name || "").trim()}` : ""; }),
   look: async ({ scheme, width, height, scripts }) => {
