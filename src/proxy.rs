@@ -9,13 +9,15 @@ mod own;
 mod points;
 mod push;
 mod resolver;
+mod sessions;
 mod settings;
 mod sockets;
 mod told;
 mod translate;
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -110,8 +112,6 @@ pub struct SessionStatus {
     pub location: Option<String>,
     /// Lifetime in seconds, as the server may have changed it.
     pub lifetime_s: u32,
-    /// LwM2M version in use.
-    pub version: String,
     /// Seconds until the server forgets the device, unless an Update comes.
     pub expires_in_s: Option<u64>,
     /// Seconds until the next Register or Update.
@@ -126,7 +126,6 @@ enum Command {
     Firmware(Box<FirmwareView>),
     Own(Box<OwnInfo>),
     Attached(u16, Option<Box<Attached>>),
-    Status(oneshot::Sender<Vec<SessionStatus>>),
     ShutDown,
 }
 
@@ -135,7 +134,15 @@ struct Running {
     /// Only the newest counts: nothing waits for a client that is busy, and nothing goes before its commands.
     flashing: watch::Sender<FlashingView>,
     points: watch::Sender<Vec<ShownPoint>>,
+    sessions: Arc<sessions::Sessions>,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// None once it has ended.
+    fn sessions(&self) -> Vec<SessionStatus> {
+        if self.task.is_finished() { Vec::new() } else { self.sessions.read(Instant::now()) }
+    }
 }
 
 /// All clients.
@@ -196,9 +203,9 @@ impl Proxy {
         self.tell_own(Command::Attached(number, device.map(Box::new))).await;
     }
 
-    /// Asks the gateway's own client for its sessions, as [`sessions`](Self::sessions) does a device's.
-    pub fn own_sessions(&self) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
-        self.own.as_ref().and_then(ask_for_sessions)
+    /// The sessions of the gateway's own client, as [`sessions`](Self::sessions) tells a device's.
+    pub fn own_sessions(&self) -> Vec<SessionStatus> {
+        self.own.as_ref().map(Running::sessions).unwrap_or_default()
     }
 
     /// De-registers a device everywhere and ends its client; returns when the orders are given, not when they are done.
@@ -236,10 +243,9 @@ impl Proxy {
         }
     }
 
-    /// Asks a client for its sessions; `None` when the device has no client. The answer comes through the receiver so
-    /// that the caller's loop need not wait for it.
-    pub fn sessions(&self, device: &DeviceId) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
-        self.clients.get(device).and_then(ask_for_sessions)
+    /// The sessions of a device's client, in the order of the servers; none when it has no client.
+    pub fn sessions(&self, device: &DeviceId) -> Vec<SessionStatus> {
+        self.clients.get(device).map(Running::sessions).unwrap_or_default()
     }
 
     /// De-registers the gateway and all devices everywhere, within `limit`.
@@ -291,6 +297,7 @@ fn start(driver: driver::Driver, former: Option<JoinHandle<()>>, span: tracing::
     let (commands, inbox) = mpsc::channel(COMMANDS_WAITING);
     let (flashing, shown) = watch::channel(FlashingView::default());
     let (points, told) = watch::channel(Vec::new());
+    let sessions = driver.sessions();
     // On the heap once, and not twice within the task.
     let running = Box::pin(driver.run(inbox, shown, told));
     let task = async move {
@@ -301,11 +308,5 @@ fn start(driver: driver::Driver, former: Option<JoinHandle<()>>, span: tracing::
         }
         running.await;
     };
-    Running { commands, flashing, points, task: tokio::spawn(task.instrument(span)) }
-}
-
-fn ask_for_sessions(running: &Running) -> Option<oneshot::Receiver<Vec<SessionStatus>>> {
-    let (reply, answer) = oneshot::channel();
-    running.commands.try_send(Command::Status(reply)).ok()?;
-    Some(answer)
+    Running { commands, flashing, points, sessions, task: tokio::spawn(task.instrument(span)) }
 }

@@ -17,7 +17,7 @@ pub struct Server {
     socket: UdpSocket,
     config: Arc<coap::Config>,
     peers: HashMap<SocketAddr, Endpoint>,
-    /// Endpoint names by address, in the order of registration.
+    /// Endpoint names of devices by address, in the order of registration. The gateway itself, which has no firmware, is none.
     pub registered: Vec<(String, SocketAddr)>,
 }
 
@@ -66,9 +66,10 @@ impl Server {
                     let response = match (incoming.method, incoming.path.len()) {
                         (Code::POST, 1) => {
                             let name = incoming.query.iter().find_map(|part| part.strip_prefix("ep="));
-                            self.registered.push((name.unwrap_or_default().to_owned(), from));
-                            let id = self.registered.len().to_string();
-                            Response::new(Code::CREATED).with_location(["rd".to_owned(), id])
+                            if String::from_utf8_lossy(&incoming.payload).contains("</5") {
+                                self.registered.push((name.unwrap_or_default().to_owned(), from));
+                            }
+                            Response::new(Code::CREATED).with_location(["rd".to_owned(), from.port().to_string()])
                         }
                         (Code::DELETE, _) => Response::new(Code::DELETED),
                         _ => Response::new(Code::CHANGED),

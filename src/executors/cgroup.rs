@@ -46,7 +46,8 @@ impl Cgroup {
     /// The group that an earlier gateway made for a job, if it is still there.
     pub(super) fn of(marker: &str) -> Option<Self> {
         let folder = delegated().ok()?.join(format!("{PREFIX}{marker}"));
-        folder.is_dir().then_some(Self { folder })
+        // Not `then_some`: what it drops unused would be removed, too.
+        folder.is_dir().then(|| Self { folder })
     }
 
     /// Has a child enter the group before anything of it runs. To be called before all other hooks.

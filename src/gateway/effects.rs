@@ -108,19 +108,28 @@ impl Gateway {
     }
 
     async fn set_view(&mut self, device: DeviceId, view: FirmwareView) {
-        let was = self.ledger.view(&device).state;
-        self.ledger.entry(&device).set_view(view.clone());
-        self.proxy.set_firmware(&device, view.clone()).await;
-        self.feed.tell(News::Firmware { device: device.clone(), state: view.state, result: view.result });
-        match (was, view.state) {
-            (FirmwareState::Updating, FirmwareState::Updating) => {}
-            (_, FirmwareState::Updating) => {
-                self.registry.hold(&device);
-                self.tell_no_values(&device);
-            }
-            (FirmwareState::Updating, _) => self.updated(device).await,
-            _ => {}
+        let now = view.state;
+        let was = self.show_view(&device, view).await;
+        if was == FirmwareState::Updating && now != FirmwareState::Updating {
+            self.updated(device).await;
         }
+    }
+
+    /// Shows servers and operators what a device's update is at; tells its state before.
+    pub(super) async fn show_view(&mut self, device: &DeviceId, view: FirmwareView) -> FirmwareState {
+        let was = self.ledger.view(device);
+        if was == view {
+            return was.state;
+        }
+        self.ledger.entry(device).set_view(view.clone());
+        let (state, result) = (view.state, view.result);
+        self.proxy.set_firmware(device, view).await;
+        self.feed.tell(News::Firmware { device: device.clone(), state, result });
+        if was.state != FirmwareState::Updating && state == FirmwareState::Updating {
+            self.registry.hold(device);
+            self.tell_no_values(device);
+        }
+        was.state
     }
 
     /// An update is over. A device whose link is away just then gets its time to come back, in which servers can read what

@@ -6,7 +6,9 @@ use super::{Event, Gateway};
 use crate::boards::{Decision, NOT_FLASHED};
 use crate::builtin::Device;
 use crate::control::News;
-use crate::device::{Answer, BoardId, DeviceId, DeviceInfo, Evidence, Link, LinkReport, Question, QuestionFailed};
+use crate::device::{
+    Answer, BoardId, DeviceId, DeviceInfo, Evidence, FirmwareView, Link, LinkReport, Question, QuestionFailed,
+};
 use crate::store::Ack;
 use crate::transports;
 use crate::update::Adoption;
@@ -156,13 +158,14 @@ impl Gateway {
 
     async fn device_ready(&mut self, info: DeviceInfo) {
         self.tell_trouble(&info);
-        self.adopt(&info).await;
-        let (device, view) = (info.id.clone(), self.ledger.view(&info.id));
+        let taken_up = self.adopt(&info).await;
+        let (device, view) = (info.id.clone(), taken_up.unwrap_or_else(|| self.ledger.view(&info.id)));
         let board = info.board.clone();
         self.name_to_builtin(&info).await;
         self.list(&info).await;
-        self.proxy.add(info, view).await;
+        self.proxy.add(info, view.clone()).await;
         self.feed.tell(News::DeviceJoined { device: device.clone(), board });
+        self.show_view(&device, view).await;
         if let Some(view) = self.flashings.view(&device) {
             self.proxy.set_flashing(&device, view);
         }
@@ -230,12 +233,13 @@ impl Gateway {
         }
     }
 
-    async fn adopt(&self, info: &DeviceInfo) {
-        let Some(profile) = self.registry.profile(&info.id) else { return };
+    /// What servers read of its update, where that is only known now.
+    async fn adopt(&self, info: &DeviceInfo) -> Option<FirmwareView> {
+        let profile = self.registry.profile(&info.id)?;
         let (device, link, version) = (info.id.clone(), info.link.clone(), info.version.clone());
         let (worked, hub) = (self.worked_at(&info.id), self.registry.hub(&info.id));
         let power_cycle = self.may_power_cycle(&info.id);
-        self.update.adopt(Adoption { device, profile, link, version, worked, hub, power_cycle }).await;
+        self.update.adopt(Adoption { device, profile, link, version, worked, hub, power_cycle }).await
     }
 }
 

@@ -18,7 +18,7 @@ impl Gateway {
         match request {
             ControlRequest::Devices { reply } => self.tell_devices(reply),
             ControlRequest::Status { device, reply } => self.tell_status(device.as_deref(), reply),
-            ControlRequest::Device { device, reply } => self.tell_device(&device, reply),
+            ControlRequest::Device { device, reply } => drop(reply.send(self.device(&device))),
             ControlRequest::Why { device, reply } => drop(reply.send(self.why(&device))),
             ControlRequest::Flash { device, image, version, now, events, verdict } => {
                 self.flash(&device, FirmwareOrder::Stage { path: image, version }, now, events, verdict);
@@ -40,10 +40,7 @@ impl Gateway {
             ControlRequest::Cancel { device, reply } => self.cancel(&device, reply),
             ControlRequest::History { device, failed, limit, reply } => self.tell_history(device, failed, limit, reply),
             ControlRequest::Show { update, reply } => self.tell_update(update, reply),
-            ControlRequest::Gateway { reply } => {
-                let gateway = self.gateway_status();
-                tokio::spawn(async move { drop(reply.send(Ok(views::gateway(gateway).await))) });
-            }
+            ControlRequest::Gateway { reply } => drop(reply.send(Ok(self.gateway_status()))),
             ControlRequest::Health { reply } => self.tell_health(reply),
             ControlRequest::Tokens { order, reply } => self.order_tokens(order, reply),
             ControlRequest::Builtin { reply } => self.tell_builtin(reply),
@@ -56,34 +53,25 @@ impl Gateway {
     }
 
     fn tell_devices(&self, reply: Answer<DeviceList>) {
-        let collected = self.collect(self.registry.devices());
-        let links = self.links();
-        tokio::spawn(async move {
-            let devices = views::devices(collected).await;
-            drop(reply.send(Ok(DeviceList { devices, links })));
-        });
+        let (devices, links) = (self.collect(self.registry.devices()), self.links());
+        drop(reply.send(Ok(DeviceList { devices, links })));
     }
 
     fn tell_status(&self, word: Option<&str>, reply: Answer<Status>) {
-        let wanted: Vec<&DeviceInfo> = match word.map(|word| (word, self.find(word))) {
-            None => self.registry.devices().collect(),
-            Some((_, Some(info))) => vec![info],
-            Some((word, None)) => return drop(reply.send(Err(self.unknown(word)))),
+        let wanted = match word.map(|word| self.find(word).ok_or_else(|| self.unknown(word))).transpose() {
+            Ok(wanted) => wanted,
+            Err(unknown) => return drop(reply.send(Err(unknown))),
         };
-        let collected = self.collect(wanted.into_iter());
         // What the servers have is counted over all devices, whichever was asked for.
-        let all = word.map(|_| self.collect(self.registry.devices()));
-        let (gateway, servers) = (self.gateway_status(), self.config.servers.clone());
-        let update = self.update.clone();
+        let all = self.collect(self.registry.devices());
+        let servers = self.config.servers.iter().map(|server| views::server(server, &all)).collect();
+        let devices = match wanted {
+            Some(info) => self.collect(std::iter::once(info)),
+            None => all,
+        };
+        let (mut gateway, update) = (self.gateway_status(), self.update.clone());
         tokio::spawn(async move {
-            let mut gateway = views::gateway(gateway).await;
             gateway.notes.extend(views::brakes(&update.brakes().await));
-            let devices = views::devices(collected).await;
-            let all = match all {
-                Some(all) => views::devices(all).await,
-                None => devices.clone(),
-            };
-            let servers = servers.iter().map(|server| views::server(server, &all)).collect();
             drop(reply.send(Ok(Status { gateway, servers, devices })));
         });
     }
@@ -102,14 +90,9 @@ impl Gateway {
         });
     }
 
-    fn tell_device(&self, word: &str, reply: Answer<DeviceStatus>) {
-        let Some(info) = self.find(word) else { return drop(reply.send(Err(self.unknown(word)))) };
-        let collected = self.collect(std::iter::once(info));
-        let gone = self.unknown(word);
-        tokio::spawn(async move {
-            let device = views::devices(collected).await.pop();
-            drop(reply.send(device.ok_or(gone)));
-        });
+    fn device(&self, word: &str) -> Result<DeviceStatus, Failure> {
+        let info = self.find(word).ok_or_else(|| self.unknown(word))?;
+        self.collect(std::iter::once(info)).pop().ok_or_else(|| self.unknown(word))
     }
 
     fn why(&self, word: &str) -> Result<Why, Failure> {

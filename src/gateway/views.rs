@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use tokio::sync::oneshot;
-
 use super::Gateway;
 use crate::boards::{self, DeviceEntry, KeptOut};
 use crate::control::{
@@ -14,40 +12,11 @@ use crate::control::{
 use crate::device::{Access, Brake, DeviceId, DeviceInfo, Evidence, GoodImage, Link, LinkReport};
 use crate::proxy::{self, ServerSettings, SessionStatus};
 
-/// A device's status but for its sessions, which its client tells in its own time.
-pub(super) type Collected = (DeviceStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>);
-
-/// Completes statuses with their sessions. A client that has ended has none.
-pub(super) async fn devices(collected: Vec<Collected>) -> Vec<DeviceStatus> {
-    let mut devices = Vec::with_capacity(collected.len());
-    for (mut device, sessions) in collected {
-        device.registrations = registrations(sessions).await;
-        devices.push(device);
-    }
-    devices
-}
-
-/// The same for the gateway itself.
-pub(super) async fn gateway(
-    (mut gateway, sessions): (GatewayStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>),
-) -> GatewayStatus {
-    gateway.registrations = registrations(sessions).await;
-    gateway
-}
-
-async fn registrations(sessions: Option<oneshot::Receiver<Vec<SessionStatus>>>) -> Vec<RegistrationStatus> {
-    match sessions {
-        Some(sessions) => sessions.await.unwrap_or_default().into_iter().map(registration).collect(),
-        None => Vec::new(),
-    }
-}
-
 impl Gateway {
-    pub(super) fn collect<'a>(&self, infos: impl Iterator<Item = &'a DeviceInfo>) -> Vec<Collected> {
+    pub(super) fn collect<'a>(&self, infos: impl Iterator<Item = &'a DeviceInfo>) -> Vec<DeviceStatus> {
         let access: HashMap<&Link, &Access> =
             self.registry.links().map(|(report, _)| (&report.link, &report.access)).collect();
-        let status = |info: &DeviceInfo| self.device_status(info, access.get(&info.link).copied());
-        infos.map(|info| (status(info), self.proxy.sessions(&info.id))).collect()
+        infos.map(|info| self.device_status(info, access.get(&info.link).copied())).collect()
     }
 
     fn device_status(&self, info: &DeviceInfo, access: Option<&Access>) -> DeviceStatus {
@@ -65,7 +34,7 @@ impl Gateway {
             not_updatable: info.not_updatable.clone(),
             quarantined: info.quarantined.clone(),
             way_back: self.ledger.way_back(&info.id),
-            registrations: Vec::new(),
+            registrations: registrations(self.proxy.sessions(&info.id)),
             update: self.ledger.status(&info.id),
         }
     }
@@ -99,9 +68,8 @@ impl Gateway {
         self.config.devices.iter().filter(|device| !self.registry.has_link(&device.link))
     }
 
-    /// The gateway's status but for its sessions, likewise.
-    pub(super) fn gateway_status(&self) -> (GatewayStatus, Option<oneshot::Receiver<Vec<SessionStatus>>>) {
-        let status = GatewayStatus {
+    pub(super) fn gateway_status(&self) -> GatewayStatus {
+        GatewayStatus {
             name: self.config.gateway.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -111,9 +79,8 @@ impl Gateway {
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             notes: self.notes.iter().chain(self.obstacles.values()).cloned().collect(),
             endpoint: self.own.as_ref().map(|own| own.info().endpoint.clone()),
-            registrations: Vec::new(),
-        };
-        (status, self.proxy.own_sessions())
+            registrations: registrations(self.proxy.own_sessions()),
+        }
     }
 }
 
@@ -166,6 +133,10 @@ fn describe(evidence: &Evidence) -> String {
         }
         Evidence::EspChip { chip, .. } => chip.clone(),
     }
+}
+
+fn registrations(sessions: Vec<SessionStatus>) -> Vec<RegistrationStatus> {
+    sessions.into_iter().map(registration).collect()
 }
 
 fn registration(session: SessionStatus) -> RegistrationStatus {

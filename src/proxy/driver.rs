@@ -16,10 +16,11 @@ use tracing::{debug, info, trace, warn};
 
 use super::push::Push;
 use super::resolver::Resolver;
+use super::sessions::Sessions;
 use super::sockets::{self, BURST, DATAGRAM_MAX, Socket};
 use super::told::{News, Outage, Told};
 use super::translate;
-use super::{Command, Event, ServerSettings, SessionStatus, own, points};
+use super::{Command, Event, ServerSettings, own, points};
 use crate::device::{
     BoardId, DeviceId, DeviceInfo, FirmwareOrder, FirmwareReply, FirmwareView, FlashingView, HostSample, OwnInfo,
     PointRefused, ShownPoint,
@@ -96,6 +97,7 @@ pub(super) struct Driver {
     servers: Arc<[ServerSettings]>,
     resolvers: Arc<[Arc<Resolver>]>,
     outages: Arc<[Outage]>,
+    sessions: Arc<Sessions>,
     sockets: Box<[Option<Socket>]>,
     pushes: Box<[Push]>,
     /// What was last said of each session.
@@ -143,6 +145,7 @@ impl Driver {
         Self {
             subject,
             points: Vec::new(),
+            sessions: Arc::new(Sessions::of(Arc::clone(&servers), &client)),
             client,
             counters: Arc::clone(&shared.counters),
             resolvers: Arc::clone(&shared.resolvers),
@@ -157,6 +160,11 @@ impl Driver {
             shutting_down: false,
             ended: false,
         }
+    }
+
+    /// What it shows of its sessions while it runs.
+    pub(super) fn sessions(&self) -> Arc<Sessions> {
+        Arc::clone(&self.sessions)
     }
 
     /// Runs until the client has de-registered everywhere, or the gateway is gone.
@@ -204,6 +212,7 @@ impl Driver {
                 }
             }
             self.drain();
+            self.sessions.show(&self.client);
         }
     }
 
@@ -215,7 +224,11 @@ impl Driver {
             }
             match self.client.poll_event() {
                 Some(client::Event::ShutDown) => self.ended = true,
-                Some(event) => self.handle_event(event),
+                Some(event) => {
+                    // Whoever hears of it may look at once.
+                    self.sessions.show(&self.client);
+                    self.handle_event(event);
+                }
                 None => return,
             }
         }
@@ -502,8 +515,6 @@ impl Driver {
                 self.client.set_attached(number, device.map(|device| own::attached(*device)), now);
             }
             Command::Firmware(view) => self.client.set_firmware(translate::view(&view), now),
-            // Nobody waiting for the status any more is no concern of the client.
-            Command::Status(reply) => drop(reply.send(self.status(now))),
             Command::ShutDown => self.shut_down(),
         }
     }
@@ -544,25 +555,6 @@ impl Driver {
             Ok(()) => self.told[session.0].gateway_was_told(registered),
             Err(_) => debug!("the gateway is too busy to hear of a session"),
         }
-    }
-
-    fn status(&self, now: Instant) -> Vec<SessionStatus> {
-        let describe = |(at, server): (usize, &ServerSettings)| {
-            let status = self.client.status(SessionId(at))?;
-            let in_s = |due: Option<Instant>| due.map(|due| due.saturating_duration_since(now).as_secs());
-            Some(SessionStatus {
-                server: server.name.clone(),
-                short_id: server.short_id,
-                state: status.state,
-                location: status.location,
-                lifetime_s: status.lifetime,
-                version: status.version.to_string(),
-                expires_in_s: in_s(status.registered_until),
-                next_attempt_in_s: in_s(status.next_attempt),
-                last_error: status.last_error,
-            })
-        };
-        self.servers.iter().enumerate().filter_map(describe).collect()
     }
 }
 

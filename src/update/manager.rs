@@ -32,7 +32,8 @@ pub use forecast::Intent;
 pub use handle::{Adoption, Effect, Flash, Handle};
 
 use crate::device::{
-    Brake, DeviceId, Exclusive, FirmwareOrder, FirmwareReply, Goods, JournalEntry, JournalStep, Requester, UpdateId,
+    Brake, DeviceId, Exclusive, FirmwareOrder, FirmwareReply, FirmwareView, Goods, JournalEntry, JournalStep,
+    Requester, UpdateId,
 };
 use crate::update::download::{Downloader, SetupError};
 use crate::update::machine::{Facts, Input, Machine, Now, Order, Reply, Rules};
@@ -195,7 +196,7 @@ impl Manager {
 
     fn take_fact(&mut self, fact: Fact) {
         match fact {
-            Fact::Adopt(adoption) => self.adopt(*adoption),
+            Fact::Adopt(adoption, reply) => self.adopt(*adoption, reply),
             Fact::LinkGone(device) => self.input(&device, Input::LinkIs(None)),
             Fact::VersionIs(device, version) => self.input(&device, Input::VersionIs(version)),
             Fact::Reachable(device, requester, reachable) => {
@@ -232,7 +233,7 @@ impl Manager {
         }
     }
 
-    fn adopt(&mut self, adoption: Adoption) {
+    fn adopt(&mut self, adoption: Adoption, reply: oneshot::Sender<FirmwareView>) {
         if self.halted {
             return;
         }
@@ -263,6 +264,8 @@ impl Manager {
             None => Machine::new(facts, rules),
         };
         self.effect(Effect::View { device: device.clone(), view: Box::new(machine.view().clone()) });
+        // Whoever does not wait for it gets the same as an effect.
+        let _ = reply.send(machine.view().clone());
         self.slots.insert(device.clone(), Slot::new(machine));
         self.pump(&device);
     }

@@ -87,12 +87,12 @@ impl Gateway {
         Self::start_in(self.folder, self.world, update, download)
     }
 
-    pub(crate) async fn adopt(&self, device: &DeviceId, profile: &Arc<FlashProfile>) {
+    pub(crate) async fn adopt(&self, device: &DeviceId, profile: &Arc<FlashProfile>) -> Option<FirmwareView> {
         let link = link_of(device);
         let (device, profile) = (device.clone(), Arc::clone(profile));
         self.handle
             .adopt(Adoption { device, profile, link, version: None, worked: None, hub: None, power_cycle: false })
-            .await;
+            .await
     }
 
     pub(crate) async fn order(&self, device: &DeviceId, order: FirmwareOrder) -> FirmwareReply {

@@ -216,7 +216,9 @@ async fn a_flash_that_a_crash_cut_off_is_finished_and_proven() {
     gateway.until_so("the old tool is gone", |gateway| gateway.world.leases.lock().expect("leases").is_empty()).await;
     gateway.world.flashed.lock().expect("flashed").clear();
     gateway.world.told.lock().expect("told").clear();
-    gateway.adopt(&press, &board()).await;
+    let first = gateway.adopt(&press, &board()).await.expect("it was not known before");
+    assert_eq!((first.state as u8, first.result as u8), (3, 0), "servers never find it idle");
+    assert_eq!(gateway.adopt(&press, &board()).await, None);
     gateway.until(&press, 0, 1).await;
     assert_eq!(gateway.told(&press), [(3, 0), (0, 1)]);
     assert_eq!(*gateway.world.flashed.lock().expect("flashed"), hex(), "it was flashed once more");

@@ -171,7 +171,7 @@ pub struct Adoption {
 /// Told to the manager; never refused, and taken even while effects are piling up.
 #[derive(Debug)]
 pub(super) enum Fact {
-    Adopt(Box<Adoption>),
+    Adopt(Box<Adoption>, oneshot::Sender<FirmwareView>),
     LinkGone(DeviceId),
     VersionIs(DeviceId, Option<ReportedVersion>),
     LeaseReleased(Link),
@@ -206,9 +206,12 @@ pub struct Handle {
 
 impl Handle {
     /// The device is there. The first time, what the journal knows of it is taken up; later it tells a new link,
-    /// profile or version.
-    pub async fn adopt(&self, adoption: Adoption) {
-        self.tell(Fact::Adopt(Box::new(adoption))).await;
+    /// profile or version. Returns what servers read of it, the first time: before anything else, since a server that finds
+    /// the device idle while its update is taken up would take that for lost.
+    pub async fn adopt(&self, adoption: Adoption) -> Option<FirmwareView> {
+        let (reply, view) = oneshot::channel();
+        self.tell(Fact::Adopt(Box::new(adoption), reply)).await;
+        view.await.ok()
     }
 
     /// The device's link went away; what is staged for it stays.
