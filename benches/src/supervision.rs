@@ -81,12 +81,21 @@ fn board_start(board: &SimBoard) -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// The real tool, found first on PATH, that notes when it began and ended.
+/// The real tool, found first on PATH, that notes when it began and ended, which its sandbox has to let it.
 fn wrapper(folder: &Path) -> Result<std::path::PathBuf> {
-    let bin = folder.join("bin");
-    fs::create_dir(&bin)?;
+    let (bin, notes, tools) = (folder.join("bin"), folder.join("notes"), folder.join("flash-tools"));
+    for made in [&bin, &notes, &tools] {
+        fs::create_dir(made)?;
+    }
+    let file = include_str!("../../flash-tools/avrdude.toml");
+    let head = "[tool.avrdude]\n";
+    ensure!(file.contains(head), "the tool's file has no {head}");
+    fs::write(
+        tools.join("avrdude.toml"),
+        file.replacen(head, &format!("{head}sandbox = {{ write = [{notes:?}] }}\n"), 1),
+    )?;
     let real = String::from_utf8(Command::new("sh").args(["-c", "command -v avrdude"]).output()?.stdout)?;
-    let (begun, ended) = (folder.join("begun"), folder.join("ended"));
+    let (begun, ended) = (notes.join("begun"), notes.join("ended"));
     let text = format!(
         "#!/bin/sh\ncase \"$*\" in *flash:w:*) ;; *) exec {real} \"$@\" ;; esac\ndate +%s%N > {}\n{real} \"$@\"\ncode=$?\ndate +%s%N > {}\nexit $code\n",
         begun.display(),
@@ -99,7 +108,8 @@ fn wrapper(folder: &Path) -> Result<std::path::PathBuf> {
 }
 
 fn noted(file: &Path) -> Result<Duration> {
-    Ok(Duration::from_nanos(fs::read_to_string(file)?.trim().parse()?))
+    let nanos = fs::read_to_string(file).with_context(|| format!("{} was not written", file.display()))?;
+    Ok(Duration::from_nanos(nanos.trim().parse()?))
 }
 
 pub(crate) fn wall() -> Result<Duration> {
@@ -117,7 +127,7 @@ fn update(server: &mut Server, client: SocketAddr, daemon: &Daemon, folder: &Pat
     let known_in_full = wall()?;
     let result = server.ask(client, Request::new(Code::GET).with_path("5/0/5").with_accept(0))?;
     ensure!(result.payload == b"1", "result {}: {}", String::from_utf8_lossy(&result.payload), daemon.log());
-    let (begun, ended) = (noted(&folder.join("begun"))?, noted(&folder.join("ended"))?);
+    let (begun, ended) = (noted(&folder.join("notes/begun"))?, noted(&folder.join("notes/ended"))?);
     let outcome = logged(&daemon.log(), lines, "tool verified the image")?;
     Ok(Parts {
         to_start: begun.saturating_sub(executed),

@@ -224,11 +224,7 @@ impl Driver {
             }
             match self.client.poll_event() {
                 Some(client::Event::ShutDown) => self.ended = true,
-                Some(event) => {
-                    // Whoever hears of it may look at once.
-                    self.sessions.show(&self.client);
-                    self.handle_event(event);
-                }
+                Some(event) => self.handle_event(event),
                 None => return,
             }
         }
@@ -544,6 +540,8 @@ impl Driver {
     /// Tells the gateway whether a server knows the device, when that is news. What it had no time for is told by the
     /// next occasion.
     fn tell_session(&mut self, session: SessionId, registered: bool) {
+        // Whoever hears of it may look at once.
+        self.sessions.show(&self.client);
         // No update waits for the gateway's own servers.
         let Some(device) = self.device() else { return };
         if self.told[session.0].gateway_knows(registered) {

@@ -482,7 +482,10 @@ async fn a_port_that_goes_away_ends_the_run() {
 #[tokio::test]
 async fn a_tool_that_fails_because_its_port_went_away_has_lost_it() {
     let ended = World::new("rm \"$2\"; echo no such file; exit 1").run().await;
-    ended.assert_failed(JobFailure::PortLost, "last line: no such file");
+    let (class, detail) = ended.failure();
+    assert_eq!(class, JobFailure::PortLost, "{detail}");
+    // Whoever looks at the port may see it go before the tool ends.
+    assert!(detail.contains("last line: no such file") || detail.contains("went away"), "{detail}");
 }
 
 #[tokio::test]
